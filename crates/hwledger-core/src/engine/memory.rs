@@ -1,0 +1,90 @@
+//! What a plan says about memory, per device and per component.
+
+use serde::Serialize;
+
+use crate::{Bytes, Estimate};
+
+/// Memory by what it is for. `None` is "not known", never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Components {
+    /// Model weights.
+    pub weights: Option<Estimate<Bytes>>,
+    /// Attention cache, as the engine allocates it.
+    pub kv_cache: Option<Estimate<Bytes>>,
+    /// Recurrent and convolution state.
+    pub recurrent_state: Option<Estimate<Bytes>>,
+    /// Activations and graph buffers.
+    pub compute: Option<Estimate<Bytes>>,
+    /// Logits and embeddings handed to the caller.
+    pub output: Option<Estimate<Bytes>>,
+    /// What lies outside the framework's allocator: driver context, communication, workspaces.
+    pub overhead: Option<Estimate<Bytes>>,
+}
+
+impl Components {
+    /// Nothing held, exactly.
+    pub const NOTHING: Self = Self {
+        weights: Some(Estimate::ZERO),
+        kv_cache: Some(Estimate::ZERO),
+        recurrent_state: Some(Estimate::ZERO),
+        compute: Some(Estimate::ZERO),
+        output: Some(Estimate::ZERO),
+        overhead: Some(Estimate::ZERO),
+    };
+
+    /// The parts in the order of the contract.
+    pub const fn parts(&self) -> [Option<Estimate<Bytes>>; 6] {
+        [self.weights, self.kv_cache, self.recurrent_state, self.compute, self.output, self.overhead]
+    }
+
+    /// Their sum; unknown if any part is.
+    pub fn total(&self) -> Option<Estimate<Bytes>> {
+        self.parts().into_iter().sum()
+    }
+
+    /// Component by component; a sum with an unknown part is unknown.
+    pub fn plus(&self, other: &Self) -> Self {
+        let add = |a: Option<Estimate<Bytes>>, b: Option<Estimate<Bytes>>| Some(a? + b?);
+        Self {
+            weights: add(self.weights, other.weights),
+            kv_cache: add(self.kv_cache, other.kv_cache),
+            recurrent_state: add(self.recurrent_state, other.recurrent_state),
+            compute: add(self.compute, other.compute),
+            output: add(self.output, other.output),
+            overhead: add(self.overhead, other.overhead),
+        }
+    }
+}
+
+/// What one device holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceMemory {
+    /// The device's name; `host` for the machine that holds the devices.
+    pub name: String,
+    /// What it holds.
+    pub components: Components,
+    /// The memory that the engine may use of it, where known.
+    pub capacity: Option<Bytes>,
+}
+
+/// The memory of one plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemoryPlan {
+    /// A row per device that holds anything.
+    pub devices: Vec<DeviceMemory>,
+    /// Tokens that the engine's cache pool holds, summed over the devices of one replica.
+    pub kv_cache_tokens: Option<Estimate<u64>>,
+    /// Memory left for the cache pool, summed over the devices of one replica.
+    pub available_kv: Option<Estimate<Bytes>>,
+    /// Requests of the asked context that the pool holds at once.
+    pub max_concurrency: Option<Estimate<f64>>,
+    /// What the engine's own start-up log would print.
+    pub log: Vec<String>,
+}
+
+impl MemoryPlan {
+    /// Summed over devices.
+    pub fn summed(&self) -> Components {
+        self.devices.iter().fold(Components::NOTHING, |sum, device| sum.plus(&device.components))
+    }
+}

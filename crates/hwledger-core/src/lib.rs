@@ -1,0 +1,22 @@
+//! The vocabulary and the arithmetic of hwledger.
+//!
+//! A model is data ([`ModelSpec`]: a list of layers), an engine's memory is a
+//! pure function of model, settings and devices ([`engine`]), and every number
+//! that leaves this crate is a claim ([`Estimate`]). Nothing here touches
+//! files, the network, the clock or the environment.
+
+pub mod assumption;
+pub mod cache;
+pub mod element_type;
+pub mod engine;
+pub mod estimate;
+pub mod model;
+pub mod settings;
+pub mod units;
+
+pub use assumption::{Assumption, Assumptions};
+pub use element_type::ElementType;
+pub use estimate::{Basis, Estimate};
+pub use model::ModelSpec;
+pub use settings::Settings;
+pub use units::Bytes;

@@ -1,0 +1,164 @@
+//! How a model is to be run: every setting that moves memory or speed, absent where nobody said.
+
+use crate::{Bytes, ElementType};
+
+/// Inference engines whose memory is modelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each name is the engine's own")]
+pub enum Engine {
+    LlamaCpp,
+    IkLlamaCpp,
+    Ollama,
+    Vllm,
+    Sglang,
+    TensorRtLlm,
+    Tgi,
+    Mlx,
+    MistralRs,
+    Transformers,
+    Hwledger,
+}
+
+impl Engine {
+    /// All engines.
+    pub const ALL: &'static [Self] = &[
+        Self::LlamaCpp,
+        Self::IkLlamaCpp,
+        Self::Ollama,
+        Self::Vllm,
+        Self::Sglang,
+        Self::TensorRtLlm,
+        Self::Tgi,
+        Self::Mlx,
+        Self::MistralRs,
+        Self::Transformers,
+        Self::Hwledger,
+    ];
+
+    /// The engine's name in requests and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LlamaCpp => "llama.cpp",
+            Self::IkLlamaCpp => "ik_llama.cpp",
+            Self::Ollama => "ollama",
+            Self::Vllm => "vllm",
+            Self::Sglang => "sglang",
+            Self::TensorRtLlm => "tensorrt-llm",
+            Self::Tgi => "tgi",
+            Self::Mlx => "mlx",
+            Self::MistralRs => "mistral.rs",
+            Self::Transformers => "transformers",
+            Self::Hwledger => "hwledger",
+        }
+    }
+}
+
+/// A count of layers, or all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerCount {
+    /// This many.
+    Some(u64),
+    /// Every one.
+    All,
+}
+
+/// A switch that the engine may decide itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Asked for.
+    On,
+    /// Refused.
+    Off,
+    /// The engine decides.
+    Auto,
+}
+
+/// How llama.cpp divides a model among cards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitMode {
+    /// Whole layers.
+    Layer,
+    /// Rows of each matrix; cache on the main card.
+    Row,
+    /// Tensor parallel: weights and cache.
+    Tensor,
+}
+
+/// One card of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Device {
+    /// The name as it was given.
+    pub name: String,
+    /// Nominal memory, where known.
+    pub memory: Option<Bytes>,
+    /// What runs on it.
+    pub kind: DeviceKind,
+}
+
+/// What decides how engines treat a device's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "vendor names")]
+pub enum DeviceKind {
+    Nvidia,
+    Amd,
+    Intel,
+    /// Memory shared between processor and graphics: Apple silicon.
+    Apple,
+    /// Memory shared between processor and graphics, not Apple: Strix Halo.
+    SharedMemory,
+    Cpu,
+    Other,
+}
+
+/// Speculative decoding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// Weight format of the draft model.
+    pub weights: Option<String>,
+    /// Tokens drafted per step.
+    pub tokens: u64,
+}
+
+/// Settings of one plan. `None` means that nobody said: the engine's own
+/// default applies and is reported as an assumption.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "the names and meanings are those of the request contract")]
+pub struct Settings {
+    pub engine: Option<Engine>,
+    pub engine_version: Option<String>,
+    pub weights: Option<String>,
+    pub weights_bytes: Option<Bytes>,
+    pub context: Option<u64>,
+    pub sequences: Option<u64>,
+    pub kv_type_k: Option<ElementType>,
+    pub kv_type_v: Option<ElementType>,
+    pub batch: Option<u64>,
+    pub ubatch: Option<u64>,
+    pub max_batched_tokens: Option<u64>,
+    pub flash_attention: Option<Switch>,
+    pub kv_unified: Option<bool>,
+    pub swa_full: Option<bool>,
+    pub n_outputs_max: Option<u64>,
+    pub gpu_layers: Option<LayerCount>,
+    pub cpu_moe_layers: Option<LayerCount>,
+    pub gpu_memory_utilization: Option<f64>,
+    /// One entry per card, counts expanded.
+    pub devices: Vec<Device>,
+    pub tensor_parallel: Option<u64>,
+    pub pipeline_parallel: Option<u64>,
+    pub expert_parallel: Option<u64>,
+    pub data_parallel: Option<u64>,
+    pub attention_data_parallel: Option<u64>,
+    pub threads: Option<u64>,
+    pub backend: Option<String>,
+    pub prompt: Option<u64>,
+    pub generate: Option<u64>,
+    pub depth: Option<u64>,
+    pub concurrency: Option<u64>,
+    pub host_name: Option<String>,
+    pub host_memory: Option<Bytes>,
+    pub vision_projector: Option<Switch>,
+    pub latent_cache: Option<Switch>,
+    pub split_mode: Option<SplitMode>,
+    pub draft: Option<Draft>,
+}

@@ -1,0 +1,1 @@
+//! The use cases of hwledger as plain functions on plain values.

@@ -1,0 +1,3 @@
+//! The hwledger command line.
+
+fn main() {}
