@@ -1,0 +1,19 @@
+//! Why an engine would refuse a plan.
+
+/// A combination that the engine itself refuses, or that is not modelled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// No memory model for this engine.
+    #[error("the memory of `{0}` is not modelled")]
+    NotModelled(&'static str),
+    /// The engine refuses this setting.
+    #[error("{engine} refuses `{setting}`: {why}")]
+    Refused {
+        /// The engine.
+        engine: &'static str,
+        /// The setting, by its name in the request.
+        setting: &'static str,
+        /// Its reason.
+        why: String,
+    },
+}
