@@ -1,37 +1,20 @@
-//! What a reader noticed without failing.
+//! What a reader noticed without having to give up.
 
-use std::borrow::Cow;
 use std::fmt;
 
-/// How much a diagnostic matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// Worth knowing; the figures stand.
-    Note,
-    /// The figures rest on a guess, or two sources disagree.
-    Warning,
-}
-
-/// One thing that a reader noticed in a model's files.
+/// A remark on something read, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How much it matters.
-    pub severity: Severity,
-    /// The key, tensor or file that it is about.
-    pub place: Cow<'static, str>,
-    /// What was noticed and what was done about it.
+    /// The key, tensor or file it is about.
+    pub place: String,
+    /// What is odd, and what was taken instead.
     pub message: String,
 }
 
 impl Diagnostic {
-    /// Something worth knowing.
-    pub fn note(place: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Note, place: place.into(), message: message.into() }
-    }
-
-    /// A guess or a disagreement.
-    pub fn warning(place: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, place: place.into(), message: message.into() }
+    /// A remark on `place`.
+    pub fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { place: place.into(), message: message.into() }
     }
 }
 

@@ -1,8 +1,10 @@
-//! Model files to facts.
+//! Model files to facts: bytes in, a [`hwledger_core::ModelSpec`] and diagnostics out.
 //!
-//! Every reader takes bytes and returns a description with [`Diagnostic`]s, or
-//! one error that names the place. Nothing here opens files or sockets.
+//! Every reader here faces bytes that anybody may have written: sizes are
+//! bounded before they are believed, and a wrong file gives one error that
+//! names the place. Nothing here opens a file or a connection.
 
-pub mod diagnostic;
+mod diagnostic;
+pub mod huggingface;
 
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::Diagnostic;

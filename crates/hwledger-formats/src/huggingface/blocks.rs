@@ -1,0 +1,138 @@
+//! The pieces that most families share: attention and feed-forward blocks, tensor by tensor.
+
+use hwledger_core::model::{Activation, Attention, FeedForward, MixtureOfExperts, Role, Span};
+
+use super::builder::LayerBuilder;
+use super::config::{Config, ConfigError};
+
+/// Which projections of attention carry a bias.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AttentionBias {
+    pub(crate) query_key_value: bool,
+    pub(crate) output: bool,
+}
+
+/// Norms on queries and keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum QueryKeyNorm {
+    #[default]
+    None,
+    /// One scale per element of a head, shared by all heads (Qwen3, Gemma 3).
+    PerHead,
+    /// One scale per element of the whole projection (OLMo 2, MiniMax-M2).
+    Full,
+}
+
+/// Head counts and dimensions as the common keys give them.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "the field's own terms")]
+pub(crate) struct Heads {
+    pub(crate) query_heads: u64,
+    pub(crate) kv_heads: u64,
+    pub(crate) head_dim: u64,
+}
+
+impl Heads {
+    /// `num_attention_heads`, `num_key_value_heads` (all heads if absent), `head_dim` (hidden / heads if absent).
+    pub(crate) fn read(config: &Config<'_>, hidden: u64) -> Result<Self, ConfigError> {
+        let heads = config.required_of(&["num_attention_heads", "n_head", "num_heads", "n_heads"])?;
+        let kv_heads = config.count("num_key_value_heads")?.filter(|&count| count > 0).unwrap_or(heads);
+        let head_dim = match config.count("head_dim")? {
+            Some(dim) if dim > 0 => dim,
+            _ => hidden / heads,
+        };
+        if head_dim == 0 {
+            return Err(config.contradiction("num_attention_heads", format!("is more than the hidden size {hidden}")));
+        }
+        Ok(Self { query_heads: heads, kv_heads, head_dim })
+    }
+
+    /// Attention of these heads over `span`.
+    pub(crate) fn attention(self, span: Span) -> Attention {
+        Attention { span, ..Attention::full(self.query_heads, self.kv_heads, self.head_dim) }
+    }
+}
+
+/// Separate query, key, value and output projections.
+pub(crate) fn attention(
+    layer: &mut LayerBuilder<'_>,
+    hidden: u64,
+    heads: Heads,
+    bias: AttentionBias,
+    norm: QueryKeyNorm,
+) {
+    let query = heads.query_heads * heads.head_dim;
+    let key = heads.kv_heads * heads.head_dim;
+    layer.linear_with_bias(Role::Query, "self_attn.q_proj", query, hidden, bias.query_key_value);
+    layer.linear_with_bias(Role::Key, "self_attn.k_proj", key, hidden, bias.query_key_value);
+    layer.linear_with_bias(Role::Value, "self_attn.v_proj", key, hidden, bias.query_key_value);
+    layer.linear_with_bias(Role::AttentionOutput, "self_attn.o_proj", hidden, query, bias.output);
+    match norm {
+        QueryKeyNorm::None => {}
+        QueryKeyNorm::PerHead => {
+            layer.norm(heads.head_dim, false);
+            layer.norm(heads.head_dim, false);
+        }
+        QueryKeyNorm::Full => {
+            layer.norm(query, false);
+            layer.norm(key, false);
+        }
+    }
+}
+
+/// Gate, up and down projections.
+pub(crate) fn gated_feed_forward(layer: &mut LayerBuilder<'_>, hidden: u64, width: u64, has_bias: bool) -> FeedForward {
+    layer.linear_with_bias(Role::Gate, "mlp.gate_proj", width, hidden, has_bias);
+    layer.linear_with_bias(Role::Up, "mlp.up_proj", width, hidden, has_bias);
+    layer.linear_with_bias(Role::Down, "mlp.down_proj", hidden, width, has_bias);
+    FeedForward::Dense { width, activation: Activation::Gated }
+}
+
+/// Up and down projections only.
+pub(crate) fn plain_feed_forward(layer: &mut LayerBuilder<'_>, hidden: u64, width: u64, has_bias: bool) -> FeedForward {
+    layer.linear_with_bias(Role::Up, "mlp.up_proj", width, hidden, has_bias);
+    layer.linear_with_bias(Role::Down, "mlp.down_proj", hidden, width, has_bias);
+    FeedForward::Dense { width, activation: Activation::Plain }
+}
+
+/// Shape of a mixture of gated experts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Experts {
+    pub(crate) experts: u64,
+    pub(crate) per_token: u64,
+    pub(crate) width: u64,
+    /// Width of all shared experts together.
+    pub(crate) shared_width: u64,
+    /// Whether a sigmoid gate scales the shared expert.
+    pub(crate) has_shared_gate: bool,
+    /// Whether the router corrects its scores with a bias per expert.
+    pub(crate) has_router_bias: bool,
+}
+
+/// Router, routed experts and shared experts, all gated.
+pub(crate) fn gated_experts(layer: &mut LayerBuilder<'_>, hidden: u64, shape: Experts) -> FeedForward {
+    let Experts { experts, per_token, width, shared_width, has_shared_gate, has_router_bias } = shape;
+    layer.plain_matrix(Role::Router, experts, hidden);
+    if has_router_bias {
+        layer.vector(Role::Router, experts);
+    }
+    layer.experts(Role::ExpertGate, "mlp.experts.0.gate_proj", experts, width, hidden);
+    layer.experts(Role::ExpertUp, "mlp.experts.0.up_proj", experts, width, hidden);
+    layer.experts(Role::ExpertDown, "mlp.experts.0.down_proj", experts, hidden, width);
+    if shared_width > 0 {
+        layer.linear(Role::SharedGate, "mlp.shared_experts.gate_proj", shared_width, hidden);
+        layer.linear(Role::SharedUp, "mlp.shared_experts.up_proj", shared_width, hidden);
+        layer.linear(Role::SharedDown, "mlp.shared_experts.down_proj", hidden, shared_width);
+        if has_shared_gate {
+            layer.plain_matrix(Role::SharedRouter, 1, hidden);
+        }
+    }
+    FeedForward::Experts(MixtureOfExperts {
+        experts,
+        experts_per_token: per_token,
+        expert_width: width,
+        shared_width,
+        dense_width: 0,
+        activation: Activation::Gated,
+    })
+}

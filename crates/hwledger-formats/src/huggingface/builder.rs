@@ -1,0 +1,186 @@
+//! From keys to layers: the source that families read, and the layer that they fill.
+
+use hwledger_core::ModelSpec;
+use hwledger_core::model::{Certainty, FeedForward, Layer, Mixer, Role, Stack, Weight};
+
+use super::LAYERS_MAX;
+use super::config::{Config, ConfigError};
+use super::quantization::Quantization;
+use crate::Diagnostic;
+
+/// Keys under which multimodal configurations nest their language model.
+const TEXT_KEYS: &[&str] = &["text_config", "llm_config", "language_config", "thinker_config"];
+
+/// A configuration as families see it.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    /// The whole file.
+    pub(crate) root: Config<'a>,
+    /// The language model's part; the whole file where nothing is nested.
+    pub(crate) text: Config<'a>,
+    /// How the files hold the weights.
+    pub(crate) quantization: Quantization,
+    /// Remarks so far.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(root: Config<'a>) -> Result<Self, ConfigError> {
+        let mut text = root.clone();
+        // `thinker_config` holds a `text_config` of its own; deeper nesting does not occur.
+        for _ in 0..2 {
+            if let Some(nested) = TEXT_KEYS.iter().find_map(|key| text.nested(key)) {
+                text = nested;
+            }
+        }
+        let quantization = Quantization::read(&root, &text)?;
+        Ok(Self { root, text, quantization, diagnostics: Vec::new() })
+    }
+
+    /// The family: the outermost `model_type`, or what `architectures` suggests.
+    pub(crate) fn model_type(&self) -> Result<String, ConfigError> {
+        if let Some(name) = self.root.text("model_type")? {
+            return Ok(name.to_owned());
+        }
+        match self.root.texts("architectures").ok().flatten().and_then(|names| names.first().copied()) {
+            Some(class) => Ok(snake_case(class.trim_end_matches("ForCausalLM").trim_end_matches("Model"))),
+            None => Err(self.root.missing("model_type")),
+        }
+    }
+
+    /// Number of decoder layers, bounded.
+    pub(crate) fn layer_count(&self) -> Result<u64, ConfigError> {
+        self.layers_under(&["num_hidden_layers", "n_layer", "n_layers", "num_layers"])
+    }
+
+    /// Number of layers under one of `keys`, bounded.
+    pub(crate) fn layers_under(&self, keys: &[&str]) -> Result<u64, ConfigError> {
+        let count = self.text.required_of(keys)?;
+        if count > LAYERS_MAX {
+            return Err(self
+                .text
+                .contradiction(keys[0], format!("is {count}; at most {LAYERS_MAX} layers are believed")));
+        }
+        Ok(count)
+    }
+
+    /// A layer to fill; `prefix` is its module path, as quantisation exceptions name it.
+    pub(crate) fn layer(&self, prefix: impl Into<String>) -> LayerBuilder<'_> {
+        LayerBuilder { quantization: &self.quantization, prefix: prefix.into(), weights: Vec::with_capacity(16) }
+    }
+
+    /// A decoder without layers yet: embedding, final norm with `norm_weights` vectors of the hidden size, head.
+    pub(crate) fn decoder(&self, hidden: u64, vocabulary: u64, is_head_tied: bool) -> ModelSpec {
+        let dtype = self.quantization.dtype();
+        let table = |role, module: &str| Weight {
+            stored: self.quantization.table(module),
+            ..Weight::matrix(role, vocabulary, hidden)
+        };
+        let mut head = vec![Weight { stored: dtype, ..Weight::vector(Role::Norm, hidden) }];
+        if !is_head_tied {
+            head.push(table(Role::LanguageHead, "lm_head"));
+        }
+        ModelSpec {
+            architecture: String::new(),
+            hidden_size: hidden,
+            vocabulary_size: vocabulary,
+            context_max: self.context_max(),
+            decoder: Stack::default(),
+            encoder: None,
+            embedding: vec![table(Role::TokenEmbedding, "model.embed_tokens")],
+            head,
+            is_head_tied,
+            is_causal: true,
+            towers: Vec::new(),
+            draft_layers: Vec::new(),
+            file_bytes: None,
+            stored_format: None,
+            certainty: Certainty::Known,
+        }
+    }
+
+    /// The longest context, under any of its names.
+    pub(crate) fn context_max(&self) -> Option<u64> {
+        ["max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx"]
+            .iter()
+            .find_map(|key| self.text.positions(key).ok().flatten())
+    }
+
+    /// Whether the output projection is tied; `default` is the family's own.
+    pub(crate) fn is_head_tied(&self, default: bool) -> Result<bool, ConfigError> {
+        let outer = self.root.flag("tie_word_embeddings", default)?;
+        self.text.flag("tie_word_embeddings", outer)
+    }
+}
+
+/// One layer being filled.
+#[derive(Debug)]
+pub(crate) struct LayerBuilder<'a> {
+    quantization: &'a Quantization,
+    prefix: String,
+    weights: Vec<Weight>,
+}
+
+impl LayerBuilder<'_> {
+    /// The matrix of a linear layer.
+    pub(crate) fn linear(&mut self, role: Role, module: &str, rows: u64, columns: u64) {
+        let stored = self.quantization.linear(&format!("{}.{module}", self.prefix));
+        self.weights.push(Weight { stored, ..Weight::matrix(role, rows, columns) });
+    }
+
+    /// A linear layer with its bias.
+    pub(crate) fn linear_with_bias(&mut self, role: Role, module: &str, rows: u64, columns: u64, has_bias: bool) {
+        self.linear(role, module, rows, columns);
+        if has_bias {
+            self.vector(role, rows);
+        }
+    }
+
+    /// The matrices of stacked experts.
+    pub(crate) fn experts(&mut self, role: Role, module: &str, copies: u64, rows: u64, columns: u64) {
+        let stored = self.quantization.linear(&format!("{}.{module}", self.prefix));
+        self.weights.push(Weight { stored, ..Weight::matrix(role, rows, columns).stacked(copies) });
+    }
+
+    /// A vector that no scheme quantises: norm, bias, scale.
+    pub(crate) fn vector(&mut self, role: Role, length: u64) {
+        self.weights.push(Weight { stored: self.quantization.dtype(), ..Weight::vector(role, length) });
+    }
+
+    /// A matrix that no scheme quantises.
+    pub(crate) fn plain_matrix(&mut self, role: Role, rows: u64, columns: u64) {
+        self.weights.push(Weight { stored: self.quantization.dtype(), ..Weight::matrix(role, rows, columns) });
+    }
+
+    /// One stacked vector per expert (expert biases).
+    pub(crate) fn expert_vector(&mut self, role: Role, copies: u64, length: u64) {
+        self.weights.push(Weight { stored: self.quantization.dtype(), ..Weight::vector(role, length).stacked(copies) });
+    }
+
+    /// A norm's scale, and its bias if it has one.
+    pub(crate) fn norm(&mut self, length: u64, has_bias: bool) {
+        self.vector(Role::Norm, length);
+        if has_bias {
+            self.vector(Role::Norm, length);
+        }
+    }
+
+    /// The finished layer.
+    pub(crate) fn finish(self, mixer: Mixer, feed_forward: FeedForward) -> Layer {
+        Layer { mixer, feed_forward, weights: self.weights }
+    }
+}
+
+/// `Qwen3Moe` to `qwen3_moe`.
+fn snake_case(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    let mut previous_lower = false;
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && previous_lower {
+            out.push('_');
+        }
+        previous_lower = letter.is_ascii_lowercase() || letter.is_ascii_digit();
+        out.push(letter.to_ascii_lowercase());
+    }
+    out
+}

@@ -1,0 +1,253 @@
+//! Typed, bounded access to the keys of a configuration; every error names its key.
+
+use serde_json::{Map, Value};
+
+/// Why a configuration cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// More bytes than any configuration has.
+    #[error("the configuration is {bytes} bytes long; at most {most} are read")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// Not JSON.
+    #[error("the configuration is not JSON")]
+    NotJson(#[source] serde_json::Error),
+    /// JSON, but no object.
+    #[error("the configuration is not a JSON object")]
+    NotAnObject,
+    /// A key that cannot be done without.
+    #[error("the configuration has no `{key}`")]
+    Missing {
+        /// The key with its path.
+        key: String,
+    },
+    /// A key of the wrong type.
+    #[error("`{key}` should be {expected}, but is `{found}`")]
+    WrongType {
+        /// The key with its path.
+        key: String,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is, shortened.
+        found: String,
+    },
+    /// A count that no model has.
+    #[error("`{key}` is {value}; at most {most} is believed")]
+    Absurd {
+        /// The key with its path.
+        key: String,
+        /// Its value.
+        value: u64,
+        /// The limit.
+        most: u64,
+    },
+    /// Keys that contradict each other.
+    #[error("`{key}` {problem}")]
+    Contradiction {
+        /// The key with its path.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// Most of anything that is counted by an integer key: dimensions, heads, vocabulary.
+const COUNT_MAX: u64 = 1 << 24;
+/// Most positions.
+const POSITIONS_MAX: u64 = 1 << 40;
+
+/// One object of a configuration, knowing its path.
+#[derive(Clone, Debug)]
+pub(crate) struct Config<'a> {
+    object: &'a Map<String, Value>,
+    path: String,
+}
+
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+impl<'a> Config<'a> {
+    pub(crate) fn root(object: &'a Map<String, Value>) -> Self {
+        Self { object, path: String::new() }
+    }
+
+    pub(crate) fn place(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// The raw value; JSON `null` counts as absent.
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
+        self.object.get(key).filter(|value| !value.is_null())
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'a str> {
+        self.object.keys().map(String::as_str)
+    }
+
+    /// The nested object under `key`.
+    pub(crate) fn nested(&self, key: &str) -> Option<Config<'a>> {
+        self.get(key)?.as_object().map(|object| Config { object, path: self.place(key) })
+    }
+
+    pub(crate) fn missing(&self, key: &str) -> ConfigError {
+        ConfigError::Missing { key: self.place(key) }
+    }
+
+    pub(crate) fn contradiction(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        ConfigError::Contradiction { key: self.place(key), problem: problem.into() }
+    }
+
+    fn wrong(&self, key: &str, expected: &'static str, value: &Value) -> ConfigError {
+        ConfigError::WrongType { key: self.place(key), expected, found: shown(value) }
+    }
+
+    fn bounded(&self, key: &str, value: &Value, most: u64) -> Result<u64, ConfigError> {
+        let number = whole_number(value).ok_or_else(|| self.wrong(key, "a whole number", value))?;
+        if number > most {
+            return Err(ConfigError::Absurd { key: self.place(key), value: number, most });
+        }
+        Ok(number)
+    }
+
+    /// A count, if the key is there.
+    pub(crate) fn count(&self, key: &str) -> Result<Option<u64>, ConfigError> {
+        self.get(key).map(|value| self.bounded(key, value, COUNT_MAX)).transpose()
+    }
+
+    /// The first of several spellings that is there.
+    pub(crate) fn count_of(&self, keys: &[&str]) -> Result<Option<u64>, ConfigError> {
+        for key in keys {
+            if let Some(value) = self.count(key)? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A count that cannot be done without and cannot be zero.
+    pub(crate) fn required(&self, key: &str) -> Result<u64, ConfigError> {
+        match self.count(key)?.ok_or_else(|| self.missing(key))? {
+            0 => Err(self.contradiction(key, "is zero")),
+            value => Ok(value),
+        }
+    }
+
+    /// The first of several spellings, one of which must be there; the first is named if none is.
+    pub(crate) fn required_of(&self, keys: &[&str]) -> Result<u64, ConfigError> {
+        let found = keys.iter().find(|key| self.has(key)).unwrap_or(&keys[0]);
+        self.required(found)
+    }
+
+    /// A number of positions.
+    pub(crate) fn positions(&self, key: &str) -> Result<Option<u64>, ConfigError> {
+        self.get(key).map(|value| self.bounded(key, value, POSITIONS_MAX)).transpose()
+    }
+
+    /// A truth value, `default` if absent.
+    pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "true or false", value)),
+        }
+    }
+
+    /// A string, if there.
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
+        self.get(key).map(|value| value.as_str().ok_or_else(|| self.wrong(key, "a string", value))).transpose()
+    }
+
+    /// A number with a fraction, if there.
+    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, ConfigError> {
+        self.get(key).map(|value| value.as_f64().ok_or_else(|| self.wrong(key, "a number", value))).transpose()
+    }
+
+    /// A list of counts, if there. A single number is a list of one.
+    pub(crate) fn counts(&self, key: &str) -> Result<Option<Vec<u64>>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(list) = value.as_array() else {
+            return Ok(Some(vec![self.bounded(key, value, COUNT_MAX)?]));
+        };
+        list.iter()
+            .map(|entry| match entry {
+                Value::Null => Ok(0),
+                entry => self.bounded(key, entry, COUNT_MAX),
+            })
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    /// A list of strings, if there.
+    pub(crate) fn texts(&self, key: &str) -> Result<Option<Vec<&'a str>>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let list = value.as_array().ok_or_else(|| self.wrong(key, "a list of strings", value))?;
+        list.iter()
+            .map(|entry| entry.as_str().ok_or_else(|| self.wrong(key, "a list of strings", entry)))
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+}
+
+/// A non-negative whole number, also when written as `4096.0`.
+fn whole_number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let number = value.as_f64()?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::float_cmp,
+            reason = "range and wholeness are checked"
+        )]
+        (number >= 0.0 && number < 9.0e15 && number.trunc() == number).then_some(number as u64)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with<T>(text: &str, check: impl FnOnce(Config<'_>) -> T) -> T {
+        let value: Value = serde_json::from_str(text).unwrap();
+        check(Config::root(value.as_object().unwrap()))
+    }
+
+    #[test]
+    fn errors_name_the_key_and_its_path() {
+        with(r#"{"text_config": {"hidden_size": "wide", "heads": 99999999999}}"#, |config| {
+            let text = config.nested("text_config").unwrap();
+            assert_eq!(
+                text.required("hidden_size").unwrap_err().to_string(),
+                "`text_config.hidden_size` should be a whole number, but is `\"wide\"`"
+            );
+            assert_eq!(
+                text.required("heads").unwrap_err().to_string(),
+                "`text_config.heads` is 99999999999; at most 16777216 is believed"
+            );
+            assert_eq!(
+                text.required("layers").unwrap_err().to_string(),
+                "the configuration has no `text_config.layers`"
+            );
+        });
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_as_floats() {
+        with(r#"{"a": 4096.0, "b": 0.5, "c": -1}"#, |config| {
+            assert_eq!(config.required("a").unwrap(), 4096);
+            assert!(config.count("b").is_err());
+            assert!(config.count("c").is_err());
+        });
+    }
+}
