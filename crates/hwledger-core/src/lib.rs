@@ -13,6 +13,7 @@ pub mod estimate;
 pub mod model;
 pub mod settings;
 pub mod units;
+pub mod verdict;
 
 pub use assumption::{Assumption, Assumptions};
 pub use element_type::ElementType;

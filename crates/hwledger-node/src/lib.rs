@@ -1,1 +1,13 @@
-//! The use cases of hwledger as plain functions on plain values.
+//! The use cases of hwledger as plain functions on plain values: what the
+//! command line can do, every other face can do through the same calls.
+
+pub mod answer;
+pub mod batch;
+mod default_engine;
+mod model;
+pub mod planner;
+pub mod request;
+
+pub use answer::Answer;
+pub use planner::{PlanFailure, Planner};
+pub use request::PlanRequest;

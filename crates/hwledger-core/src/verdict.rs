@@ -1,0 +1,51 @@
+//! Will it fit?
+
+use serde::Serialize;
+
+use crate::engine::DeviceMemory;
+
+/// Whether a plan fits its devices. The order is from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Even the upper end of the interval fits.
+    Fits,
+    /// The best figure fits, the upper end of its interval does not.
+    Tight,
+    /// Not known: the memory needed, or the memory there.
+    Unknown,
+    /// The best figure is more than the device has.
+    DoesNotFit,
+}
+
+impl Verdict {
+    /// Whether `device` holds what it is asked to hold.
+    pub fn of(device: &DeviceMemory) -> Self {
+        match (device.components.total(), device.capacity) {
+            (Some(total), Some(capacity)) if total.value > capacity => Self::DoesNotFit,
+            (Some(total), Some(capacity)) if total.high > capacity => Self::Tight,
+            (Some(_), Some(_)) => Self::Fits,
+            // What is known may already be too much.
+            (None, Some(capacity)) => {
+                let known: crate::Bytes = device.components.parts().iter().flatten().map(|part| part.value).sum();
+                if known > capacity { Self::DoesNotFit } else { Self::Unknown }
+            }
+            (_, None) => Self::Unknown,
+        }
+    }
+
+    /// The verdict on all devices together: the worst of theirs.
+    pub fn worst(devices: &[DeviceMemory]) -> Self {
+        devices.iter().map(Self::of).max().unwrap_or(Self::Unknown)
+    }
+
+    /// The word of the contract.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fits => "fits",
+            Self::Tight => "tight",
+            Self::Unknown => "unknown",
+            Self::DoesNotFit => "does_not_fit",
+        }
+    }
+}

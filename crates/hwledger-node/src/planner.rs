@@ -1,0 +1,147 @@
+//! The use case "plan": a request in, an answer out.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hwledger_core::cache::sequence_memory;
+use hwledger_core::engine::{EngineError, plan_memory};
+use hwledger_core::verdict::Verdict;
+use hwledger_core::{Assumptions, ElementType};
+
+use crate::answer::{Answer, DeviceAnswer, MemoryAnswer, SCHEMA, SpeedAnswer};
+use crate::default_engine::default_engine;
+use crate::model::LoadedModel;
+use crate::request::PlanRequest;
+
+/// Context where nobody says: enough for a chat, small enough not to mislead.
+const CONTEXT_DEFAULT: u64 = 4096;
+
+/// Models kept in memory; a run over more asks for each again.
+const MODELS_KEPT: usize = 512;
+
+/// Why a request has no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanFailure {
+    /// A value that means nothing.
+    #[error("`{key}` cannot be `{value}`; hint: {hint}")]
+    BadRequest {
+        /// The request key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What would do.
+        hint: String,
+    },
+    /// The request is not an object of the contract's shape.
+    #[error("the request cannot be read: {0}")]
+    NotARequest(String),
+    /// Nothing by that name.
+    #[error("no model `{model}` was found; hint: give a path to a config.json, a model directory or a model file")]
+    ModelNotFound {
+        /// What was asked for.
+        model: String,
+    },
+    /// The model's files cannot be read.
+    #[error("`{model}` cannot be read: {message}")]
+    ModelUnreadable {
+        /// What was asked for.
+        model: String,
+        /// Why not.
+        message: String,
+    },
+    /// The engine refuses these settings.
+    #[error(transparent)]
+    Refused(#[from] EngineError),
+}
+
+impl PlanFailure {
+    /// A stable word for programs.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest { .. } | Self::NotARequest(_) => "bad_request",
+            Self::ModelNotFound { .. } => "model_not_found",
+            Self::ModelUnreadable { .. } => "model_unreadable",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+/// Answers plan requests, keeping the models that it has read.
+#[derive(Debug, Default)]
+pub struct Planner {
+    models: Mutex<HashMap<String, Arc<LoadedModel>>>,
+}
+
+impl Planner {
+    /// A planner that has read nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn model(&self, reference: &str) -> Result<Arc<LoadedModel>, PlanFailure> {
+        // A panic elsewhere leaves whole entries behind, so a poisoned lock still guards a sound map.
+        let known = self.models.lock().unwrap_or_else(PoisonError::into_inner).get(reference).cloned();
+        if let Some(model) = known {
+            return Ok(model);
+        }
+        let model = Arc::new(LoadedModel::load(reference)?);
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        if models.len() >= MODELS_KEPT {
+            models.clear();
+        }
+        models.insert(reference.to_owned(), Arc::clone(&model));
+        Ok(model)
+    }
+
+    /// Plans one request.
+    pub fn plan(&self, request: &PlanRequest) -> Result<Answer, PlanFailure> {
+        if request.model.is_empty() {
+            return Err(PlanFailure::NotARequest("it names no `model`".to_owned()));
+        }
+        let mut assumptions = Assumptions::default();
+        let mut settings = request.settings(&mut assumptions)?;
+        let model = self.model(&request.model)?;
+        for diagnostic in &model.diagnostics {
+            assumptions.note("model", &diagnostic.to_string(), "read from the model's files");
+        }
+        let engine = default_engine(model.is_gguf, &settings, &mut assumptions);
+        let longest = model.spec.context_max.unwrap_or(CONTEXT_DEFAULT).max(1);
+        let context =
+            assumptions.or(settings.context, "context", CONTEXT_DEFAULT.min(longest), "no context was asked for");
+        if context > longest && model.spec.context_max.is_some() {
+            assumptions.note(
+                "context",
+                &context,
+                format!("more than the {longest} tokens that the model was trained for"),
+            );
+        }
+        settings.context = Some(context);
+        let key = settings.kv_type_k.unwrap_or(ElementType::F16);
+        let value = settings.kv_type_v.unwrap_or(ElementType::F16);
+        let kv = sequence_memory(&model.spec, context, key, value);
+        let (memory, devices, verdict) = match plan_memory(engine, &model.spec, &settings, &mut assumptions) {
+            Ok(plan) => {
+                let devices = plan.devices.iter().map(DeviceAnswer::of).collect();
+                (MemoryAnswer::of(&plan), devices, Verdict::worst(&plan.devices))
+            }
+            Err(error @ EngineError::NotModelled(_)) => {
+                assumptions.note("memory", "unknown", error.to_string());
+                (MemoryAnswer::UNKNOWN, Vec::new(), Verdict::Unknown)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Answer {
+            schema: SCHEMA,
+            id: request.id.clone(),
+            model: model.description.clone(),
+            engine: engine.name(),
+            context,
+            kv,
+            memory,
+            devices,
+            verdict,
+            speed: SpeedAnswer::default(),
+            assumptions,
+        })
+    }
+}

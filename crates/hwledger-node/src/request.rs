@@ -1,0 +1,251 @@
+//! A plan request as people and programs write it, and its translation into settings.
+
+use std::collections::BTreeMap;
+
+use hwledger_core::settings::{Device, DeviceKind, Draft, Engine, LayerCount, Settings, SplitMode, Switch};
+use hwledger_core::{Assumptions, Bytes, ElementType};
+use serde::{Deserialize, Serialize};
+
+use crate::planner::PlanFailure;
+
+/// One request; the keys are those of the published contract.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the contract documents each key")]
+pub struct PlanRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    pub model: String,
+    pub weights: Option<String>,
+    pub weights_bytes: Option<u64>,
+    pub engine: Option<String>,
+    pub engine_version: Option<String>,
+    pub context: Option<u64>,
+    pub sequences: Option<u64>,
+    pub kv_type: Option<String>,
+    pub kv_type_k: Option<String>,
+    pub kv_type_v: Option<String>,
+    pub batch: Option<u64>,
+    pub ubatch: Option<u64>,
+    pub max_batched_tokens: Option<u64>,
+    pub flash_attention: Option<String>,
+    pub kv_unified: Option<bool>,
+    pub swa_full: Option<bool>,
+    pub n_outputs_max: Option<u64>,
+    pub gpu_layers: Option<CountOrAll>,
+    pub cpu_moe_layers: Option<CountOrAll>,
+    pub gpu_memory_utilization: Option<f64>,
+    pub devices: Vec<DeviceRequest>,
+    pub tensor_parallel: Option<u64>,
+    pub pipeline_parallel: Option<u64>,
+    pub expert_parallel: Option<u64>,
+    pub data_parallel: Option<u64>,
+    pub attention_data_parallel: Option<u64>,
+    pub threads: Option<u64>,
+    pub backend: Option<String>,
+    pub prompt: Option<u64>,
+    pub generate: Option<u64>,
+    pub depth: Option<u64>,
+    pub concurrency: Option<u64>,
+    pub host: Option<HostRequest>,
+    pub vision_projector: Option<String>,
+    pub latent_cache: Option<String>,
+    pub split_mode: Option<String>,
+    pub draft: Option<DraftRequest>,
+    /// Keys that the contract does not know.
+    #[serde(flatten, skip_serializing)]
+    pub unknown: BTreeMap<String, serde::de::IgnoredAny>,
+}
+
+/// A number, or the word `all`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CountOrAll {
+    /// A number; negative means all, as llama.cpp reads it.
+    Count(i64),
+    /// A word, which must be `all`.
+    Word(String),
+}
+
+/// One kind of card and how many of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the contract documents each key")]
+pub struct DeviceRequest {
+    pub name: String,
+    pub count: Option<u64>,
+    pub memory_gib: Option<f64>,
+}
+
+/// The machine that holds the devices.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the contract documents each key")]
+pub struct HostRequest {
+    pub name: Option<String>,
+    pub memory_gib: Option<f64>,
+    pub bandwidth_gb_s: Option<f64>,
+}
+
+/// Speculative decoding.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the contract documents each key")]
+pub struct DraftRequest {
+    pub model: Option<String>,
+    pub weights: Option<String>,
+    pub tokens: Option<u64>,
+    pub acceptance: Option<f64>,
+}
+
+/// Most cards of one request.
+const DEVICES_MAX: u64 = 4096;
+
+fn bad(key: &str, value: &str, hint: impl Into<String>) -> PlanFailure {
+    PlanFailure::BadRequest { key: key.to_owned(), value: value.to_owned(), hint: hint.into() }
+}
+
+fn switch(key: &str, text: Option<&str>) -> Result<Option<Switch>, PlanFailure> {
+    text.map(|text| match text {
+        "on" | "true" | "1" => Ok(Switch::On),
+        "off" | "false" | "0" => Ok(Switch::Off),
+        "auto" => Ok(Switch::Auto),
+        other => Err(bad(key, other, "one of `on`, `off`, `auto`")),
+    })
+    .transpose()
+}
+
+fn element_type(key: &str, text: Option<&String>) -> Result<Option<ElementType>, PlanFailure> {
+    match text.map(String::as_str) {
+        None | Some("auto") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| bad(key, text, "one of f16, bf16, f32, fp8, q8_0, q4_0 …")),
+    }
+}
+
+fn layer_count(key: &str, value: Option<&CountOrAll>) -> Result<Option<LayerCount>, PlanFailure> {
+    value
+        .map(|value| match value {
+            CountOrAll::Count(count) => Ok(u64::try_from(*count).map_or(LayerCount::All, LayerCount::Some)),
+            CountOrAll::Word(word) if word == "all" => Ok(LayerCount::All),
+            CountOrAll::Word(word) => match word.parse() {
+                Ok(count) => Ok(LayerCount::Some(count)),
+                Err(_) => Err(bad(key, word, "a number or `all`")),
+            },
+        })
+        .transpose()
+}
+
+/// An engine by its name or a usual spelling of it.
+fn engine(text: &str) -> Result<Engine, PlanFailure> {
+    let plain: String = text.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
+    let matches = |engine: &&Engine| {
+        let name: String = engine.name().chars().filter(char::is_ascii_alphanumeric).collect();
+        name == plain
+    };
+    let alias = match plain.as_str() {
+        "llamaserver" | "llamabench" | "llamacli" => Some(Engine::LlamaCpp),
+        "ikllama" => Some(Engine::IkLlamaCpp),
+        "mlxlm" => Some(Engine::Mlx),
+        "trtllm" => Some(Engine::TensorRtLlm),
+        "hf" | "huggingface" => Some(Engine::Transformers),
+        _ => None,
+    };
+    alias.or_else(|| Engine::ALL.iter().find(matches).copied()).ok_or_else(|| {
+        let names: Vec<_> = Engine::ALL.iter().map(|engine| engine.name()).collect();
+        bad("engine", text, format!("one of {}", names.join(", ")))
+    })
+}
+
+impl PlanRequest {
+    /// The settings that the request names; what it leaves open stays open.
+    pub fn settings(&self, assumptions: &mut Assumptions) -> Result<Settings, PlanFailure> {
+        for key in self.unknown.keys() {
+            assumptions.note(key.clone(), "ignored", "the request has a key that plans do not know");
+        }
+        let kv_type = element_type("kv_type", self.kv_type.as_ref())?;
+        let count = |key: &'static str, value: Option<u64>| match value {
+            Some(0) => Err(bad(key, "0", "a count of at least 1")),
+            value => Ok(value),
+        };
+        Ok(Settings {
+            engine: self.engine.as_deref().map(engine).transpose()?,
+            engine_version: self.engine_version.clone(),
+            weights: self.weights.clone(),
+            weights_bytes: self.weights_bytes.map(Bytes),
+            context: count("context", self.context)?,
+            sequences: count("sequences", self.sequences)?,
+            kv_type_k: element_type("kv_type_k", self.kv_type_k.as_ref())?.or(kv_type),
+            kv_type_v: element_type("kv_type_v", self.kv_type_v.as_ref())?.or(kv_type),
+            batch: count("batch", self.batch)?,
+            ubatch: count("ubatch", self.ubatch)?,
+            max_batched_tokens: count("max_batched_tokens", self.max_batched_tokens)?,
+            flash_attention: switch("flash_attention", self.flash_attention.as_deref())?,
+            kv_unified: self.kv_unified,
+            swa_full: self.swa_full,
+            n_outputs_max: self.n_outputs_max,
+            gpu_layers: layer_count("gpu_layers", self.gpu_layers.as_ref())?,
+            cpu_moe_layers: layer_count("cpu_moe_layers", self.cpu_moe_layers.as_ref())?,
+            gpu_memory_utilization: self.utilization()?,
+            devices: self.devices()?,
+            tensor_parallel: count("tensor_parallel", self.tensor_parallel)?,
+            pipeline_parallel: count("pipeline_parallel", self.pipeline_parallel)?,
+            expert_parallel: count("expert_parallel", self.expert_parallel)?,
+            data_parallel: count("data_parallel", self.data_parallel)?,
+            attention_data_parallel: count("attention_data_parallel", self.attention_data_parallel)?,
+            threads: count("threads", self.threads)?,
+            backend: self.backend.clone(),
+            prompt: self.prompt,
+            generate: self.generate,
+            depth: self.depth,
+            concurrency: count("concurrency", self.concurrency)?,
+            host_name: self.host.as_ref().and_then(|host| host.name.clone()),
+            host_memory: self.host.as_ref().and_then(|host| host.memory_gib).map(Bytes::from_gibibytes),
+            vision_projector: switch("vision_projector", self.vision_projector.as_deref())?,
+            latent_cache: switch("latent_cache", self.latent_cache.as_deref())?,
+            split_mode: self.split_mode()?,
+            draft: self
+                .draft
+                .as_ref()
+                .map(|draft| Draft { weights: draft.weights.clone(), tokens: draft.tokens.unwrap_or(1) }),
+            ..Settings::default()
+        })
+    }
+
+    fn utilization(&self) -> Result<Option<f64>, PlanFailure> {
+        match self.gpu_memory_utilization {
+            Some(share) if !(share > 0.0 && share <= 1.0) => {
+                Err(bad("gpu_memory_utilization", &share.to_string(), "a share above 0 and at most 1"))
+            }
+            share => Ok(share),
+        }
+    }
+
+    fn split_mode(&self) -> Result<Option<SplitMode>, PlanFailure> {
+        self.split_mode
+            .as_deref()
+            .map(|text| match text {
+                "layer" | "none" => Ok(SplitMode::Layer),
+                "row" => Ok(SplitMode::Row),
+                "tensor" | "graph" => Ok(SplitMode::Tensor),
+                other => Err(bad("split_mode", other, "one of `layer`, `row`, `tensor`")),
+            })
+            .transpose()
+    }
+
+    fn devices(&self) -> Result<Vec<Device>, PlanFailure> {
+        let mut devices = Vec::new();
+        for request in &self.devices {
+            let count = request.count.unwrap_or(1);
+            if count > DEVICES_MAX {
+                return Err(bad("devices", &count.to_string(), format!("at most {DEVICES_MAX} of one kind")));
+            }
+            let device = Device {
+                name: request.name.clone(),
+                memory: request.memory_gib.map(Bytes::from_gibibytes),
+                kind: DeviceKind::Other,
+            };
+            devices.extend(std::iter::repeat_n(device, usize::try_from(count).unwrap_or(1)));
+        }
+        Ok(devices)
+    }
+}

@@ -1,0 +1,216 @@
+//! The command line's words.
+
+use clap::{Args, Parser, Subcommand};
+use hwledger_node::PlanRequest;
+use hwledger_node::request::{CountOrAll, DeviceRequest, HostRequest};
+
+/// Will a language model fit, how fast will it be, what will it cost.
+#[derive(Debug, Parser)]
+#[command(name = "hwledger", version, about)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what memory a model takes, layer by layer and device by device
+    Plan(Box<PlanArguments>),
+}
+
+/// A plan's settings; each flag is a key of the request contract.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArguments {
+    /// Model: a path, a Hugging Face id, an Ollama name, or a name of the built-in catalogue
+    #[arg(required_unless_present = "requests")]
+    model: Option<String>,
+    /// Answer the requests in this file, one JSON object per line (`-` for standard input)
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    pub(crate) requests: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Weight format: F16 BF16 FP8 `Q4_K_M` AWQ-4bit MLX-4bit …
+    #[arg(long, value_name = "FORMAT")]
+    weights: Option<String>,
+    /// Bytes of the weight files, where known
+    #[arg(long, value_name = "BYTES")]
+    weights_bytes: Option<u64>,
+    /// Engine: llama.cpp, ollama, vllm, sglang, mlx …
+    #[arg(long)]
+    engine: Option<String>,
+    /// The engine's version
+    #[arg(long, value_name = "VERSION")]
+    engine_version: Option<String>,
+    /// Context in tokens; K and M multiply by 1024 and 1024²
+    #[arg(long, short = 'c', value_name = "TOKENS", value_parser = tokens)]
+    context: Option<u64>,
+    /// Sequences held at once
+    #[arg(long)]
+    sequences: Option<u64>,
+    /// Type of cached keys and values: f16 bf16 fp8 `q8_0` `q4_0` …
+    #[arg(long, value_name = "TYPE")]
+    kv_type: Option<String>,
+    /// Type of cached keys
+    #[arg(long, value_name = "TYPE")]
+    kv_type_k: Option<String>,
+    /// Type of cached values
+    #[arg(long, value_name = "TYPE")]
+    kv_type_v: Option<String>,
+    /// llama.cpp logical batch
+    #[arg(long, value_parser = tokens)]
+    batch: Option<u64>,
+    /// llama.cpp micro-batch
+    #[arg(long, value_parser = tokens)]
+    ubatch: Option<u64>,
+    /// vLLM and `SGLang`: tokens of one step
+    #[arg(long, value_parser = tokens)]
+    max_batched_tokens: Option<u64>,
+    /// Flash attention: on, off, auto
+    #[arg(long)]
+    flash_attention: Option<String>,
+    /// llama.cpp: one cache shared by all slots
+    #[arg(long, value_name = "BOOL")]
+    kv_unified: Option<bool>,
+    /// llama.cpp: window layers cache the whole context
+    #[arg(long, value_name = "BOOL")]
+    swa_full: Option<bool>,
+    /// llama.cpp: most tokens whose logits one step returns
+    #[arg(long, value_name = "TOKENS")]
+    n_outputs_max: Option<u64>,
+    /// llama.cpp: layers on the GPU, the output layer counting as one, or `all`
+    #[arg(long, value_name = "N|all")]
+    gpu_layers: Option<String>,
+    /// llama.cpp: layers whose experts stay on the CPU, or `all`
+    #[arg(long, value_name = "N|all")]
+    cpu_moe_layers: Option<String>,
+    /// Share of a card that the engine may fill
+    #[arg(long, value_name = "SHARE")]
+    gpu_memory_utilization: Option<f64>,
+    /// A card, as people write it (`"RTX 4090"`, `"2x H100"`); may be repeated
+    #[arg(long = "device", value_name = "NAME")]
+    devices: Vec<String>,
+    /// Memory of each card, where it is not the standard size
+    #[arg(long, value_name = "GIB")]
+    device_memory_gib: Option<f64>,
+    /// Tensor-parallel ranks
+    #[arg(long)]
+    tensor_parallel: Option<u64>,
+    /// Pipeline stages
+    #[arg(long)]
+    pipeline_parallel: Option<u64>,
+    /// Expert-parallel ranks
+    #[arg(long)]
+    expert_parallel: Option<u64>,
+    /// Replicas
+    #[arg(long)]
+    data_parallel: Option<u64>,
+    /// Attention replicas (`SGLang`, TensorRT-LLM)
+    #[arg(long)]
+    attention_data_parallel: Option<u64>,
+    /// CPU threads
+    #[arg(long)]
+    threads: Option<u64>,
+    /// Backend: CUDA `ROCm` Metal Vulkan CPU …
+    #[arg(long)]
+    backend: Option<String>,
+    /// Prompt tokens of one request
+    #[arg(long, value_parser = tokens)]
+    prompt: Option<u64>,
+    /// Generated tokens of one request
+    #[arg(long, value_parser = tokens)]
+    generate: Option<u64>,
+    /// Tokens already in the cache
+    #[arg(long, value_parser = tokens)]
+    depth: Option<u64>,
+    /// Requests in flight
+    #[arg(long)]
+    concurrency: Option<u64>,
+    /// The machine that holds the devices
+    #[arg(long, value_name = "NAME")]
+    host_name: Option<String>,
+    /// Its memory
+    #[arg(long, value_name = "GIB")]
+    host_memory_gib: Option<f64>,
+    /// Whether the multimodal projector is loaded: on, off
+    #[arg(long)]
+    vision_projector: Option<String>,
+    /// Whether the latent cache of MLA is used: on, off
+    #[arg(long)]
+    latent_cache: Option<String>,
+    /// llama.cpp: layer, row, tensor
+    #[arg(long)]
+    split_mode: Option<String>,
+}
+
+/// Tokens with an optional binary suffix: `32768`, `32K`, `1M`.
+fn tokens(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1_u64),
+    };
+    let number: u64 =
+        digits.trim().parse().map_err(|_| format!("`{text}` is no number of tokens, such as 32768 or 32K"))?;
+    number.checked_mul(unit).ok_or_else(|| format!("`{text}` is more tokens than can be counted"))
+}
+
+/// `"2x RTX 3090"` to a count and a name.
+fn device(text: &str, memory_gib: Option<f64>) -> DeviceRequest {
+    let counted =
+        text.split_once(['x', 'X', '*']).and_then(|(count, name)| Some((count.trim().parse().ok()?, name.trim())));
+    let (count, name) = counted.unwrap_or((1, text.trim()));
+    DeviceRequest { name: name.to_owned(), count: Some(count), memory_gib }
+}
+
+impl PlanArguments {
+    /// The request that the flags spell.
+    pub(crate) fn request(&self) -> PlanRequest {
+        let has_host = self.host_name.is_some() || self.host_memory_gib.is_some();
+        PlanRequest {
+            id: None,
+            model: self.model.clone().unwrap_or_default(),
+            weights: self.weights.clone(),
+            weights_bytes: self.weights_bytes,
+            engine: self.engine.clone(),
+            engine_version: self.engine_version.clone(),
+            context: self.context,
+            sequences: self.sequences,
+            kv_type: self.kv_type.clone(),
+            kv_type_k: self.kv_type_k.clone(),
+            kv_type_v: self.kv_type_v.clone(),
+            batch: self.batch,
+            ubatch: self.ubatch,
+            max_batched_tokens: self.max_batched_tokens,
+            flash_attention: self.flash_attention.clone(),
+            kv_unified: self.kv_unified,
+            swa_full: self.swa_full,
+            n_outputs_max: self.n_outputs_max,
+            gpu_layers: self.gpu_layers.clone().map(CountOrAll::Word),
+            cpu_moe_layers: self.cpu_moe_layers.clone().map(CountOrAll::Word),
+            gpu_memory_utilization: self.gpu_memory_utilization,
+            devices: self.devices.iter().map(|text| device(text, self.device_memory_gib)).collect(),
+            tensor_parallel: self.tensor_parallel,
+            pipeline_parallel: self.pipeline_parallel,
+            expert_parallel: self.expert_parallel,
+            data_parallel: self.data_parallel,
+            attention_data_parallel: self.attention_data_parallel,
+            threads: self.threads,
+            backend: self.backend.clone(),
+            prompt: self.prompt,
+            generate: self.generate,
+            depth: self.depth,
+            concurrency: self.concurrency,
+            host: has_host.then(|| HostRequest {
+                name: self.host_name.clone(),
+                memory_gib: self.host_memory_gib,
+                bandwidth_gb_s: None,
+            }),
+            vision_projector: self.vision_projector.clone(),
+            latent_cache: self.latent_cache.clone(),
+            split_mode: self.split_mode.clone(),
+            ..PlanRequest::default()
+        }
+    }
+}
