@@ -3,8 +3,11 @@
 
 pub mod answer;
 pub mod batch;
+pub mod catalogue;
 mod default_engine;
+pub mod locate;
 mod model;
+mod names;
 pub mod planner;
 pub mod request;
 
