@@ -7,10 +7,12 @@
 
 pub mod assumption;
 pub mod cache;
+pub mod device;
 pub mod element_type;
 pub mod engine;
 pub mod estimate;
 pub mod model;
+mod nearest;
 pub mod settings;
 pub mod units;
 pub mod verdict;

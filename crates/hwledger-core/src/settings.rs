@@ -1,5 +1,6 @@
 //! How a model is to be run: every setting that moves memory or speed, absent where nobody said.
 
+use crate::device::DeviceSpec;
 use crate::{Bytes, ElementType};
 
 /// Inference engines whose memory is modelled.
@@ -93,6 +94,8 @@ pub struct Device {
     pub memory: Option<Bytes>,
     /// What runs on it.
     pub kind: DeviceKind,
+    /// Its row in the device catalogue, where it has one.
+    pub spec: Option<&'static DeviceSpec>,
 }
 
 /// What decides how engines treat a device's memory.

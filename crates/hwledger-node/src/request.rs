@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hwledger_core::settings::{Device, DeviceKind, Draft, Engine, LayerCount, Settings, SplitMode, Switch};
+use hwledger_core::device::find;
+use hwledger_core::settings::{Device, Draft, Engine, LayerCount, Settings, SplitMode, Switch};
 use hwledger_core::{Assumptions, Bytes, ElementType};
 use serde::{Deserialize, Serialize};
 
@@ -186,7 +187,7 @@ impl PlanRequest {
             gpu_layers: layer_count("gpu_layers", self.gpu_layers.as_ref())?,
             cpu_moe_layers: layer_count("cpu_moe_layers", self.cpu_moe_layers.as_ref())?,
             gpu_memory_utilization: self.utilization()?,
-            devices: self.devices()?,
+            devices: self.devices(assumptions)?,
             tensor_parallel: count("tensor_parallel", self.tensor_parallel)?,
             pipeline_parallel: count("pipeline_parallel", self.pipeline_parallel)?,
             expert_parallel: count("expert_parallel", self.expert_parallel)?,
@@ -232,19 +233,25 @@ impl PlanRequest {
             .transpose()
     }
 
-    fn devices(&self) -> Result<Vec<Device>, PlanFailure> {
+    fn devices(&self, assumptions: &mut Assumptions) -> Result<Vec<Device>, PlanFailure> {
         let mut devices = Vec::new();
         for request in &self.devices {
-            let count = request.count.unwrap_or(1);
+            let found = find(&request.name, request.memory_gib.map(Bytes::from_gibibytes))
+                .map_err(|error| bad("devices", &request.name, error.to_string()))?;
+            let count = request.count.unwrap_or(1).saturating_mul(found.count);
             if count > DEVICES_MAX {
                 return Err(bad("devices", &count.to_string(), format!("at most {DEVICES_MAX} of one kind")));
             }
-            let device = Device {
-                name: request.name.clone(),
-                memory: request.memory_gib.map(Bytes::from_gibibytes),
-                kind: DeviceKind::Other,
-            };
-            devices.extend(std::iter::repeat_n(device, usize::try_from(count).unwrap_or(1)));
+            if found.device.spec.is_none() {
+                let nearest = found.suggestions.join(", ");
+                let why = format!("no device of the catalogue has this name; the nearest are: {nearest}");
+                assumptions.note("devices", &found.device.name, why);
+            } else if found.is_size_assumed {
+                let memory = found.device.memory.unwrap_or_default();
+                let why = format!("`{}` is sold in several sizes and none was asked for", found.device.name);
+                assumptions.note("memory_gib", &memory.gibibytes(), why);
+            }
+            devices.extend(std::iter::repeat_n(found.device, usize::try_from(count).unwrap_or(1)));
         }
         Ok(devices)
     }
