@@ -1,6 +1,12 @@
 //! Typed, bounded access to the keys of a configuration; every error names its key.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
+
+use crate::Diagnostic;
 
 /// Why a configuration cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +66,22 @@ const COUNT_MAX: u64 = 1 << 24;
 /// Most positions.
 const POSITIONS_MAX: u64 = 1 << 40;
 
+/// What the reference configuration class of a family takes for counts that a file leaves out.
+///
+/// A key that is there but `null` is not left out: it stays without a value, as in the reference.
+pub(crate) type Defaults = &'static [(&'static str, u64)];
+
+/// The object that stands for a nested configuration that a file leaves out as a whole.
+static EMPTY: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+
 /// One object of a configuration, knowing its path.
 #[derive(Clone, Debug)]
 pub(crate) struct Config<'a> {
     object: &'a Map<String, Value>,
     path: String,
+    defaults: Defaults,
+    /// Remarks on defaults that were taken, shared by all parts of one file.
+    remarks: Rc<RefCell<Vec<Diagnostic>>>,
 }
 
 fn shown(value: &Value) -> String {
@@ -77,7 +94,31 @@ fn shown(value: &Value) -> String {
 
 impl<'a> Config<'a> {
     pub(crate) fn root(object: &'a Map<String, Value>) -> Self {
-        Self { object, path: String::new() }
+        Self { object, path: String::new(), defaults: &[], remarks: Rc::default() }
+    }
+
+    /// The same object, read with a family's defaults.
+    pub(crate) fn with_defaults(&self, defaults: Defaults) -> Self {
+        Self { defaults, ..self.clone() }
+    }
+
+    /// The remarks on defaults taken so far, each key once.
+    pub(crate) fn take_remarks(&self) -> Vec<Diagnostic> {
+        self.remarks.take()
+    }
+
+    /// The default of a key that the file leaves out.
+    fn default(&self, key: &str) -> Option<u64> {
+        if self.object.contains_key(key) {
+            return None;
+        }
+        let (_, value) = self.defaults.iter().find(|(name, _)| *name == key)?;
+        let place = self.place(key);
+        let mut remarks = self.remarks.borrow_mut();
+        if !remarks.iter().any(|remark| remark.place == place) {
+            remarks.push(Diagnostic::new(place, format!("is absent; the family's default {value} was taken")));
+        }
+        Some(*value)
     }
 
     pub(crate) fn place(&self, key: &str) -> String {
@@ -99,7 +140,16 @@ impl<'a> Config<'a> {
 
     /// The nested object under `key`.
     pub(crate) fn nested(&self, key: &str) -> Option<Config<'a>> {
-        self.get(key)?.as_object().map(|object| Config { object, path: self.place(key) })
+        self.get(key)?.as_object().map(|object| self.part(key, object))
+    }
+
+    /// The nested object under `key`; an empty one, which leaves every key to its default, where there is none.
+    pub(crate) fn nested_or_empty(&self, key: &str) -> Config<'a> {
+        self.nested(key).unwrap_or_else(|| self.part(key, &EMPTY))
+    }
+
+    fn part(&self, key: &str, object: &'a Map<String, Value>) -> Config<'a> {
+        Config { object, path: self.place(key), defaults: &[], remarks: Rc::clone(&self.remarks) }
     }
 
     pub(crate) fn missing(&self, key: &str) -> ConfigError {
@@ -124,11 +174,17 @@ impl<'a> Config<'a> {
 
     /// A count, if the key is there.
     pub(crate) fn count(&self, key: &str) -> Result<Option<u64>, ConfigError> {
-        self.get(key).map(|value| self.bounded(key, value, COUNT_MAX)).transpose()
+        match self.get(key) {
+            Some(value) => self.bounded(key, value, COUNT_MAX).map(Some),
+            None => Ok(self.default(key)),
+        }
     }
 
     /// The first of several spellings that is there.
     pub(crate) fn count_of(&self, keys: &[&str]) -> Result<Option<u64>, ConfigError> {
+        if let Some(key) = keys.iter().find(|key| self.has(key)) {
+            return self.count(key);
+        }
         for key in keys {
             if let Some(value) = self.count(key)? {
                 return Ok(Some(value));
@@ -147,13 +203,17 @@ impl<'a> Config<'a> {
 
     /// The first of several spellings, one of which must be there; the first is named if none is.
     pub(crate) fn required_of(&self, keys: &[&str]) -> Result<u64, ConfigError> {
-        let found = keys.iter().find(|key| self.has(key)).unwrap_or(&keys[0]);
-        self.required(found)
+        let is_default = |key: &&&str| self.defaults.iter().any(|(name, _)| *name == **key);
+        let found = keys.iter().find(|key| self.has(key)).or_else(|| keys.iter().find(is_default));
+        self.required(found.unwrap_or(&keys[0]))
     }
 
     /// A number of positions.
     pub(crate) fn positions(&self, key: &str) -> Result<Option<u64>, ConfigError> {
-        self.get(key).map(|value| self.bounded(key, value, POSITIONS_MAX)).transpose()
+        match self.get(key) {
+            Some(value) => self.bounded(key, value, POSITIONS_MAX).map(Some),
+            None => Ok(self.default(key)),
+        }
     }
 
     /// A truth value, `default` if absent.
@@ -239,6 +299,20 @@ mod tests {
                 text.required("layers").unwrap_err().to_string(),
                 "the configuration has no `text_config.layers`"
             );
+        });
+    }
+
+    #[test]
+    fn defaults_fill_absent_keys_and_say_so() {
+        with(r#"{"window": null, "heads": 4}"#, |config| {
+            let config = config.with_defaults(&[("window", 4096), ("heads", 8), ("layers", 12)]);
+            assert_eq!(config.count("window").unwrap(), None, "`null` is a value of its own");
+            assert_eq!(config.required("heads").unwrap(), 4);
+            assert_eq!(config.required("layers").unwrap(), 12);
+            assert_eq!(config.required("layers").unwrap(), 12);
+            let remarks = config.take_remarks();
+            assert_eq!(remarks.len(), 1);
+            assert_eq!(remarks[0].to_string(), "`layers`: is absent; the family's default 12 was taken");
         });
     }
 

@@ -10,6 +10,8 @@ mod builder;
 mod config;
 mod families;
 mod quantization;
+mod tower;
+mod towers;
 
 pub use config::ConfigError;
 
@@ -57,5 +59,7 @@ pub fn read_config(bytes: &[u8]) -> Result<(ModelSpec, Vec<Diagnostic>), ConfigE
     if model.stored_format.is_none() {
         model.stored_format = source.quantization.name();
     }
-    Ok((model, source.diagnostics))
+    let mut diagnostics = source.diagnostics;
+    diagnostics.extend(source.root.take_remarks());
+    Ok((model, diagnostics))
 }

@@ -1,0 +1,5 @@
+//! Towers that several families share.
+
+pub(crate) mod moonvit;
+pub(crate) mod qwen_vision;
+pub(crate) mod siglip;

@@ -1,0 +1,136 @@
+//! The vision towers of Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5
+//! (transformers `modeling_qwen2_vl.py`, `modeling_qwen2_5_vl.py`, `modeling_qwen3_vl.py`).
+
+use hwledger_core::model::{Modality, Tower};
+
+use crate::huggingface::builder::Source;
+use crate::huggingface::config::{Config, ConfigError, Defaults};
+use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count};
+
+const QWEN2: Defaults = &[
+    ("depth", 32),
+    ("embed_dim", 1280),
+    ("hidden_size", 3584),
+    ("mlp_ratio", 4),
+    ("num_heads", 16),
+    ("in_channels", 3),
+    ("in_chans", 3),
+    ("patch_size", 14),
+    ("spatial_merge_size", 2),
+    ("temporal_patch_size", 2),
+];
+
+const QWEN2_5: Defaults = &[
+    ("depth", 32),
+    ("hidden_size", 3584),
+    ("intermediate_size", 3420),
+    ("num_heads", 16),
+    ("in_channels", 3),
+    ("in_chans", 3),
+    ("patch_size", 14),
+    ("spatial_merge_size", 2),
+    ("temporal_patch_size", 2),
+    ("out_hidden_size", 3584),
+];
+
+const QWEN3: Defaults = &[
+    ("depth", 27),
+    ("hidden_size", 1152),
+    ("intermediate_size", 4304),
+    ("num_heads", 16),
+    ("in_channels", 3),
+    ("in_chans", 3),
+    ("patch_size", 16),
+    ("spatial_merge_size", 2),
+    ("temporal_patch_size", 2),
+    ("out_hidden_size", 3584),
+    ("num_position_embeddings", 2304),
+];
+
+/// Elements of one patch that the embedding reads: channels x frames x height x width.
+fn patch(config: &Config<'_>) -> Result<u64, ConfigError> {
+    let size = config.required("patch_size")?;
+    let channels = config.required_of(&["in_channels", "in_chans"])?;
+    Ok(channels * config.required("temporal_patch_size")? * size * size)
+}
+
+/// The tower of Qwen2-VL: layer norms, a plain feed-forward, no position table.
+pub(crate) fn qwen2(source: &Source<'_>) -> Result<Tower, ConfigError> {
+    let config = source.root.nested_or_empty("vision_config").with_defaults(QWEN2);
+    let hidden = config.required("embed_dim")?;
+    let width = hidden * config.required("mlp_ratio")?;
+    let layers = layer_count(&config, "depth")?;
+    let mut tower = TowerBuilder::new(source);
+    tower.matrix(hidden, patch(&config)?);
+    tower.repeat(layers, |tower| tower.transformer_layer(TowerLayer::vit(hidden, width)));
+    tower.start_projector();
+    let merged = hidden * config.required("spatial_merge_size")?.pow(2);
+    tower.norm(hidden, true);
+    tower.linear(merged, merged, true);
+    tower.linear(config.required("hidden_size")?, merged, true);
+    let heads = config.required("num_heads")?;
+    Ok(tower.finish(TowerShape { modality: Modality::Vision, hidden, heads, width, layers, positions: None }))
+}
+
+/// The tower of Qwen2.5-VL: root-mean-square norms and a gated feed-forward, with biases.
+pub(crate) fn qwen2_5(source: &Source<'_>) -> Result<Tower, ConfigError> {
+    let config = source.root.nested_or_empty("vision_config").with_defaults(QWEN2_5);
+    let hidden = config.required("hidden_size")?;
+    let width = config.required("intermediate_size")?;
+    let layers = layer_count(&config, "depth")?;
+    let mut tower = TowerBuilder::new(source);
+    tower.matrix(hidden, patch(&config)?);
+    let vit = TowerLayer::vit(hidden, width);
+    let layer = TowerLayer { has_norm_bias: false, activation: TowerLayer::gated(hidden, width).activation, ..vit };
+    tower.repeat(layers, |tower| tower.transformer_layer(layer));
+    tower.start_projector();
+    let merged = hidden * config.required("spatial_merge_size")?.pow(2);
+    tower.norm(hidden, false);
+    tower.linear(merged, merged, true);
+    tower.linear(config.required("out_hidden_size")?, merged, true);
+    let heads = config.required("num_heads")?;
+    Ok(tower.finish(TowerShape { modality: Modality::Vision, hidden, heads, width, layers, positions: None }))
+}
+
+/// Layers whose output goes into the language model by a merger of its own; the class default where absent.
+fn deepstack_layers(config: &Config<'_>) -> Result<u64, ConfigError> {
+    let listed = config.counts("deepstack_visual_indexes")?.map(|layers| layers.len() as u64);
+    // Qwen3VLVisionConfig takes (8, 16, 24).
+    Ok(listed.unwrap_or(3))
+}
+
+/// The tower of Qwen3-VL: learned positions, and mergers for the layers of `deepstack_visual_indexes`.
+pub(crate) fn qwen3(source: &Source<'_>) -> Result<Tower, ConfigError> {
+    let config = source.root.nested_or_empty("vision_config").with_defaults(QWEN3);
+    let mergers = deepstack_layers(&config)?;
+    with_position_table(source, &config, mergers)
+}
+
+/// The tower of Qwen3.5: that of Qwen3-VL without the further mergers.
+pub(crate) fn qwen3_5(source: &Source<'_>) -> Result<Tower, ConfigError> {
+    let config = source.root.nested_or_empty("vision_config").with_defaults(QWEN3);
+    with_position_table(source, &config, 0)
+}
+
+fn with_position_table(source: &Source<'_>, config: &Config<'_>, mergers: u64) -> Result<Tower, ConfigError> {
+    let hidden = config.required("hidden_size")?;
+    let width = config.required("intermediate_size")?;
+    let layers = layer_count(config, "depth")?;
+    let mut tower = TowerBuilder::new(source);
+    tower.linear(hidden, patch(config)?, true);
+    tower.matrix(config.required("num_position_embeddings")?, hidden);
+    tower.repeat(layers, |tower| tower.transformer_layer(TowerLayer::vit(hidden, width)));
+    tower.start_projector();
+    let merged = hidden * config.required("spatial_merge_size")?.pow(2);
+    let out = config.required("out_hidden_size")?;
+    tower.norm(hidden, true);
+    tower.linear(merged, merged, true);
+    tower.linear(out, merged, true);
+    tower.repeat(mergers, |tower| {
+        tower.norm(merged, true);
+        tower.linear(merged, merged, true);
+        tower.linear(out, merged, true);
+    });
+    let heads = config.required("num_heads")?;
+    Ok(tower.finish(TowerShape { modality: Modality::Vision, hidden, heads, width, layers, positions: None }))
+}
