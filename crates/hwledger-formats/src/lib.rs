@@ -6,5 +6,6 @@
 
 mod diagnostic;
 pub mod huggingface;
+pub mod ollama;
 
 pub use diagnostic::Diagnostic;

@@ -12,6 +12,10 @@ pub(crate) const CONFIG_BYTES_MAX: u64 = 8 << 20;
 /// The largest safetensors index that is read; a trillion-parameter mixture with a scale per
 /// tensor reaches 25 MB.
 pub(crate) const INDEX_BYTES_MAX: u64 = 64 << 20;
+/// The largest Ollama manifest that is read; real ones are below 2 kB.
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// The largest Ollama parameters layer that is read; real ones are below 1 kB.
+pub(crate) const PARAMETERS_BYTES_MAX: u64 = 1 << 20;
 
 /// The content of a regular file of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LocateError> {

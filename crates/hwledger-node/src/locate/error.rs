@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
+use hwledger_formats::ollama::ManifestError;
+
 /// Why the string that a person wrote led to no model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -73,6 +75,15 @@ pub enum LocateError {
         #[source]
         source: serde_json::Error,
     },
+    /// An Ollama manifest cannot be read.
+    #[error("`{place}` is not an Ollama manifest that can be read")]
+    Manifest {
+        /// The file or address.
+        place: String,
+        /// What is wrong with it.
+        #[source]
+        source: ManifestError,
+    },
     /// The file system refused.
     #[error("cannot read `{path}`")]
     Io {
@@ -88,6 +99,21 @@ impl LocateError {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
+    }
+
+    /// The whole of it in one line: what, why, and what to do about it.
+    pub fn full_message(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(source) = cause {
+            // Writing to a string cannot fail.
+            let _ = write!(text, ": {source}");
+            cause = source.source();
+        }
+        if let Some(hint) = self.hint() {
+            let _ = write!(text, "; hint: {hint}");
+        }
+        text
     }
 
     /// What to do about it, where something can be done.

@@ -5,11 +5,11 @@ use std::io::Read;
 use std::path::Path;
 
 use super::bounded::{self, CONFIG_BYTES_MAX};
-use super::directory;
 use super::located::file_name;
 use super::selection::Selection;
 use super::split::PartName;
 use super::{LocateError, Located, Origin, Tensors};
+use super::{directory, ollama};
 use crate::names::has_ending;
 
 const EXPECTED: &str = "a configuration, a safetensors file or index, a GGUF file, or an Ollama manifest";
@@ -30,8 +30,11 @@ pub(crate) fn locate(path: &Path) -> Result<Located, LocateError> {
     if has_ending(&name, ".json") {
         return configuration(path, located);
     }
-    if has_ending(&name, ".gguf") || starts_with_magic(path)? {
+    if has_ending(&name, ".gguf") || starts_with(path, b"GGUF")? {
         return gguf(root, name, located);
+    }
+    if starts_with(path, b"{")? {
+        return ollama::locate_manifest(path);
     }
     Err(LocateError::NotAModel { path: path.to_path_buf(), expected: EXPECTED })
 }
@@ -59,13 +62,13 @@ fn gguf(root: &Path, name: String, mut located: Located) -> Result<Located, Loca
     Ok(located)
 }
 
-/// Whether the first four bytes are those of a GGUF file.
-fn starts_with_magic(path: &Path) -> Result<bool, LocateError> {
+/// Whether the first bytes of a regular file are `magic`.
+fn starts_with(path: &Path, magic: &[u8]) -> Result<bool, LocateError> {
     if !path.metadata().map_err(LocateError::io(path))?.is_file() {
         return Ok(false);
     }
-    let mut head = Vec::with_capacity(4);
+    let mut head = Vec::with_capacity(magic.len());
     let file = File::open(path).map_err(LocateError::io(path))?;
-    file.take(4).read_to_end(&mut head).map_err(LocateError::io(path))?;
-    Ok(head == *b"GGUF")
+    file.take(magic.len() as u64).read_to_end(&mut head).map_err(LocateError::io(path))?;
+    Ok(head == magic)
 }

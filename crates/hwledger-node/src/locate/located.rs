@@ -13,6 +13,8 @@ pub struct Located {
     pub name: String,
     /// Where it was found.
     pub origin: Origin,
+    /// The commit or tag that was read, where the place keeps several.
+    pub revision: Option<String>,
     /// The content of `config.json`, where there is one.
     pub config: Option<Vec<u8>>,
     /// The files that hold the weights, where there are any.
@@ -21,6 +23,8 @@ pub struct Located {
     pub projectors: Vec<Source>,
     /// Adapters (`LoRA`) kept beside the weights.
     pub adapters: Vec<Source>,
+    /// The engine settings kept with the model: an Ollama parameters layer, JSON.
+    pub parameters: Option<Vec<u8>>,
     /// What the reader should know about how it was found.
     pub notes: Vec<String>,
 }
@@ -30,10 +34,12 @@ impl Located {
         Self {
             name: name.into(),
             origin,
+            revision: None,
             config: None,
             tensors: Tensors::None,
             projectors: Vec::new(),
             adapters: Vec::new(),
+            parameters: None,
             notes: Vec::new(),
         }
     }
@@ -55,6 +61,26 @@ impl Located {
 pub enum Origin {
     /// A file or directory that was named.
     Path(PathBuf),
+    /// Ollama's local store.
+    Ollama {
+        /// The model's name in the store.
+        name: String,
+    },
+    /// The cache that Hugging Face's libraries keep.
+    HubCache {
+        /// The repository.
+        id: String,
+    },
+    /// LM Studio's models folder.
+    LmStudio {
+        /// The repository that the model was downloaded from.
+        id: String,
+    },
+    /// llama.cpp's download cache.
+    LlamaCache {
+        /// The repository that the model was downloaded from.
+        id: String,
+    },
     /// The built-in catalogue.
     Catalogue {
         /// The public model id.

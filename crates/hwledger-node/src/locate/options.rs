@@ -7,8 +7,18 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct LocateOptions {
-    /// The user's home directory, for `~` and for the tools' default folders.
+    /// The user's home directory, for `~`.
     pub home: Option<PathBuf>,
+    /// The commit, branch or tag of a Hugging Face repository; its default branch where absent.
+    pub revision: Option<String>,
+    /// Directories that Ollama keeps `manifests` and `blobs` in.
+    pub ollama_stores: Vec<PathBuf>,
+    /// Directories that Hugging Face's libraries keep `models--org--name` in.
+    pub hub_caches: Vec<PathBuf>,
+    /// Directories that LM Studio keeps `org/name` in.
+    pub lm_studio_folders: Vec<PathBuf>,
+    /// Directories that llama.cpp downloads into.
+    pub llama_caches: Vec<PathBuf>,
 }
 
 impl LocateOptions {
@@ -18,18 +28,86 @@ impl LocateOptions {
     }
 
     /// The options that a set of environment variables gives.
+    ///
+    /// `OLLAMA_MODELS`, `HF_HUB_CACHE`, `HF_HOME`, `LLAMA_CACHE` and `XDG_CACHE_HOME` mean what
+    /// they mean to the tools that define them.
     pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        Self { home: path("HOME").or_else(|| path("USERPROFILE")) }
+        let home = path("HOME").or_else(|| path("USERPROFILE"));
+        let below_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
+        let cache = path("XDG_CACHE_HOME").or_else(|| below_home(".cache"));
+        let below_cache = |rest: &str| cache.as_ref().map(|cache| cache.join(rest));
+        let hub_home = path("HF_HOME").or_else(|| below_cache("huggingface"));
+        let hub_cache = path("HF_HUB_CACHE")
+            .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
+            .or_else(|| hub_home.as_ref().map(|hub| hub.join("hub")));
+        // The Linux service runs as a user of its own, whose home this is.
+        let ollama_service = || PathBuf::from("/usr/share/ollama/.ollama/models");
+        let ollama_stores = match path("OLLAMA_MODELS") {
+            Some(store) => vec![store],
+            None => below_home(".ollama/models").into_iter().chain(cfg!(unix).then(ollama_service)).collect(),
+        };
+        let llama_caches = match path("LLAMA_CACHE") {
+            Some(cache) => vec![cache],
+            None => [below_cache("llama.cpp"), below_home("Library/Caches/llama.cpp")].into_iter().flatten().collect(),
+        };
+        let lm_studio_folders =
+            [".lmstudio/models", ".cache/lm-studio/models"].into_iter().filter_map(below_home).collect();
+        Self {
+            revision: None,
+            ollama_stores,
+            hub_caches: hub_cache.into_iter().collect(),
+            lm_studio_folders,
+            llama_caches,
+            home,
+        }
     }
 
     /// `path` with a leading `~` replaced by the home directory.
     pub(crate) fn expand(&self, path: &str) -> PathBuf {
+        let after_tilde = path.strip_prefix('~');
         let rest =
-            path.strip_prefix('~').and_then(|rest| rest.strip_prefix(['/', '\\']).or(rest.is_empty().then_some("")));
+            after_tilde.and_then(|rest| if rest.is_empty() { Some(rest) } else { rest.strip_prefix(['/', '\\']) });
         match (rest, &self.home) {
             (Some(rest), Some(home)) => home.join(rest),
             _ => Path::new(path).to_path_buf(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(variables: &[(&str, &str)]) -> LocateOptions {
+        LocateOptions::from_variables(|asked| {
+            variables.iter().find(|(name, _)| *name == asked).map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    fn paths(names: &[&str]) -> Vec<PathBuf> {
+        names.iter().map(PathBuf::from).collect()
+    }
+
+    #[test]
+    fn the_tools_own_variables_are_honoured() {
+        let home = ("HOME", "/h");
+        assert_eq!(options(&[home]).hub_caches, paths(&["/h/.cache/huggingface/hub"]));
+        assert_eq!(options(&[home, ("XDG_CACHE_HOME", "/x")]).hub_caches, paths(&["/x/huggingface/hub"]));
+        assert_eq!(options(&[home, ("HF_HOME", "/f")]).hub_caches, paths(&["/f/hub"]));
+        assert_eq!(options(&[home, ("HF_HOME", "/f"), ("HF_HUB_CACHE", "/c")]).hub_caches, paths(&["/c"]));
+        assert_eq!(options(&[home, ("OLLAMA_MODELS", "/o")]).ollama_stores, paths(&["/o"]));
+        assert_eq!(options(&[home, ("OLLAMA_MODELS", "")]).ollama_stores[0], Path::new("/h/.ollama/models"));
+        assert_eq!(options(&[home, ("LLAMA_CACHE", "/l")]).llama_caches, paths(&["/l"]));
+        assert!(options(&[]).hub_caches.is_empty());
+    }
+
+    #[test]
+    fn only_the_own_home_is_expanded() {
+        let options = options(&[("HOME", "/h")]);
+        assert_eq!(options.expand("~/m"), Path::new("/h/m"));
+        assert_eq!(options.expand("~"), Path::new("/h"));
+        assert_eq!(options.expand("~other/m"), Path::new("~other/m"));
+        assert_eq!(options.expand("a/~/m"), Path::new("a/~/m"));
     }
 }

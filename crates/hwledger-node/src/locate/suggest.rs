@@ -8,20 +8,15 @@ const COMPARED_MAX: usize = 128;
 
 /// The names of `known` that look most like `name`, the nearest first; none when all are far off.
 pub(crate) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Vec<String> {
-    let asked: Vec<char> = short(&loose_key(name)).chars().take(COMPARED_MAX).collect();
-    if asked.is_empty() {
+    let asked = Comparable::new(name);
+    if asked.letters.is_empty() {
         return Vec::new();
     }
     // A third of the letters may differ: enough for a slip or a missing suffix, not for another model.
-    let distance_max = asked.len() / 3;
+    let distance_max = asked.letters.len() / 3;
     let mut scored: Vec<(usize, String)> = known
         .filter_map(|candidate| {
-            let full_key = loose_key(&candidate);
-            let letters: Vec<char> = short(&full_key).chars().take(COMPARED_MAX).collect();
-            let mut distance = edit_distance(&asked, &letters);
-            if letters.starts_with(&asked) {
-                distance = distance.min(1);
-            }
+            let distance = asked.distance_to(&Comparable::new(&candidate));
             (distance <= distance_max).then_some((distance, candidate))
         })
         .collect();
@@ -30,8 +25,29 @@ pub(crate) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Vec<St
     scored.into_iter().take(SUGGESTIONS_MAX).map(|(_, candidate)| candidate).collect()
 }
 
-fn short(key: &str) -> &str {
-    key.rsplit_once('/').map_or(key, |(_, name)| name)
+/// A name without scheme and organisation, as its distance to others is taken.
+struct Comparable {
+    letters: Vec<char>,
+    /// What stands before the tag of an Ollama name.
+    untagged: Option<String>,
+}
+
+impl Comparable {
+    fn new(name: &str) -> Self {
+        let name = name.strip_prefix("ollama:").or_else(|| name.strip_prefix("hf:")).unwrap_or(name);
+        let key = loose_key(name);
+        let short = key.rsplit_once('/').map_or(key.as_str(), |(_, short)| short);
+        let untagged = name.rsplit_once(':').map(|(front, _)| loose_key(front));
+        Self { letters: short.chars().take(COMPARED_MAX).collect(), untagged }
+    }
+
+    fn distance_to(&self, other: &Self) -> usize {
+        let is_other_tag = self.untagged.is_some() && self.untagged == other.untagged;
+        if is_other_tag || other.letters.starts_with(&self.letters) {
+            return usize::from(self.letters != other.letters);
+        }
+        edit_distance(&self.letters, &other.letters)
+    }
 }
 
 /// Insertions, deletions and substitutions that turn `a` into `b` (Levenshtein's distance).

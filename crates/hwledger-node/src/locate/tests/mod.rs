@@ -1,6 +1,7 @@
 //! Finding models on disk and in the catalogue.
 
 mod paths;
+mod stores;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
