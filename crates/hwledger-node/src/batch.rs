@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Write};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::planner::{PlanFailure, Planner};
+use crate::planner::{PlanFailure, Planner, with_causes};
 use crate::request::PlanRequest;
 
 /// Lines that are read, answered and written together.
@@ -113,7 +113,11 @@ fn answer_chunk(planner: &Planner, lines: &[Vec<u8>]) -> (Vec<u8>, Outcome) {
             Err(failure) => {
                 outcome.errors += 1;
                 let id = id_of(line);
-                let error = ErrorBody { code: failure.code(), message: failure.to_string() };
+                let mut message = with_causes(&failure);
+                if let Some(hint) = failure.hint() {
+                    message = format!("{message}; hint: {hint}");
+                }
+                let error = ErrorBody { code: failure.code(), message };
                 serde_json::to_writer(&mut text, &ErrorAnswer { id: &id, error })
             }
         };

@@ -1,43 +1,56 @@
 //! A model as plans use it: read once, described once.
 
-use std::path::Path;
-
 use hwledger_core::ModelSpec;
 use hwledger_formats::{Diagnostic, huggingface};
 use serde_json::value::RawValue;
 
 use crate::answer::ModelAnswer;
+use crate::locate::{LocateOptions, Located, Tensors, locate};
 use crate::planner::PlanFailure;
 
 /// A model that has been read.
 #[derive(Debug)]
-pub(crate) struct LoadedModel {
-    pub(crate) spec: ModelSpec,
-    pub(crate) diagnostics: Vec<Diagnostic>,
-    pub(crate) is_gguf: bool,
+pub struct LoadedModel {
+    /// What it is.
+    pub spec: ModelSpec,
+    /// What its readers noticed.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How it was found.
+    pub notes: Vec<String>,
+    /// Whether its weights are GGUF.
+    pub is_gguf: bool,
+    /// A short name for people.
+    pub name: String,
     /// Its part of an answer, the same for every request.
     pub(crate) description: Box<RawValue>,
 }
 
 impl LoadedModel {
-    fn new(spec: ModelSpec, diagnostics: Vec<Diagnostic>, is_gguf: bool) -> Self {
-        let description = serde_json::value::to_raw_value(&ModelAnswer::describe(&spec))
-            .expect("a description holds only strings and integers");
-        Self { spec, diagnostics, is_gguf, description }
-    }
-
     /// Reads the model behind `reference`.
-    pub(crate) fn load(reference: &str) -> Result<Self, PlanFailure> {
-        let unreadable = |message: String| PlanFailure::ModelUnreadable { model: reference.to_owned(), message };
-        let mut path = Path::new(reference).to_path_buf();
-        if path.is_dir() {
-            path.push("config.json");
+    pub fn load(reference: &str, options: &LocateOptions) -> Result<Self, PlanFailure> {
+        let located = locate(reference, options)?;
+        let (mut spec, diagnostics) = read(reference, &located)?;
+        if spec.file_bytes.is_none() {
+            spec.file_bytes = located.weight_file_bytes();
         }
-        if !path.exists() {
-            return Err(PlanFailure::ModelNotFound { model: reference.to_owned() });
-        }
-        let bytes = std::fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
-        let (spec, diagnostics) = huggingface::read_config(&bytes).map_err(|error| unreadable(error.to_string()))?;
-        Ok(Self::new(spec, diagnostics, false))
+        let description = serde_json::value::to_raw_value(&ModelAnswer::describe(&spec)).map_err(|error| {
+            PlanFailure::ModelUnreadable { model: reference.to_owned(), message: error.to_string() }
+        })?;
+        let is_gguf = matches!(located.tensors, Tensors::Gguf(_));
+        Ok(Self { spec, diagnostics, notes: located.notes, is_gguf, name: located.name, description })
     }
+}
+
+fn read(reference: &str, located: &Located) -> Result<(ModelSpec, Vec<Diagnostic>), PlanFailure> {
+    let unreadable = |error: &dyn std::error::Error| PlanFailure::ModelUnreadable {
+        model: reference.to_owned(),
+        message: crate::planner::with_causes(error),
+    };
+    if let Some(config) = &located.config {
+        return huggingface::read_config(config).map_err(|error| unreadable(&error));
+    }
+    Err(PlanFailure::ModelUnreadable {
+        model: reference.to_owned(),
+        message: "only models with a configuration can be read".to_owned(),
+    })
 }

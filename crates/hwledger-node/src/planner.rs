@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hwledger_core::cache::sequence_memory;
+use hwledger_core::device::DeviceError;
 use hwledger_core::engine::{EngineError, plan_memory};
 use hwledger_core::verdict::Verdict;
 use hwledger_core::{Assumptions, ElementType};
 
 use crate::answer::{Answer, DeviceAnswer, MemoryAnswer, SCHEMA, SpeedAnswer};
 use crate::default_engine::default_engine;
+use crate::devices::DeviceNames;
+use crate::locate::{LocateError, LocateOptions};
 use crate::model::LoadedModel;
 use crate::request::PlanRequest;
 
@@ -23,7 +26,7 @@ const MODELS_KEPT: usize = 512;
 #[derive(Debug, thiserror::Error)]
 pub enum PlanFailure {
     /// A value that means nothing.
-    #[error("`{key}` cannot be `{value}`; hint: {hint}")]
+    #[error("`{key}` cannot be `{value}`")]
     BadRequest {
         /// The request key.
         key: String,
@@ -35,12 +38,12 @@ pub enum PlanFailure {
     /// The request is not an object of the contract's shape.
     #[error("the request cannot be read: {0}")]
     NotARequest(String),
-    /// Nothing by that name.
-    #[error("no model `{model}` was found; hint: give a path to a config.json, a model directory or a model file")]
-    ModelNotFound {
-        /// What was asked for.
-        model: String,
-    },
+    /// Nothing by that name, or it cannot be opened.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// A device name that may mean several.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The model's files cannot be read.
     #[error("`{model}` cannot be read: {message}")]
     ModelUnreadable {
@@ -59,32 +62,57 @@ impl PlanFailure {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::BadRequest { .. } | Self::NotARequest(_) => "bad_request",
-            Self::ModelNotFound { .. } => "model_not_found",
+            Self::Locate(_) => "model_not_found",
+            Self::Device(_) => "bad_device",
             Self::ModelUnreadable { .. } => "model_unreadable",
             Self::Refused(_) => "refused",
         }
     }
+
+    /// What to do about it, where something can be done.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::BadRequest { hint, .. } => Some(hint.clone()),
+            Self::Locate(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// An error with its causes, as one sentence.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// Answers plan requests, keeping the models that it has read.
 #[derive(Debug, Default)]
 pub struct Planner {
     models: Mutex<HashMap<String, Arc<LoadedModel>>>,
+    devices: DeviceNames,
+    options: LocateOptions,
 }
 
 impl Planner {
-    /// A planner that has read nothing yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// A planner that has read nothing yet and looks for models as `options` say.
+    pub fn new(options: LocateOptions) -> Self {
+        Self { options, ..Self::default() }
     }
 
-    fn model(&self, reference: &str) -> Result<Arc<LoadedModel>, PlanFailure> {
+    /// The model behind `reference`, read at most once.
+    pub fn model(&self, reference: &str) -> Result<Arc<LoadedModel>, PlanFailure> {
         // A panic elsewhere leaves whole entries behind, so a poisoned lock still guards a sound map.
         let known = self.models.lock().unwrap_or_else(PoisonError::into_inner).get(reference).cloned();
         if let Some(model) = known {
             return Ok(model);
         }
-        let model = Arc::new(LoadedModel::load(reference)?);
+        let model = Arc::new(LoadedModel::load(reference, &self.options)?);
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         if models.len() >= MODELS_KEPT {
             models.clear();
@@ -99,8 +127,12 @@ impl Planner {
             return Err(PlanFailure::NotARequest("it names no `model`".to_owned()));
         }
         let mut assumptions = Assumptions::default();
-        let mut settings = request.settings(&mut assumptions)?;
+        let devices = self.devices.expand(&request.devices, &mut assumptions)?;
+        let mut settings = request.settings(devices, &mut assumptions)?;
         let model = self.model(&request.model)?;
+        for note in &model.notes {
+            assumptions.note("model", note, "how the model was found");
+        }
         for diagnostic in &model.diagnostics {
             assumptions.note("model", &diagnostic.to_string(), "read from the model's files");
         }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use hwledger_core::device::find;
 use hwledger_core::settings::{Device, Draft, Engine, LayerCount, Settings, SplitMode, Switch};
 use hwledger_core::{Assumptions, Bytes, ElementType};
 use serde::{Deserialize, Serialize};
@@ -55,6 +54,7 @@ pub struct PlanRequest {
     pub draft: Option<DraftRequest>,
     /// Keys that the contract does not know.
     #[serde(flatten, skip_serializing)]
+    #[expect(clippy::zero_sized_map_values, reason = "serde flattens into maps only")]
     pub unknown: BTreeMap<String, serde::de::IgnoredAny>,
 }
 
@@ -98,9 +98,6 @@ pub struct DraftRequest {
     pub tokens: Option<u64>,
     pub acceptance: Option<f64>,
 }
-
-/// Most cards of one request.
-const DEVICES_MAX: u64 = 4096;
 
 fn bad(key: &str, value: &str, hint: impl Into<String>) -> PlanFailure {
     PlanFailure::BadRequest { key: key.to_owned(), value: value.to_owned(), hint: hint.into() }
@@ -158,8 +155,8 @@ fn engine(text: &str) -> Result<Engine, PlanFailure> {
 }
 
 impl PlanRequest {
-    /// The settings that the request names; what it leaves open stays open.
-    pub fn settings(&self, assumptions: &mut Assumptions) -> Result<Settings, PlanFailure> {
+    /// The settings that the request names, on `devices`; what it leaves open stays open.
+    pub fn settings(&self, devices: Vec<Device>, assumptions: &mut Assumptions) -> Result<Settings, PlanFailure> {
         for key in self.unknown.keys() {
             assumptions.note(key.clone(), "ignored", "the request has a key that plans do not know");
         }
@@ -187,7 +184,7 @@ impl PlanRequest {
             gpu_layers: layer_count("gpu_layers", self.gpu_layers.as_ref())?,
             cpu_moe_layers: layer_count("cpu_moe_layers", self.cpu_moe_layers.as_ref())?,
             gpu_memory_utilization: self.utilization()?,
-            devices: self.devices(assumptions)?,
+            devices,
             tensor_parallel: count("tensor_parallel", self.tensor_parallel)?,
             pipeline_parallel: count("pipeline_parallel", self.pipeline_parallel)?,
             expert_parallel: count("expert_parallel", self.expert_parallel)?,
@@ -208,7 +205,6 @@ impl PlanRequest {
                 .draft
                 .as_ref()
                 .map(|draft| Draft { weights: draft.weights.clone(), tokens: draft.tokens.unwrap_or(1) }),
-            ..Settings::default()
         })
     }
 
@@ -231,28 +227,5 @@ impl PlanRequest {
                 other => Err(bad("split_mode", other, "one of `layer`, `row`, `tensor`")),
             })
             .transpose()
-    }
-
-    fn devices(&self, assumptions: &mut Assumptions) -> Result<Vec<Device>, PlanFailure> {
-        let mut devices = Vec::new();
-        for request in &self.devices {
-            let found = find(&request.name, request.memory_gib.map(Bytes::from_gibibytes))
-                .map_err(|error| bad("devices", &request.name, error.to_string()))?;
-            let count = request.count.unwrap_or(1).saturating_mul(found.count);
-            if count > DEVICES_MAX {
-                return Err(bad("devices", &count.to_string(), format!("at most {DEVICES_MAX} of one kind")));
-            }
-            if found.device.spec.is_none() {
-                let nearest = found.suggestions.join(", ");
-                let why = format!("no device of the catalogue has this name; the nearest are: {nearest}");
-                assumptions.note("devices", &found.device.name, why);
-            } else if found.is_size_assumed {
-                let memory = found.device.memory.unwrap_or_default();
-                let why = format!("`{}` is sold in several sizes and none was asked for", found.device.name);
-                assumptions.note("memory_gib", &memory.gibibytes(), why);
-            }
-            devices.extend(std::iter::repeat_n(found.device, usize::try_from(count).unwrap_or(1)));
-        }
-        Ok(devices)
     }
 }

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, Command, PlanArguments};
 use clap::Parser;
-use hwledger_node::{Planner, batch};
+use hwledger_node::locate::LocateOptions;
+use hwledger_node::planner::with_causes;
+use hwledger_node::{PlanFailure, Planner, batch};
 
 /// Exit status when the answer is no, or at least one of several answers is an error.
 const NO: u8 = 1;
@@ -29,8 +31,17 @@ fn fail(message: impl std::fmt::Display) -> ExitCode {
     ExitCode::from(ERROR)
 }
 
+/// A failed request, with its causes and what to do about it.
+fn refuse(failure: &PlanFailure) -> ExitCode {
+    let status = fail(with_causes(failure));
+    if let Some(hint) = failure.hint() {
+        let _ = writeln!(io::stderr(), "hint: {hint}");
+    }
+    status
+}
+
 fn plan(arguments: &PlanArguments) -> ExitCode {
-    let planner = Planner::new();
+    let planner = Planner::new(LocateOptions::from_environment());
     if let Some(path) = &arguments.requests {
         return plan_requests(&planner, path);
     }
@@ -46,7 +57,7 @@ fn plan(arguments: &PlanArguments) -> ExitCode {
                 Err(error) => fail(error),
             }
         }
-        Err(failure) => fail(failure),
+        Err(failure) => refuse(&failure),
     }
 }
 
