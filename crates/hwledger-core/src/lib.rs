@@ -16,6 +16,7 @@ mod nearest;
 pub mod settings;
 pub mod units;
 pub mod verdict;
+pub mod weight_format;
 
 pub use assumption::{Assumption, Assumptions};
 pub use element_type::ElementType;

@@ -1,6 +1,7 @@
 //! Engines: what each allocates, as a pure function of model, settings and devices.
 
 mod error;
+pub mod llamacpp;
 mod memory;
 
 pub use error::EngineError;
@@ -13,9 +14,24 @@ use crate::{Assumptions, ModelSpec, Settings};
 /// Defaults that were taken are added to `assumptions`.
 pub fn plan_memory(
     engine: Engine,
-    _model: &ModelSpec,
-    _settings: &Settings,
-    _assumptions: &mut Assumptions,
+    model: &ModelSpec,
+    settings: &Settings,
+    assumptions: &mut Assumptions,
 ) -> Result<MemoryPlan, EngineError> {
-    Err(EngineError::NotModelled(engine.name()))
+    match engine {
+        Engine::LlamaCpp | Engine::IkLlamaCpp => llamacpp::plan(model, settings, assumptions),
+        other => Err(EngineError::NotModelled(other.name())),
+    }
+}
+
+/// The lines about memory that the engine's own start-up log would print.
+///
+/// # Errors
+///
+/// As [`plan_memory`].
+pub fn log_lines(engine: Engine, model: &ModelSpec, settings: &Settings) -> Result<Vec<String>, EngineError> {
+    match engine {
+        Engine::LlamaCpp | Engine::IkLlamaCpp => llamacpp::log_lines(model, settings),
+        other => Err(EngineError::NotModelled(other.name())),
+    }
 }

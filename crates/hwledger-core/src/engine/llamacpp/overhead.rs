@@ -1,0 +1,36 @@
+//! What lies outside llama.cpp's own buffers: driver context, kernels, workspaces.
+
+use crate::settings::{Device, DeviceKind};
+use crate::units::MEBIBYTE;
+use crate::{Bytes, Estimate};
+
+/// What a driver holds for one process on one card, in MiB: lower end, best figure, upper end.
+///
+/// Ollama reserves 457 MiB per CUDA or ROCm card and 512 MiB on Metal before it places layers
+/// (`MinimumMemory` of its discovery code), chosen so that loading does not fail; contexts alone
+/// are smaller, the matrix library's workspaces grow with the first large batch.
+const fn context_mebibytes(kind: DeviceKind) -> (u64, u64, u64) {
+    match kind {
+        DeviceKind::Nvidia => (150, 300, 700),
+        DeviceKind::Amd => (100, 300, 700),
+        // No separate context: the driver's own allocations only.
+        DeviceKind::SharedMemory | DeviceKind::Intel | DeviceKind::Other => (20, 150, 500),
+        DeviceKind::Apple => (20, 100, 512),
+        DeviceKind::Cpu => (0, 0, 0),
+    }
+}
+
+/// The overhead on `card`.
+pub(super) fn of_card(card: &Device, backend: Option<&str>) -> Estimate<Bytes> {
+    let kind = match backend {
+        Some("Vulkan") => DeviceKind::Other,
+        _ => card.kind,
+    };
+    let (low, value, high) = context_mebibytes(kind);
+    Estimate::formula(Bytes(low * MEBIBYTE), Bytes(value * MEBIBYTE), Bytes(high * MEBIBYTE))
+}
+
+/// The overhead in host memory: the process itself, its vocabulary and graphs.
+pub(super) const fn of_host() -> Estimate<Bytes> {
+    Estimate::formula(Bytes(30 * MEBIBYTE), Bytes(100 * MEBIBYTE), Bytes(400 * MEBIBYTE))
+}

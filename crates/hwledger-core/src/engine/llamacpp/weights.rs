@@ -1,0 +1,283 @@
+//! Bytes of weights, per layer and per device.
+
+use crate::model::{Layer, ModelSpec, Role, Weight};
+use crate::settings::{SplitMode, Switch};
+use crate::weight_format::gguf::{FileType, GgufFormat, LayerChoice, Recipe};
+use crate::{Assumptions, Bytes, ElementType, Estimate, Settings};
+
+use super::placement::Placement;
+use crate::engine::EngineError;
+
+/// Where the types of tensors come from.
+#[derive(Clone, Copy, Debug)]
+enum Types {
+    /// The files say.
+    Stored,
+    /// What `llama-quantize` would choose.
+    Chosen(Recipe),
+}
+
+/// Bytes of one layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct LayerBytes {
+    /// Routed experts, which can stay on the host by themselves.
+    experts: u64,
+    /// All else.
+    rest: u64,
+}
+
+/// Weights by device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightBytes {
+    /// On each card.
+    pub cards: Vec<u64>,
+    /// On the host.
+    pub host: u64,
+    /// How far the sum can be from the truth, as factors.
+    pub interval: (f64, f64),
+}
+
+impl WeightBytes {
+    /// Bytes of every tensor of `model`, where `placement` puts it.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Refused`] for a weight format that GGUF files cannot hold.
+    pub fn resolve(
+        model: &ModelSpec,
+        settings: &Settings,
+        placement: &Placement,
+        assumptions: &mut Assumptions,
+    ) -> Result<Self, EngineError> {
+        let types = types(model, settings, assumptions)?;
+        let mut sum = Sum::new(placement);
+        sum.add_outside(model, &types);
+        sum.add_layers(model, &types);
+        let mut bytes = sum.bytes;
+        if let Some(Bytes(given)) = settings.weights_bytes {
+            bytes.scale_to(given, sum.duplicate);
+        } else {
+            bytes.interval = interval(&types);
+        }
+        if settings.vision_projector == Some(Switch::On) {
+            bytes.add_towers(model);
+        }
+        Ok(bytes)
+    }
+
+    /// Scales all devices alike so that the files' bytes (a second copy of a tied output left
+    /// out) are `given`.
+    fn scale_to(&mut self, given: u64, duplicate: u64) {
+        let all: u64 = self.cards.iter().sum::<u64>().saturating_add(self.host);
+        let files = all.saturating_sub(duplicate);
+        if files == 0 {
+            return;
+        }
+        let factor = given as f64 / files as f64;
+        let mut cards = 0_u64;
+        for card in &mut self.cards {
+            *card = Bytes(*card).scaled(factor).0;
+            cards = cards.saturating_add(*card);
+        }
+        // The host takes the rounding, so that the sum stays exact.
+        let copy = Bytes(duplicate).scaled(factor).0;
+        self.host = given.saturating_add(copy).saturating_sub(cards);
+    }
+
+    /// The vision or audio projector file: 16-bit matrices, on the first card if there is one.
+    fn add_towers(&mut self, model: &ModelSpec) {
+        let bytes: u64 = model
+            .towers
+            .iter()
+            .flat_map(|tower| &tower.weights)
+            .map(|weight| weight.bytes_as(if weight.is_vector() { ElementType::F32 } else { ElementType::F16 }))
+            .fold(0, u64::saturating_add);
+        let place = self.cards.first_mut().unwrap_or(&mut self.host);
+        *place = place.saturating_add(bytes);
+    }
+
+    /// The bytes of one place as a claim.
+    pub fn estimate(&self, bytes: u64) -> Estimate<Bytes> {
+        let (low, high) = self.interval;
+        if low >= 1.0 && high <= 1.0 {
+            Estimate::exact(Bytes(bytes))
+        } else {
+            Estimate::within(Bytes(bytes), low, high)
+        }
+    }
+}
+
+/// How exact each source of types is. Mixtures vary between releases of the quantiser and with an
+/// importance matrix by one or two percent; publishers' own mixtures by more.
+fn interval(types: &Types) -> (f64, f64) {
+    match types {
+        Types::Stored => (1.0, 1.0),
+        Types::Chosen(recipe) => match recipe.format() {
+            format if format.is_dynamic => (0.90, 1.08),
+            GgufFormat { file_type: FileType::F32 | FileType::F16 | FileType::BF16, .. } => (0.999, 1.001),
+            GgufFormat { file_type: FileType::Q8_0, .. } => (0.99, 1.01),
+            _ => (0.97, 1.03),
+        },
+    }
+}
+
+fn types(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumptions) -> Result<Types, EngineError> {
+    let stored = model.stored_format.as_deref().and_then(GgufFormat::parse);
+    let label = settings.weights.as_deref();
+    let asked = match label {
+        None => None,
+        Some(text) => Some(GgufFormat::parse(text).ok_or_else(|| EngineError::Refused {
+            engine: "llama.cpp",
+            setting: "weights",
+            why: format!("`{text}` is no GGUF weight format"),
+        })?),
+    };
+    let has_types = all_weights(model).all(|weight| weight.stored.is_some_and(is_loadable));
+    match asked {
+        Some(format) if stored != Some(format) || !has_types => Ok(Types::Chosen(Recipe::new(format, model))),
+        Some(_) => Ok(Types::Stored),
+        None if has_types => Ok(Types::Stored),
+        None => {
+            let format = stored.unwrap_or(GgufFormat { file_type: FileType::BF16, extension: None, is_dynamic: false });
+            assumptions.note("weights", &format!("{:?}", format.file_type), "what conversion to GGUF gives");
+            Ok(Types::Chosen(Recipe::new(format, model)))
+        }
+    }
+}
+
+fn all_weights(model: &ModelSpec) -> impl Iterator<Item = &Weight> {
+    model.embedding.iter().chain(&model.head).chain(model.decoder.kinds.iter().flat_map(|layer| &layer.weights))
+}
+
+/// Whether llama.cpp can load tensors of this type.
+const fn is_loadable(element_type: ElementType) -> bool {
+    !matches!(element_type, ElementType::Fp8 | ElementType::I8 | ElementType::Grouped { .. })
+}
+
+impl Types {
+    fn bytes(&self, weight: &Weight, choice: Option<LayerChoice>) -> u64 {
+        match self {
+            Self::Stored => weight.stored.map_or(0, |stored| weight.bytes_as(stored)),
+            Self::Chosen(recipe) => {
+                let choice = choice.unwrap_or_else(|| recipe.outside());
+                weight.bytes_as(recipe.element_type(weight, choice))
+            }
+        }
+    }
+
+    fn layer(&self, layer: &Layer, choice: Option<LayerChoice>) -> LayerBytes {
+        let mut bytes = LayerBytes::default();
+        for weight in &layer.weights {
+            let own = match self {
+                Self::Chosen(_) if weight.role == Role::LatentUp => self.split_up_projection(layer, weight, choice),
+                _ => self.bytes(weight, choice),
+            };
+            let part = if weight.role.is_routed_expert() { &mut bytes.experts } else { &mut bytes.rest };
+            *part = part.saturating_add(own);
+        }
+        bytes
+    }
+
+    /// Conversion splits the latent's up-projection: the key half is transposed per head, so that
+    /// its rows are as short as a head's part without position, and often fall back to another type.
+    fn split_up_projection(&self, layer: &Layer, weight: &Weight, choice: Option<LayerChoice>) -> u64 {
+        let Some((attention, latent)) = layer.mixer.attention().and_then(|own| Some((own, own.latent?))) else {
+            return self.bytes(weight, choice);
+        };
+        let key = Weight::matrix(Role::LatentKeyUp, latent.kv_rank, latent.nope_dim).stacked(attention.heads);
+        let value = Weight::matrix(Role::LatentValueUp, attention.value_dim, latent.kv_rank).stacked(attention.heads);
+        if key.elements() + value.elements() == weight.elements() {
+            self.bytes(&key, choice) + self.bytes(&value, choice)
+        } else {
+            self.bytes(weight, choice)
+        }
+    }
+}
+
+/// The sum in progress.
+struct Sum<'a> {
+    placement: &'a Placement,
+    bytes: WeightBytes,
+    /// The second copy of a tied embedding, as output on a card.
+    duplicate: u64,
+}
+
+impl<'a> Sum<'a> {
+    fn new(placement: &'a Placement) -> Self {
+        let bytes = WeightBytes { cards: vec![0; placement.cards.len()], host: 0, interval: (1.0, 1.0) };
+        Self { placement, bytes, duplicate: 0 }
+    }
+
+    fn add(&mut self, card: Option<usize>, bytes: u64) {
+        let place = match card {
+            Some(index) if self.placement.split_mode != SplitMode::Layer && self.bytes.cards.len() > 1 => {
+                return self.spread(index, bytes);
+            }
+            Some(index) => &mut self.bytes.cards[index],
+            None => &mut self.bytes.host,
+        };
+        *place = place.saturating_add(bytes);
+    }
+
+    /// Row and tensor split divide every matrix by the cards' shares; the last card takes the rest.
+    fn spread(&mut self, _card: usize, bytes: u64) {
+        let last = self.bytes.cards.len() - 1;
+        let mut rest = bytes;
+        for index in 0..last {
+            let part = Bytes(bytes).scaled(self.placement.share(index)).0.min(rest);
+            self.bytes.cards[index] = self.bytes.cards[index].saturating_add(part);
+            rest -= part;
+        }
+        self.bytes.cards[last] = self.bytes.cards[last].saturating_add(rest);
+    }
+
+    /// Input embeddings stay on the host; the output layer is on the last card that holds layers.
+    fn add_outside(&mut self, model: &ModelSpec, types: &Types) {
+        let output = self.placement.output_card();
+        for weight in &model.embedding {
+            let bytes = types.bytes(weight, None);
+            self.add(None, bytes);
+            if model.is_head_tied && weight.role == Role::TokenEmbedding && output.is_some() {
+                self.duplicate = bytes;
+                self.add(output, bytes);
+            }
+        }
+        for weight in &model.head {
+            self.add(output, types.bytes(weight, None));
+        }
+    }
+
+    fn add_layers(&mut self, model: &ModelSpec, types: &Types) {
+        let mut number = 0_u64;
+        if let Some(encoder) = &model.encoder {
+            for layer in encoder.layers() {
+                let bytes = types.layer(layer, None);
+                self.add(self.placement.card_of(number), bytes.rest.saturating_add(bytes.experts));
+                number += 1;
+            }
+        }
+        let decoder = &model.decoder;
+        let has_value: Vec<bool> = decoder.kinds.iter().map(Recipe::has_value).collect();
+        // Equal layers with equal choices weigh the same; most models have a handful of such pairs.
+        let mut known: Vec<(u16, Option<LayerChoice>, LayerBytes)> = Vec::with_capacity(8);
+        let mut values = 0_u64;
+        for (index, &kind) in decoder.order.iter().enumerate() {
+            let choice = match types {
+                Types::Stored => None,
+                Types::Chosen(recipe) => Some(recipe.layer_choice(index as u64, values)),
+            };
+            values += u64::from(has_value[usize::from(kind)]);
+            let found = known.iter().find(|(own, same, _)| *own == kind && *same == choice).map(|found| found.2);
+            let bytes = found.unwrap_or_else(|| {
+                let bytes = types.layer(&decoder.kinds[usize::from(kind)], choice);
+                known.push((kind, choice, bytes));
+                bytes
+            });
+            let card = self.placement.card_of(number);
+            self.add(card, bytes.rest);
+            let keeps_experts = (index as u64) < self.placement.cpu_moe_layers;
+            self.add(if keeps_experts { None } else { card }, bytes.experts);
+            number += 1;
+        }
+    }
+}

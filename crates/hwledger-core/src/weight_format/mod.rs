@@ -1,0 +1,3 @@
+//! Weight formats: which element type each tensor of a model gets.
+
+pub mod gguf;
