@@ -5,6 +5,7 @@
 //! names the place. Nothing here opens a file or a connection.
 
 mod diagnostic;
+pub mod gguf;
 pub mod huggingface;
 pub mod ollama;
 

@@ -65,6 +65,24 @@ impl Stack {
 }
 
 impl ModelSpec {
+    /// All weights with the number of times that each occurs, draft layers included.
+    pub fn weights(&self) -> impl Iterator<Item = (&Weight, u64)> {
+        let stacks = std::iter::once(&self.decoder).chain(&self.encoder).flat_map(Stack::counted);
+        let layers = stacks.chain(self.draft_layers.iter().map(|layer| (layer, 1)));
+        let outer = self.embedding.iter().chain(&self.head);
+        outer
+            .chain(self.towers.iter().flat_map(|tower| &tower.weights))
+            .map(|weight| (weight, 1))
+            .chain(layers.flat_map(|(layer, count)| layer.weights.iter().map(move |weight| (weight, count))))
+    }
+
+    /// Bytes of all weights as the files hold them; unknown unless the files state every element type.
+    pub fn stored_bytes(&self) -> Option<u64> {
+        self.weights().try_fold(0_u64, |sum, (weight, count)| {
+            Some(sum.saturating_add(weight.bytes_as(weight.stored?).saturating_mul(count)))
+        })
+    }
+
     /// Elements of the token embedding.
     pub fn token_embedding(&self) -> u64 {
         self.embedding.iter().filter(|weight| weight.role == Role::TokenEmbedding).map(Weight::elements).sum()

@@ -1,0 +1,22 @@
+//! GGUF: the model files of llama.cpp and its relatives.
+//!
+//! [`read_header`] walks over a header of version 2 or 3 and keeps what
+//! planning needs.
+
+mod error;
+mod header;
+#[cfg(test)]
+mod header_tests;
+mod metadata;
+mod source;
+pub mod spec;
+mod tensor_type;
+#[cfg(test)]
+pub(crate) mod test_writer;
+
+pub use error::{GgufError, GgufErrorKind, Place};
+pub use header::{Header, TensorInfo, read_header};
+pub use metadata::{Metadata, Value};
+pub use source::HEADER_BYTES_MAX;
+pub use spec::{SpecError, model_spec};
+pub use tensor_type::{TypeError, element_type};
