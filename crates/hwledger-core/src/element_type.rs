@@ -89,14 +89,23 @@ block_types! {
 }
 
 impl ElementType {
-    /// Bytes of `elements` contiguous values: whole blocks (saturating).
+    /// Bytes of `elements` contiguous values: whole blocks (saturating). Grouped integers are
+    /// packed without padding; a last short group has a scale of its own.
     pub const fn row_bytes(self, elements: u64) -> u64 {
+        if let Self::Grouped { bits, group, group_bits } = self {
+            let groups = if group == 0 { 0 } else { elements.div_ceil(group as u64) };
+            let scales = groups.saturating_mul(group_bits as u64);
+            return elements.saturating_mul(bits as u64).saturating_add(scales).div_ceil(8);
+        }
         let (block_elements, block_bytes) = self.block();
         elements.div_ceil(block_elements).saturating_mul(block_bytes)
     }
 
     /// Mean bytes of one value, scales included.
     pub const fn bytes_per_element(self) -> f64 {
+        if let Self::Grouped { bits, group, group_bits } = self {
+            return (bits as f64 + group_bits as f64 / group as f64) / 8.0;
+        }
         let (elements, bytes) = self.block();
         bytes as f64 / elements as f64
     }
@@ -156,6 +165,7 @@ mod tests {
         assert_eq!(ElementType::Q4K.row_bytes(4096), 2304);
         assert_eq!(ElementType::Q4_0.row_bytes(33), 36);
         assert_eq!(ElementType::Grouped { bits: 4, group: 64, group_bits: 32 }.row_bytes(64), 36);
+        assert_eq!(ElementType::Grouped { bits: 8, group: 1 << 14, group_bits: 32 }.row_bytes(4096), 4100);
     }
 
     #[test]

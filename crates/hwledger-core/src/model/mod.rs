@@ -1,6 +1,8 @@
 //! A model as data: stacks of layers, each with its mixer, its feed-forward and its weights.
 
 mod count;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod layer;
 mod weight;
 
