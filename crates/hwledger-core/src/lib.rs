@@ -5,12 +5,14 @@
 //! that leaves this crate is a claim ([`Estimate`]). Nothing here touches
 //! files, the network, the clock or the environment.
 
+pub mod advice;
 pub mod assumption;
 pub mod cache;
 pub mod device;
 pub mod element_type;
 pub mod engine;
 pub mod estimate;
+pub mod inverse;
 pub mod model;
 mod nearest;
 pub mod settings;

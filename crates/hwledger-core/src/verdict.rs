@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::engine::DeviceMemory;
+use crate::engine::{DeviceMemory, MemoryPlan};
 
 /// Whether a plan fits its devices. The order is from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -34,9 +34,16 @@ impl Verdict {
         }
     }
 
-    /// The verdict on all devices together: the worst of theirs.
-    pub fn worst(devices: &[DeviceMemory]) -> Self {
-        devices.iter().map(Self::of).max().unwrap_or(Self::Unknown)
+    /// The verdict on a whole plan: the worst of its devices', and no better than what the cache pool holds.
+    /// An engine that fills its budget with cache fits only if that cache holds one request.
+    pub fn of_plan(plan: &MemoryPlan) -> Self {
+        let devices = plan.devices.iter().map(Self::of).max().unwrap_or(Self::Unknown);
+        let pool = match plan.max_concurrency {
+            Some(requests) if requests.value < 1.0 => Self::DoesNotFit,
+            Some(requests) if requests.low < 1.0 => Self::Tight,
+            _ => Self::Fits,
+        };
+        devices.max(pool)
     }
 
     /// The word of the contract.

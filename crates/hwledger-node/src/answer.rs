@@ -1,5 +1,6 @@
 //! The answer to a plan request, in the published shape `hwledger.plan/1`.
 
+use hwledger_core::advice::Constraint;
 use hwledger_core::cache::SequenceMemory;
 use hwledger_core::engine::{Components, DeviceMemory, MemoryPlan};
 use hwledger_core::model::{
@@ -27,6 +28,8 @@ pub struct Answer {
     pub memory: MemoryAnswer,
     pub devices: Vec<DeviceAnswer>,
     pub verdict: Verdict,
+    /// The device that decides the verdict, where one does.
+    pub constraint: Option<Constraint>,
     pub speed: SpeedAnswer,
     pub assumptions: Assumptions,
 }

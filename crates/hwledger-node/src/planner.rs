@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hwledger_core::advice::constraint;
 use hwledger_core::cache::sequence_memory;
 use hwledger_core::device::DeviceError;
 use hwledger_core::engine::{EngineError, plan_memory};
+use hwledger_core::inverse::Question;
+use hwledger_core::settings::Engine;
 use hwledger_core::verdict::Verdict;
-use hwledger_core::{Assumptions, ElementType};
+use hwledger_core::{Assumptions, ElementType, Settings};
 
 use crate::answer::{Answer, DeviceAnswer, MemoryAnswer, SCHEMA, SpeedAnswer};
 use crate::default_engine::default_engine;
@@ -121,8 +124,8 @@ impl Planner {
         Ok(model)
     }
 
-    /// Plans one request.
-    pub fn plan(&self, request: &PlanRequest) -> Result<Answer, PlanFailure> {
+    /// Reads a request: its model, its engine, its settings, and what had to be assumed.
+    pub fn prepare(&self, request: &PlanRequest) -> Result<Prepared, PlanFailure> {
         if request.model.is_empty() {
             return Err(PlanFailure::NotARequest("it names no `model`".to_owned()));
         }
@@ -141,39 +144,74 @@ impl Planner {
         let context =
             assumptions.or(settings.context, "context", CONTEXT_DEFAULT.min(longest), "no context was asked for");
         if context > longest && model.spec.context_max.is_some() {
-            assumptions.note(
-                "context",
-                &context,
-                format!("more than the {longest} tokens that the model was trained for"),
-            );
+            let why = format!("more than the {longest} tokens that the model was trained for");
+            assumptions.note("context", &context, why);
         }
         settings.context = Some(context);
-        let key = settings.kv_type_k.unwrap_or(ElementType::F16);
-        let value = settings.kv_type_v.unwrap_or(ElementType::F16);
-        let kv = sequence_memory(&model.spec, context, key, value);
-        let (memory, devices, verdict) = match plan_memory(engine, &model.spec, &settings, &mut assumptions) {
-            Ok(plan) => {
-                let devices = plan.devices.iter().map(DeviceAnswer::of).collect();
-                (MemoryAnswer::of(&plan), devices, Verdict::worst(&plan.devices))
-            }
-            Err(error @ EngineError::NotModelled(_)) => {
-                assumptions.note("memory", "unknown", error.to_string());
-                (MemoryAnswer::UNKNOWN, Vec::new(), Verdict::Unknown)
-            }
-            Err(error) => return Err(error.into()),
-        };
+        Ok(Prepared { model, engine, settings, assumptions, context })
+    }
+
+    /// Plans one request.
+    pub fn plan(&self, request: &PlanRequest) -> Result<Answer, PlanFailure> {
+        self.prepare(request)?.answer(request.id.clone())
+    }
+}
+
+/// A request that has been read.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The model.
+    pub model: Arc<LoadedModel>,
+    /// The engine, asked for or usual.
+    pub engine: Engine,
+    /// The settings, the context filled in.
+    pub settings: Settings,
+    /// What was taken for granted so far.
+    pub assumptions: Assumptions,
+    /// The context that the plan is for.
+    pub context: u64,
+}
+
+impl Prepared {
+    /// The question that inverse searches vary.
+    pub fn question(&self) -> Question<'_> {
+        Question { engine: self.engine, model: &self.model.spec, settings: &self.settings }
+    }
+
+    /// The types of cached keys and values, as far as they are known without the engine.
+    pub fn cache_types(&self) -> (ElementType, ElementType) {
+        (self.settings.kv_type_k.unwrap_or(ElementType::F16), self.settings.kv_type_v.unwrap_or(ElementType::F16))
+    }
+
+    /// The answer under these settings.
+    pub fn answer(mut self, id: Option<String>) -> Result<Answer, PlanFailure> {
+        let (key, value) = self.cache_types();
+        let kv = sequence_memory(&self.model.spec, self.context, key, value);
+        let (memory, devices, verdict, constraint) =
+            match plan_memory(self.engine, &self.model.spec, &self.settings, &mut self.assumptions) {
+                Ok(plan) => {
+                    let devices = plan.devices.iter().map(DeviceAnswer::of).collect();
+                    (MemoryAnswer::of(&plan), devices, Verdict::of_plan(&plan), constraint(&plan))
+                }
+                Err(error @ EngineError::NotModelled(_)) => {
+                    self.assumptions.note("memory", "unknown", error.to_string());
+                    (MemoryAnswer::UNKNOWN, Vec::new(), Verdict::Unknown, None)
+                }
+                Err(error) => return Err(error.into()),
+            };
         Ok(Answer {
             schema: SCHEMA,
-            id: request.id.clone(),
-            model: model.description.clone(),
-            engine: engine.name(),
-            context,
+            id,
+            model: self.model.description.clone(),
+            engine: self.engine.name(),
+            context: self.context,
             kv,
             memory,
             devices,
             verdict,
+            constraint,
             speed: SpeedAnswer::default(),
-            assumptions,
+            assumptions: self.assumptions,
         })
     }
 }
