@@ -32,6 +32,18 @@ pub(crate) struct Heads {
     pub(crate) head_dim: u64,
 }
 
+impl AttentionBias {
+    /// On all four projections, or on none.
+    pub(crate) const fn all(has_bias: bool) -> Self {
+        Self { query_key_value: has_bias, output: has_bias }
+    }
+
+    /// On query, key and value only.
+    pub(crate) const fn inputs(has_bias: bool) -> Self {
+        Self { query_key_value: has_bias, output: false }
+    }
+}
+
 impl Heads {
     /// `num_attention_heads`, `num_key_value_heads` (all heads if absent), `head_dim` (hidden / heads if absent).
     pub(crate) fn read(config: &Config<'_>, hidden: u64) -> Result<Self, ConfigError> {
@@ -67,6 +79,11 @@ pub(crate) fn attention(
     layer.linear_with_bias(Role::Key, "self_attn.k_proj", key, hidden, bias.query_key_value);
     layer.linear_with_bias(Role::Value, "self_attn.v_proj", key, hidden, bias.query_key_value);
     layer.linear_with_bias(Role::AttentionOutput, "self_attn.o_proj", hidden, query, bias.output);
+    query_key_norms(layer, heads, norm);
+}
+
+/// The norms on queries and keys.
+pub(crate) fn query_key_norms(layer: &mut LayerBuilder<'_>, heads: Heads, norm: QueryKeyNorm) {
     match norm {
         QueryKeyNorm::None => {}
         QueryKeyNorm::PerHead => {
@@ -74,8 +91,8 @@ pub(crate) fn attention(
             layer.norm(heads.head_dim, false);
         }
         QueryKeyNorm::Full => {
-            layer.norm(query, false);
-            layer.norm(key, false);
+            layer.norm(heads.query_heads * heads.head_dim, false);
+            layer.norm(heads.kv_heads * heads.head_dim, false);
         }
     }
 }

@@ -55,11 +55,14 @@ impl<'a> Source<'a> {
 
     /// Number of layers under one of `keys`, bounded.
     pub(crate) fn layers_under(&self, keys: &[&str]) -> Result<u64, ConfigError> {
-        let count = self.text.required_of(keys)?;
+        self.layers_in(&self.text, keys)
+    }
+
+    /// Number of layers of one part of the configuration, bounded.
+    pub(crate) fn layers_in(&self, config: &Config<'_>, keys: &[&str]) -> Result<u64, ConfigError> {
+        let count = config.required_of(keys)?;
         if count > LAYERS_MAX {
-            return Err(self
-                .text
-                .contradiction(keys[0], format!("is {count}; at most {LAYERS_MAX} layers are believed")));
+            return Err(config.contradiction(keys[0], format!("is {count}; at most {LAYERS_MAX} layers are believed")));
         }
         Ok(count)
     }
@@ -99,6 +102,16 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// A vector outside the layers.
+    pub(crate) fn vector(&self, role: Role, length: u64) -> Weight {
+        Weight { stored: self.quantization.dtype(), ..Weight::vector(role, length) }
+    }
+
+    /// A matrix outside the layers, which no scheme quantises.
+    pub(crate) fn matrix(&self, role: Role, rows: u64, columns: u64) -> Weight {
+        Weight { stored: self.quantization.dtype(), ..Weight::matrix(role, rows, columns) }
+    }
+
     /// The longest context, under any of its names.
     pub(crate) fn context_max(&self) -> Option<u64> {
         ["max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx"]
@@ -107,9 +120,18 @@ impl<'a> Source<'a> {
     }
 
     /// Whether the output projection is tied; `default` is the family's own.
+    ///
+    /// Files saved by different versions of the reference put the key outside or inside `text_config`.
+    /// Where both leave it out, both classes must take it as set: outer classes often do for text models that do not.
     pub(crate) fn is_head_tied(&self, default: bool) -> Result<bool, ConfigError> {
-        let outer = self.root.flag("tie_word_embeddings", default)?;
-        self.text.flag("tie_word_embeddings", outer)
+        const KEY: &str = "tie_word_embeddings";
+        let outer = self.root.has(KEY).then(|| self.root.flag(KEY, default)).transpose()?;
+        let inner = self.text.has(KEY).then(|| self.text.flag(KEY, default)).transpose()?;
+        match (outer, inner) {
+            (Some(outer), inner) => Ok(outer || inner == Some(true)),
+            (None, Some(inner)) => Ok(inner),
+            (None, None) => Ok(self.root.flag(KEY, true)? && self.text.flag(KEY, default)?),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
+use super::reference::Class;
 use crate::Diagnostic;
 
 /// Why a configuration cannot be read.
@@ -66,7 +67,7 @@ const COUNT_MAX: u64 = 1 << 24;
 /// Most positions.
 const POSITIONS_MAX: u64 = 1 << 40;
 
-/// What the reference configuration class of a family takes for counts that a file leaves out.
+/// What a family takes for counts (and, as 0 and 1, truth values) that a file leaves out.
 ///
 /// A key that is there but `null` is not left out: it stays without a value, as in the reference.
 pub(crate) type Defaults = &'static [(&'static str, u64)];
@@ -79,7 +80,10 @@ static EMPTY: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 pub(crate) struct Config<'a> {
     object: &'a Map<String, Value>,
     path: String,
+    /// The family's own defaults, asked first.
     defaults: Defaults,
+    /// The reference's configuration class, asked next.
+    class: Option<Class>,
     /// Remarks on defaults that were taken, shared by all parts of one file.
     remarks: Rc<RefCell<Vec<Diagnostic>>>,
 }
@@ -94,7 +98,13 @@ fn shown(value: &Value) -> String {
 
 impl<'a> Config<'a> {
     pub(crate) fn root(object: &'a Map<String, Value>) -> Self {
-        Self { object, path: String::new(), defaults: &[], remarks: Rc::default() }
+        let class = object.get("model_type").and_then(Value::as_str).and_then(Class::named);
+        Self { object, path: String::new(), defaults: &[], class, remarks: Rc::default() }
+    }
+
+    /// The same object, read as the reference reads configurations of `model_type`.
+    pub(crate) fn as_class(&self, model_type: &str) -> Self {
+        Self { class: Class::named(model_type), ..self.clone() }
     }
 
     /// The same object, read with a family's defaults.
@@ -107,18 +117,24 @@ impl<'a> Config<'a> {
         self.remarks.take()
     }
 
-    /// The default of a key that the file leaves out.
-    fn default(&self, key: &str) -> Option<u64> {
+    /// What an absent `key` stands for.
+    fn absent(&self, key: &str) -> Option<u64> {
         if self.object.contains_key(key) {
             return None;
         }
-        let (_, value) = self.defaults.iter().find(|(name, _)| *name == key)?;
+        let class = self.class.map_or::<Defaults, _>(&[], |class| class.defaults);
+        self.defaults.iter().chain(class).find(|(name, _)| *name == key).map(|(_, value)| *value)
+    }
+
+    /// The default of a count that the file leaves out, remarked upon.
+    fn default(&self, key: &str) -> Option<u64> {
+        let value = self.absent(key)?;
         let place = self.place(key);
         let mut remarks = self.remarks.borrow_mut();
         if !remarks.iter().any(|remark| remark.place == place) {
             remarks.push(Diagnostic::new(place, format!("is absent; the family's default {value} was taken")));
         }
-        Some(*value)
+        Some(value)
     }
 
     pub(crate) fn place(&self, key: &str) -> String {
@@ -149,7 +165,11 @@ impl<'a> Config<'a> {
     }
 
     fn part(&self, key: &str, object: &'a Map<String, Value>) -> Config<'a> {
-        Config { object, path: self.place(key), defaults: &[], remarks: Rc::clone(&self.remarks) }
+        let named = object.get("model_type").and_then(Value::as_str);
+        // Some files repeat the outer model type inside.
+        let own = named.filter(|name| self.class.is_none_or(|class| class.model_type != *name)).and_then(Class::named);
+        let class = own.or_else(|| self.class?.part(key));
+        Config { object, path: self.place(key), defaults: &[], class, remarks: Rc::clone(&self.remarks) }
     }
 
     pub(crate) fn missing(&self, key: &str) -> ConfigError {
@@ -203,7 +223,7 @@ impl<'a> Config<'a> {
 
     /// The first of several spellings, one of which must be there; the first is named if none is.
     pub(crate) fn required_of(&self, keys: &[&str]) -> Result<u64, ConfigError> {
-        let is_default = |key: &&&str| self.defaults.iter().any(|(name, _)| *name == **key);
+        let is_default = |key: &&&str| self.absent(key).is_some();
         let found = keys.iter().find(|key| self.has(key)).or_else(|| keys.iter().find(is_default));
         self.required(found.unwrap_or(&keys[0]))
     }
@@ -216,10 +236,10 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// A truth value, `default` if absent.
+    /// A truth value; the family's default if absent, and else `default`.
     pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
         match self.get(key) {
-            None => Ok(default),
+            None => Ok(self.absent(key).map_or(default, |value| value != 0)),
             Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "true or false", value)),
         }
     }

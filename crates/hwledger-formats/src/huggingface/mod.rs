@@ -8,8 +8,11 @@
 mod blocks;
 mod builder;
 mod config;
+mod dense;
 mod families;
 mod quantization;
+mod reference;
+mod reference_defaults;
 mod tower;
 mod towers;
 

@@ -3,23 +3,14 @@
 use hwledger_core::model::{Modality, Tower};
 
 use crate::huggingface::builder::Source;
-use crate::huggingface::config::{ConfigError, Defaults};
+use crate::huggingface::config::ConfigError;
 use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count};
 
-/// `KimiK25VisionConfig`; published files spell several keys with a `vt_` or `init_` in front.
-const DEFAULTS: Defaults = &[
-    ("patch_size", 14),
-    ("pos_emb_height", 64),
-    ("pos_emb_width", 64),
-    ("num_hidden_layers", 27),
-    ("num_attention_heads", 16),
-    ("hidden_size", 1152),
-    ("intermediate_size", 4304),
-];
-
 /// The tower with its projector into a model of width `text_hidden`.
+///
+/// Published files spell several keys with `vt_` or `init_` in front, the reference does not.
 pub(crate) fn kimi_k25(source: &Source<'_>, text_hidden: u64) -> Result<Tower, ConfigError> {
-    let config = source.root.nested_or_empty("vision_config").with_defaults(DEFAULTS);
+    let config = source.root.nested_or_empty("vision_config");
     let hidden = config.required_of(&["vt_hidden_size", "hidden_size"])?;
     let width = config.required_of(&["vt_intermediate_size", "intermediate_size"])?;
     let heads = config.required_of(&["vt_num_attention_heads", "num_attention_heads"])?;

@@ -4,48 +4,8 @@
 use hwledger_core::model::{Modality, Tower};
 
 use crate::huggingface::builder::Source;
-use crate::huggingface::config::{Config, ConfigError, Defaults};
+use crate::huggingface::config::{Config, ConfigError};
 use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count};
-
-const QWEN2: Defaults = &[
-    ("depth", 32),
-    ("embed_dim", 1280),
-    ("hidden_size", 3584),
-    ("mlp_ratio", 4),
-    ("num_heads", 16),
-    ("in_channels", 3),
-    ("in_chans", 3),
-    ("patch_size", 14),
-    ("spatial_merge_size", 2),
-    ("temporal_patch_size", 2),
-];
-
-const QWEN2_5: Defaults = &[
-    ("depth", 32),
-    ("hidden_size", 3584),
-    ("intermediate_size", 3420),
-    ("num_heads", 16),
-    ("in_channels", 3),
-    ("in_chans", 3),
-    ("patch_size", 14),
-    ("spatial_merge_size", 2),
-    ("temporal_patch_size", 2),
-    ("out_hidden_size", 3584),
-];
-
-const QWEN3: Defaults = &[
-    ("depth", 27),
-    ("hidden_size", 1152),
-    ("intermediate_size", 4304),
-    ("num_heads", 16),
-    ("in_channels", 3),
-    ("in_chans", 3),
-    ("patch_size", 16),
-    ("spatial_merge_size", 2),
-    ("temporal_patch_size", 2),
-    ("out_hidden_size", 3584),
-    ("num_position_embeddings", 2304),
-];
 
 /// Elements of one patch that the embedding reads: channels x frames x height x width.
 fn patch(config: &Config<'_>) -> Result<u64, ConfigError> {
@@ -56,7 +16,7 @@ fn patch(config: &Config<'_>) -> Result<u64, ConfigError> {
 
 /// The tower of Qwen2-VL: layer norms, a plain feed-forward, no position table.
 pub(crate) fn qwen2(source: &Source<'_>) -> Result<Tower, ConfigError> {
-    let config = source.root.nested_or_empty("vision_config").with_defaults(QWEN2);
+    let config = source.root.nested_or_empty("vision_config");
     let hidden = config.required("embed_dim")?;
     let width = hidden * config.required("mlp_ratio")?;
     let layers = layer_count(&config, "depth")?;
@@ -74,7 +34,7 @@ pub(crate) fn qwen2(source: &Source<'_>) -> Result<Tower, ConfigError> {
 
 /// The tower of Qwen2.5-VL: root-mean-square norms and a gated feed-forward, with biases.
 pub(crate) fn qwen2_5(source: &Source<'_>) -> Result<Tower, ConfigError> {
-    let config = source.root.nested_or_empty("vision_config").with_defaults(QWEN2_5);
+    let config = source.root.nested_or_empty("vision_config");
     let hidden = config.required("hidden_size")?;
     let width = config.required("intermediate_size")?;
     let layers = layer_count(&config, "depth")?;
@@ -101,14 +61,14 @@ fn deepstack_layers(config: &Config<'_>) -> Result<u64, ConfigError> {
 
 /// The tower of Qwen3-VL: learned positions, and mergers for the layers of `deepstack_visual_indexes`.
 pub(crate) fn qwen3(source: &Source<'_>) -> Result<Tower, ConfigError> {
-    let config = source.root.nested_or_empty("vision_config").with_defaults(QWEN3);
+    let config = source.root.nested_or_empty("vision_config");
     let mergers = deepstack_layers(&config)?;
     with_position_table(source, &config, mergers)
 }
 
 /// The tower of Qwen3.5: that of Qwen3-VL without the further mergers.
 pub(crate) fn qwen3_5(source: &Source<'_>) -> Result<Tower, ConfigError> {
-    let config = source.root.nested_or_empty("vision_config").with_defaults(QWEN3);
+    let config = source.root.nested_or_empty("vision_config");
     with_position_table(source, &config, 0)
 }
 

@@ -4,30 +4,8 @@ use hwledger_core::model::{Modality, Tower};
 
 use crate::huggingface::blocks::AttentionBias;
 use crate::huggingface::builder::Source;
-use crate::huggingface::config::{Config, ConfigError, Defaults};
+use crate::huggingface::config::{Config, ConfigError};
 use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count};
-
-/// `SiglipVisionConfig`.
-pub(crate) const DEFAULTS: Defaults = &[
-    ("hidden_size", 768),
-    ("intermediate_size", 3072),
-    ("num_hidden_layers", 12),
-    ("num_attention_heads", 12),
-    ("num_channels", 3),
-    ("image_size", 224),
-    ("patch_size", 16),
-];
-
-/// `Siglip2VisionConfig`.
-const DEFAULTS_2: Defaults = &[
-    ("hidden_size", 768),
-    ("intermediate_size", 3072),
-    ("num_hidden_layers", 12),
-    ("num_attention_heads", 12),
-    ("num_channels", 3),
-    ("num_patches", 256),
-    ("patch_size", 16),
-];
 
 /// The tower without a projector, whose positions follow from the image's size.
 pub(crate) fn siglip(source: &Source<'_>, config: &Config<'_>) -> Result<(TowerBuilder, TowerShape), ConfigError> {
@@ -47,9 +25,8 @@ pub(crate) fn without_head(
 
 /// The tower of `SigLIP` 2, whose position table has `num_patches` rows.
 pub(crate) fn siglip2(source: &Source<'_>, config: &Config<'_>) -> Result<(TowerBuilder, TowerShape), ConfigError> {
-    let config = config.with_defaults(DEFAULTS_2);
     let has_head = config.flag("vision_use_head", true)?;
-    tower(source, &config, config.required("num_patches")?, has_head)
+    tower(source, config, config.required("num_patches")?, has_head)
 }
 
 fn tower(
@@ -82,8 +59,7 @@ fn tower(
 /// The tower of LFM2-VL with its projector into a model of width `text_hidden`
 /// (transformers `modeling_lfm2_vl.py`).
 pub(crate) fn lfm2_vl(source: &Source<'_>, text_hidden: u64) -> Result<Tower, ConfigError> {
-    const PROJECTOR: Defaults = &[("downsample_factor", 2), ("projector_hidden_size", 2560)];
-    let root = source.root.with_defaults(PROJECTOR);
+    let root = &source.root;
     let (mut tower, shape) = siglip2(source, &root.nested_or_empty("vision_config"))?;
     let merged = shape.hidden * root.required("downsample_factor")?.pow(2);
     let width = root.required("projector_hidden_size")?;
