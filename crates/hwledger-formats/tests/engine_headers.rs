@@ -1,6 +1,8 @@
 //! The headers of the models that the engine bench loads into llama.cpp: every
 //! one is read, known and accounted for to the byte.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
@@ -43,7 +45,7 @@ fn every_header_is_known_and_accounted_for() {
         let (spec, notes) = model_spec(&header).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(spec.certainty, Certainty::Known, "{name}: {notes:?}");
         assert_eq!(spec.stored_bytes(), Some(header.tensor_bytes()), "{name}: weights");
-        assert!(spec.decoder.len() > 0, "{name}: layers");
+        assert!(!spec.decoder.is_empty(), "{name}: layers");
         for layer in spec.decoder.layers() {
             assert!(
                 !layer.weights.is_empty() || ["nanbeige", "graniteswitch", "hrm_text"].contains(&&*spec.architecture),

@@ -10,6 +10,7 @@ mod header_tests;
 mod metadata;
 mod source;
 pub mod spec;
+mod split;
 mod tensor_type;
 #[cfg(test)]
 pub(crate) mod test_writer;
@@ -19,4 +20,5 @@ pub use header::{Header, TensorInfo, read_header};
 pub use metadata::{Metadata, Value};
 pub use source::HEADER_BYTES_MAX;
 pub use spec::{SpecError, model_spec};
+pub use split::{PartName, Split, SplitError, merge_parts};
 pub use tensor_type::{TypeError, element_type};

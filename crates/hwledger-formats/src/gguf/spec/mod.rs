@@ -44,6 +44,16 @@ pub fn model_spec(header: &Header) -> Result<(ModelSpec, Vec<Diagnostic>), SpecE
         return Ok((tower::projector_spec(header, &mut notes), notes));
     }
     let model = Hyperparameters::read(header, architecture, &mut notes)?;
+    if let Some(split) = header.split().filter(|split| split.tensors > Some(header.tensors.len() as u64)) {
+        notes.push(Diagnostic::new(
+            "split.count",
+            format!(
+                "this is part {} of {}; the weights of the other parts are not counted",
+                split.index.saturating_add(1),
+                split.count
+            ),
+        ));
+    }
     if !is_known(architecture) {
         notes.push(Diagnostic::new(
             "general.architecture",
