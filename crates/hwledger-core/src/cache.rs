@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use crate::ElementType;
-use crate::model::{Attention, ModelSpec};
+use crate::model::{Attention, Layer, ModelSpec};
 
 /// Engine-independent memory of one sequence: no padding, windows capped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SequenceMemory {
     /// Growth per token beyond every window.
     pub bytes_per_token: u64,
@@ -34,6 +34,30 @@ fn entry_bytes(attention: &Attention, key: ElementType, value: ElementType) -> u
         }
 }
 
+/// Cache and state of one sequence of `context` tokens in one layer.
+pub fn layer_memory(layer: &Layer, context: u64, key: ElementType, value: ElementType) -> SequenceMemory {
+    let mut memory = SequenceMemory::default();
+    if let Some(attention) = layer.mixer.attention() {
+        let entry = entry_bytes(attention, key, value);
+        memory.bytes_per_sequence_at_context = entry.saturating_mul(attention.span.tokens_kept(context));
+        if attention.span.window().is_none() {
+            memory.bytes_per_token = entry;
+        }
+        if let Some(compression) = attention.compression.filter(|compression| compression.ratio > 0) {
+            let compressed = key.row_bytes(compression.entry_elements);
+            let kept = compressed.saturating_mul(context / compression.ratio);
+            memory.bytes_per_sequence_at_context = memory.bytes_per_sequence_at_context.saturating_add(kept);
+            memory.bytes_per_token += compressed / compression.ratio;
+        }
+    }
+    if let Some(recurrent) = layer.mixer.recurrent() {
+        let narrow = recurrent.convolution_elements().saturating_add(recurrent.shift_elements);
+        memory.state_bytes_per_sequence =
+            recurrent.state_elements.saturating_mul(4).saturating_add(narrow.saturating_mul(2));
+    }
+    memory
+}
+
 /// Cache and state of one sequence of `context` tokens.
 ///
 /// **Formula**: for every layer, tokens kept x (key elements + value elements) x element size;
@@ -43,28 +67,16 @@ fn entry_bytes(attention: &Attention, key: ElementType, value: ElementType) -> u
 ///
 /// **Units**: bytes. **Source**: DeepSeek-V2 section 2.1; Mamba-2 section 7; the reference caches of transformers.
 pub fn sequence_memory(model: &ModelSpec, context: u64, key: ElementType, value: ElementType) -> SequenceMemory {
-    let mut memory =
-        SequenceMemory { bytes_per_token: 0, bytes_per_sequence_at_context: 0, state_bytes_per_sequence: 0 };
     if !model.is_causal {
-        return memory;
+        return SequenceMemory::default();
     }
-    for (layer, count) in model.decoder.counted() {
-        if let Some(attention) = layer.mixer.attention() {
-            let entry = entry_bytes(attention, key, value);
-            memory.bytes_per_sequence_at_context += count * entry * attention.span.tokens_kept(context);
-            if attention.span.window().is_none() {
-                memory.bytes_per_token += count * entry;
-            }
-            if let Some(compression) = attention.compression.filter(|compression| compression.ratio > 0) {
-                let compressed = key.row_bytes(compression.entry_elements);
-                memory.bytes_per_sequence_at_context += count * compressed * (context / compression.ratio);
-                memory.bytes_per_token += count * compressed / compression.ratio;
-            }
+    model.decoder.counted().fold(SequenceMemory::default(), |sum, (layer, count)| {
+        let one = layer_memory(layer, context, key, value);
+        let add = |sum: u64, one: u64| sum.saturating_add(one.saturating_mul(count));
+        SequenceMemory {
+            bytes_per_token: add(sum.bytes_per_token, one.bytes_per_token),
+            bytes_per_sequence_at_context: add(sum.bytes_per_sequence_at_context, one.bytes_per_sequence_at_context),
+            state_bytes_per_sequence: add(sum.state_bytes_per_sequence, one.state_bytes_per_sequence),
         }
-        if let Some(recurrent) = layer.mixer.recurrent() {
-            memory.state_bytes_per_sequence += count
-                * (recurrent.state_elements * 4 + (recurrent.convolution_elements() + recurrent.shift_elements) * 2);
-        }
-    }
-    memory
+    })
 }

@@ -7,6 +7,7 @@
 
 pub mod advice;
 pub mod assumption;
+pub mod breakdown;
 pub mod cache;
 pub mod device;
 pub mod element_type;

@@ -4,12 +4,17 @@
 pub mod answer;
 pub mod batch;
 pub mod catalogue;
+pub mod command;
+pub mod compare;
 mod default_engine;
 mod devices;
+pub mod export;
+pub mod fit;
 pub mod locate;
 pub mod model;
 mod names;
 pub mod planner;
+pub mod report;
 pub mod request;
 
 pub use answer::Answer;

@@ -16,17 +16,30 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Say what memory a model takes, layer by layer and device by device
     Plan(Box<PlanArguments>),
+    /// Find the largest context, the most sequences and the finest weights that fit
+    Fit(Box<Question>),
+    /// Plan the same model on every engine, side by side
+    Compare(Box<Question>),
+    /// Print settings that the engine itself accepts
+    Export(Box<Question>),
 }
 
-/// A plan's settings; each flag is a key of the request contract.
+/// Arguments of `plan`.
 #[derive(Debug, Args)]
 pub(crate) struct PlanArguments {
-    /// Model: a path, a Hugging Face id, an Ollama name, or a name of the built-in catalogue
-    #[arg(required_unless_present = "requests")]
-    model: Option<String>,
     /// Answer the requests in this file, one JSON object per line (`-` for standard input)
     #[arg(long, value_name = "FILE", conflicts_with = "model")]
     pub(crate) requests: Option<String>,
+    #[command(flatten)]
+    pub(crate) question: Question,
+}
+
+/// A model and how it is run; each flag is a key of the request contract.
+#[derive(Debug, Args)]
+pub(crate) struct Question {
+    /// Model: a path, a Hugging Face id, an Ollama name, or a name of the built-in catalogue
+    #[arg(required_unless_present = "requests")]
+    model: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -164,7 +177,7 @@ fn device(text: &str, memory_gib: Option<f64>) -> DeviceRequest {
     DeviceRequest { name: name.to_owned(), count: Some(count), memory_gib }
 }
 
-impl PlanArguments {
+impl Question {
     /// The request that the flags spell.
     pub(crate) fn request(&self) -> PlanRequest {
         let has_host = self.host_name.is_some() || self.host_memory_gib.is_some();

@@ -1,16 +1,21 @@
 //! The hwledger command line.
 
 mod arguments;
+mod picture;
+mod render;
+mod table;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command, PlanArguments};
+use arguments::{Arguments, Command, PlanArguments, Question};
 use clap::Parser;
+use hwledger_core::verdict::Verdict;
 use hwledger_node::locate::LocateOptions;
 use hwledger_node::planner::with_causes;
 use hwledger_node::{PlanFailure, Planner, batch};
+use serde::Serialize;
 
 /// Exit status when the answer is no, or at least one of several answers is an error.
 const NO: u8 = 1;
@@ -19,9 +24,17 @@ const ERROR: u8 = 2;
 
 fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
-    match command {
-        Command::Plan(arguments) => plan(&arguments),
-    }
+    let planner = Planner::new(LocateOptions::from_environment());
+    let result = match command {
+        Command::Plan(arguments) => match &arguments.requests {
+            Some(path) => return plan_requests(&planner, path),
+            None => plan(&planner, &arguments),
+        },
+        Command::Fit(question) => fit(&planner, &question),
+        Command::Compare(question) => compare(&planner, &question),
+        Command::Export(question) => export(&planner, &question),
+    };
+    result.unwrap_or_else(|failure| refuse(&failure))
 }
 
 /// One sentence on standard error, and the status of an error.
@@ -40,25 +53,44 @@ fn refuse(failure: &PlanFailure) -> ExitCode {
     status
 }
 
-fn plan(arguments: &PlanArguments) -> ExitCode {
-    let planner = Planner::new(LocateOptions::from_environment());
-    if let Some(path) = &arguments.requests {
-        return plan_requests(&planner, path);
+/// Prints `text`, and gives the status of a yes or a no.
+fn say(text: &str, is_yes: bool) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever read our output has had enough of it.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(error),
+        _ if is_yes => ExitCode::SUCCESS,
+        _ => ExitCode::from(NO),
     }
-    match planner.plan(&arguments.request()) {
-        Ok(answer) => {
-            let text =
-                if arguments.json { serde_json::to_string(&answer) } else { serde_json::to_string_pretty(&answer) };
-            match text {
-                Ok(text) => {
-                    let _ = writeln!(io::stdout(), "{text}");
-                    ExitCode::SUCCESS
-                }
-                Err(error) => fail(error),
-            }
-        }
-        Err(failure) => refuse(&failure),
-    }
+}
+
+/// One JSON object on one line.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("answers hold only strings and numbers") + "\n"
+}
+
+fn plan(planner: &Planner, arguments: &PlanArguments) -> Result<ExitCode, PlanFailure> {
+    let report = planner.report(&arguments.question.request())?;
+    let is_yes = report.answer.verdict != Verdict::DoesNotFit;
+    let text = if arguments.question.json { json(&report) } else { render::report(&report) };
+    Ok(say(&text, is_yes))
+}
+
+fn fit(planner: &Planner, question: &Question) -> Result<ExitCode, PlanFailure> {
+    let answer = planner.fit(&question.request())?;
+    let text = if question.json { json(&answer) } else { render::fit(&answer) };
+    Ok(say(&text, answer.best_weights.is_some()))
+}
+
+fn compare(planner: &Planner, question: &Question) -> Result<ExitCode, PlanFailure> {
+    let answer = planner.compare(&question.request())?;
+    let text = if question.json { json(&answer) } else { render::compare(&answer) };
+    Ok(say(&text, true))
+}
+
+fn export(planner: &Planner, question: &Question) -> Result<ExitCode, PlanFailure> {
+    let answer = planner.export(&question.request())?;
+    let text = if question.json { json(&answer) } else { answer.text };
+    Ok(say(&text, true))
 }
 
 fn plan_requests(planner: &Planner, path: &str) -> ExitCode {
@@ -74,7 +106,6 @@ fn plan_requests(planner: &Planner, path: &str) -> ExitCode {
     match result {
         Ok(outcome) if outcome.errors == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(NO),
-        // Whoever read our output has had enough of it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(error),
     }

@@ -1,0 +1,82 @@
+//! A request as the command line that repeats it.
+
+use serde_json::Value;
+
+use crate::request::PlanRequest;
+
+/// The command that plans `request` again.
+pub fn command(verb: &str, request: &PlanRequest) -> String {
+    let mut words = vec!["hwledger".to_owned(), verb.to_owned(), quoted(&request.model)];
+    let Ok(Value::Object(keys)) = serde_json::to_value(request) else { return words.join(" ") };
+    for (key, value) in &keys {
+        match (key.as_str(), value) {
+            ("id" | "model", _) | (_, Value::Null) => {}
+            ("devices", Value::Array(devices)) => devices.iter().for_each(|device| push_device(&mut words, device)),
+            ("host", Value::Object(host)) => push_nested(&mut words, "host", host),
+            ("draft", Value::Object(draft)) => push_nested(&mut words, "draft", draft),
+            (key, value) => push(&mut words, key, value),
+        }
+    }
+    words.join(" ")
+}
+
+fn push(words: &mut Vec<String>, key: &str, value: &Value) {
+    let text = match value {
+        Value::String(text) => quoted(text),
+        other => other.to_string(),
+    };
+    words.push(format!("--{} {text}", key.replace('_', "-")));
+}
+
+fn push_nested(words: &mut Vec<String>, prefix: &str, object: &serde_json::Map<String, Value>) {
+    for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
+        push(words, &format!("{prefix}_{key}"), value);
+    }
+}
+
+fn push_device(words: &mut Vec<String>, device: &Value) {
+    let name = device["name"].as_str().unwrap_or_default();
+    let text = match device["count"].as_u64() {
+        Some(count) if count != 1 => format!("{count}x {name}"),
+        _ => name.to_owned(),
+    };
+    words.push(format!("--device {}", quoted(&text)));
+    if let Some(memory) = device["memory_gib"].as_f64() {
+        words.push(format!("--device-memory-gib {memory}"));
+    }
+}
+
+/// A word of a shell, quoted where it must be.
+fn quoted(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=@+,".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_becomes_its_flag() {
+        let request: PlanRequest = serde_json::from_str(
+            r#"{"model": "a b", "context": 4096, "gpu_layers": "all", "kv_unified": true,
+                "devices": [{"name": "RTX 3090", "count": 2}], "host": {"memory_gib": 64.0}}"#,
+        )
+        .unwrap();
+        let text = command("plan", &request);
+        for part in [
+            "hwledger plan 'a b'",
+            "--context 4096",
+            "--gpu-layers all",
+            "--kv-unified true",
+            "--device '2x RTX 3090'",
+            "--host-memory-gib 64.0",
+        ] {
+            assert!(text.contains(part), "{text} lacks {part}");
+        }
+    }
+}

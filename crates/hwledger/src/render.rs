@@ -1,0 +1,187 @@
+//! Answers as text for people.
+
+use hwledger_core::engine::Components;
+use hwledger_core::{Assumptions, Bytes, Estimate};
+use hwledger_node::compare::CompareAnswer;
+use hwledger_node::fit::FitAnswer;
+use hwledger_node::report::Report;
+
+use crate::picture;
+use crate::table::Table;
+
+/// A figure, with its interval where it has one.
+fn figure(estimate: Option<Estimate<Bytes>>) -> String {
+    match estimate {
+        None => "?".to_owned(),
+        Some(estimate) if estimate.value == Bytes::ZERO && estimate.high == Bytes::ZERO => "-".to_owned(),
+        Some(estimate) => estimate.value.to_string(),
+    }
+}
+
+fn size(bytes: Option<Bytes>) -> String {
+    bytes.map_or_else(|| "?".to_owned(), |bytes| bytes.to_string())
+}
+
+/// Parameters in billions, as people say them.
+fn billions(count: u64) -> String {
+    if count >= 1_000_000_000 { format!("{:.2} B", count as f64 / 1e9) } else { format!("{:.1} M", count as f64 / 1e6) }
+}
+
+const COMPONENTS: [&str; 6] = ["weights", "KV cache", "state", "compute", "output", "overhead"];
+
+fn cells(name: &str, components: &Components, total: Option<Estimate<Bytes>>) -> Vec<String> {
+    let mut row = vec![name.to_owned()];
+    row.extend(components.parts().into_iter().map(figure));
+    row.push(figure(total));
+    row
+}
+
+/// A plan.
+pub(crate) fn report(report: &Report) -> String {
+    let answer = &report.answer;
+    let parameters = report.parameters;
+    let mut lines = vec![
+        format!(
+            "{} · {} · {} parameters, {} active per token",
+            report.name,
+            report.architecture,
+            billions(parameters.total),
+            billions(parameters.active_per_token)
+        ),
+        format!(
+            "{} · context {} tokens · cache {} per token and sequence, {} at this context{}",
+            answer.engine,
+            answer.context,
+            Bytes(answer.kv.bytes_per_token),
+            Bytes(answer.kv.bytes_per_sequence_at_context),
+            match answer.kv.state_bytes_per_sequence {
+                0 => String::new(),
+                bytes => format!(", state {}", Bytes(bytes)),
+            }
+        ),
+        String::new(),
+    ];
+    let mut head = vec!["device"];
+    head.extend(COMPONENTS);
+    head.extend(["total", "capacity", "verdict"]);
+    let mut table = Table::new(&head);
+    for device in &answer.devices {
+        let mut row = cells(&device.name, &device.components, device.total);
+        row.push(size(device.capacity_bytes));
+        row.push(device.verdict.name().to_owned());
+        table.row(row);
+    }
+    if answer.devices.len() != 1 {
+        table.row(cells("all", &answer.memory.components, answer.memory.total));
+    }
+    lines.extend(table.lines("  "));
+    lines.extend(pool(report));
+    lines.push(String::new());
+    lines.push("layers, one column each, for one sequence".to_owned());
+    lines.extend(picture::lines(&report.layer_memory));
+    lines.push(String::new());
+    lines.extend(verdict(report));
+    lines.extend(assumptions(&answer.assumptions));
+    lines.push(String::new());
+    lines.push(format!("again: {}", report.command));
+    lines.join("\n") + "\n"
+}
+
+/// What an engine that fills its budget with cache makes of it.
+fn pool(report: &Report) -> Vec<String> {
+    let memory = &report.answer.memory;
+    let mut lines = Vec::new();
+    if let Some(tokens) = memory.kv_cache_tokens {
+        lines.push(format!("  cache pool: {} tokens ({} to {})", tokens.value, tokens.low, tokens.high));
+    }
+    if let Some(requests) = memory.max_concurrency {
+        lines.push(format!("  requests of this context at once: {:.2}", requests.value));
+    }
+    lines
+}
+
+fn verdict(report: &Report) -> Vec<String> {
+    let answer = &report.answer;
+    let word = answer.verdict.name();
+    let line = match &answer.constraint {
+        None => format!("verdict: {word}"),
+        Some(constraint) => format!(
+            "verdict: {word}; {} needs {} ({} to {}) of {}, most of it {}",
+            constraint.device,
+            constraint.needed.value,
+            constraint.needed.low,
+            constraint.needed.high,
+            constraint.capacity,
+            constraint.largest.replace('_', " ")
+        ),
+    };
+    let mut lines = vec![line];
+    if !report.changes.is_empty() {
+        lines.push("it fits with any one of:".to_owned());
+    }
+    for change in &report.changes {
+        lines.push(format!("  {} {}: {}; price: {}", change.setting, change.value, figure(change.total), change.price));
+    }
+    lines
+}
+
+fn assumptions(assumptions: &Assumptions) -> Vec<String> {
+    if assumptions.0.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![String::new(), "assumed".to_owned()];
+    lines.extend(assumptions.0.iter().map(|one| format!("  {} = {}: {}", one.what, one.value, one.why)));
+    lines
+}
+
+/// What fits.
+pub(crate) fn fit(answer: &FitAnswer) -> String {
+    let mut table = Table::new(&["weights", "size", "total", "verdict", "largest context", "most sequences"]);
+    let count = |value: Option<u64>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+    for row in &answer.weights {
+        table.row(vec![
+            row.weights.to_owned(),
+            figure(row.weight_bytes),
+            figure(row.total),
+            row.verdict.name().to_owned(),
+            count(row.largest_context),
+            count(row.most_sequences),
+        ]);
+    }
+    let mut lines = vec![format!("{} on {}", answer.model, answer.engine), String::new()];
+    lines.extend(table.lines("  "));
+    lines.push(String::new());
+    lines.push(match answer.best_weights {
+        Some(weights) => format!("finest weights that fit: {weights}"),
+        None => "none of these fits as asked".to_owned(),
+    });
+    lines.extend(assumptions(&answer.assumptions));
+    lines.join("\n") + "\n"
+}
+
+/// One model on every engine.
+pub(crate) fn compare(answer: &CompareAnswer) -> String {
+    let mut head = vec!["engine"];
+    head.extend(COMPONENTS);
+    head.extend(["total", "verdict"]);
+    let mut table = Table::new(&head);
+    let mut refusals = Vec::new();
+    for row in &answer.engines {
+        if let Some(memory) = &row.memory {
+            let mut cells = cells(row.engine, &memory.components, memory.total);
+            cells.push(row.verdict.name().to_owned());
+            table.row(cells);
+        } else if let Some(refusal) = &row.refusal {
+            refusals.push(format!("  {}: {refusal}", row.engine));
+        }
+    }
+    let mut lines = vec![format!("{} at {} tokens", answer.model, answer.context), String::new()];
+    lines.extend(table.lines("  "));
+    if !refusals.is_empty() {
+        lines.push(String::new());
+        lines.push("no plan".to_owned());
+        lines.extend(refusals);
+    }
+    lines.extend(assumptions(&answer.assumptions));
+    lines.join("\n") + "\n"
+}
