@@ -38,7 +38,7 @@ pub(crate) struct PlanArguments {
 #[derive(Debug, Args)]
 pub(crate) struct Question {
     /// Model: a path, a Hugging Face id, an Ollama name, or a name of the built-in catalogue
-    #[arg(required_unless_present = "requests")]
+    #[arg(value_name = "MODEL")]
     model: Option<String>,
     /// Print one JSON object
     #[arg(long)]
@@ -225,5 +225,33 @@ impl Question {
             split_mode: self.split_mode.clone(),
             ..PlanRequest::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn tokens_take_binary_suffixes() {
+        assert_eq!(tokens("32768"), Ok(32768));
+        assert_eq!(tokens("32K"), Ok(32768));
+        assert_eq!(tokens("1m"), Ok(1 << 20));
+        assert!(tokens("many").is_err());
+        assert!(tokens("99999999999999999999G").is_err());
+        assert!(tokens("").is_err());
+    }
+
+    #[test]
+    fn devices_may_be_counted() {
+        assert_eq!(device("2x RTX 3090", None).count, Some(2));
+        assert_eq!(device("RTX 3090", None).name, "RTX 3090");
+        assert_eq!(device("RTX 3090", None).count, Some(1));
     }
 }
