@@ -8,5 +8,6 @@ mod diagnostic;
 pub mod gguf;
 pub mod huggingface;
 pub mod ollama;
+pub mod safetensors;
 
 pub use diagnostic::Diagnostic;

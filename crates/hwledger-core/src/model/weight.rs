@@ -68,6 +68,9 @@ pub enum Role {
     Projector,
     /// Anything else that every token passes through.
     Other,
+    /// Scales, zero points, indices and buffers that files hold beside the weights:
+    /// bytes, but no parameters.
+    Auxiliary,
 }
 
 impl Role {
@@ -128,8 +131,11 @@ impl Weight {
         self.columns == 1 || self.rows == 1
     }
 
-    /// Number of elements, all copies (saturating).
+    /// Number of parameters, all copies (saturating).
     pub const fn elements(&self) -> u64 {
+        if matches!(self.role, Role::Auxiliary) {
+            return 0;
+        }
         self.rows.saturating_mul(self.columns).saturating_mul(self.copies)
     }
 

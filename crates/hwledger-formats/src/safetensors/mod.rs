@@ -1,0 +1,15 @@
+//! safetensors: the model files of Hugging Face, and those of MLX.
+//!
+//! [`read_header`] reads one file's header, [`read_index`] and
+//! [`merge_shards`] a sharded model's.
+
+mod dtype;
+mod error;
+mod header;
+#[cfg(test)]
+mod header_tests;
+mod table;
+
+pub use error::{IndexError, SafetensorsError};
+pub use header::{HEADER_BYTES_MAX, Header, TENSORS_MAX, TensorInfo, read_header};
+pub use table::{ShardIndex, TensorTable, merge_shards, read_index};
