@@ -3,6 +3,7 @@
 
 mod architecture;
 mod cache;
+pub mod graph;
 mod log;
 mod overhead;
 mod parameters;

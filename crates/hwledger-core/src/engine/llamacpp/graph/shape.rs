@@ -1,0 +1,77 @@
+//! What a context's settings make of a graph's sizes.
+
+use crate::ElementType;
+
+/// Sizes of the graphs that a llama.cpp context reserves, from its settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GraphShape {
+    /// Tokens of the largest micro-batch: min(context, `n_ubatch`), a multiple of `sequences`.
+    pub tokens: u64,
+    /// Tokens of it whose logits are computed: min(tokens, `n_outputs_max`).
+    pub outputs: u64,
+    /// Sequences that one micro-batch holds.
+    pub sequences: u64,
+    /// Cells of the full cache, per stream.
+    pub cells: u64,
+    /// Cells of the windowed cache, per stream, where the architecture keeps one.
+    pub window_cells: Option<u64>,
+    /// Separate caches: 1 when unified, else one per sequence.
+    pub streams: u64,
+    /// Whether attention runs as one fused operation.
+    pub flash_attention: bool,
+    /// Element type of cached keys.
+    pub key_type: ElementType,
+    /// Element type of cached values.
+    pub value_type: ElementType,
+    /// Tokens that an encoder hands over to cross-attention: the trained context.
+    pub encoder_tokens: u64,
+}
+
+/// What one context's graphs need, per backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComputeBuffers {
+    /// Bytes per card, in the order of the placement.
+    pub devices: Vec<u64>,
+    /// Bytes on the host.
+    pub host: u64,
+}
+
+/// Where the parts of a model run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GraphPlacement {
+    /// Cards in use.
+    pub devices: usize,
+    /// For each layer of the decoder, its card; `None` is the host. Shorter than the
+    /// decoder: the rest is on the host.
+    pub layers: Vec<Option<usize>>,
+    /// The card that holds the output layer; `None` is the host.
+    pub output: Option<usize>,
+    /// Layers, from the first on, whose routed experts stay on the host.
+    pub host_expert_layers: u64,
+    /// Whether the caches lie beside their layers rather than all on the host.
+    pub offloads_cache: bool,
+    /// Whether large batches borrow a card for weights that lie on the host.
+    pub offloads_operations: bool,
+    /// Copies of every graph input that pipelined cards keep; 1 without pipelining.
+    pub input_copies: u64,
+}
+
+impl GraphPlacement {
+    /// Everything on the host, no card in use.
+    pub const fn host_only() -> Self {
+        Self {
+            devices: 0,
+            layers: Vec::new(),
+            output: None,
+            host_expert_layers: 0,
+            offloads_cache: true,
+            offloads_operations: false,
+            input_copies: 1,
+        }
+    }
+
+    /// Everything but the token embedding on one card.
+    pub fn one_device(layers: usize) -> Self {
+        Self { devices: 1, layers: vec![Some(0); layers], output: Some(0), ..Self::host_only() }
+    }
+}
