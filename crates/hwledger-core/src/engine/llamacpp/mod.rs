@@ -3,6 +3,7 @@
 
 mod architecture;
 mod cache;
+mod compute;
 pub mod graph;
 mod log;
 mod overhead;
@@ -130,6 +131,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
 /// The plan of a layout.
 pub(crate) fn memory_plan(model: &ModelSpec, settings: &Settings, layout: &Layout) -> MemoryPlan {
     let mut devices = Vec::with_capacity(layout.cards.len() + 1);
+    let buffers = graph::compute_buffers(model, &layout.graph_shape(model), &layout.graph_placement(model));
     for (index, card) in layout.placement.cards.iter().enumerate() {
         let components = Components {
             weights: Some(layout.weights.estimate(layout.weights.cards[index])),
@@ -145,7 +147,7 @@ pub(crate) fn memory_plan(model: &ModelSpec, settings: &Settings, layout: &Layou
         weights: Some(layout.weights.estimate(layout.weights.host)),
         kv_cache: Some(exact(layout.host.attention())),
         recurrent_state: Some(exact(layout.host.state)),
-        compute: None,
+        compute: layout.placement.cards.is_empty().then(|| compute::estimate(buffers.host)),
         output: Some(exact(layout.output_bytes(model))),
         overhead: Some(overhead::of_host()),
     };

@@ -62,7 +62,8 @@ impl Arena {
         let joins_after = self.free.get(next).is_some_and(|block| offset.saturating_add(size) == block.offset);
         match (joins_before, joins_after) {
             (true, true) => {
-                self.free[next - 1].size = self.free[next - 1].size.saturating_add(size).saturating_add(self.free[next].size);
+                self.free[next - 1].size =
+                    self.free[next - 1].size.saturating_add(size).saturating_add(self.free[next].size);
                 self.free.remove(next);
             }
             (true, false) => self.free[next - 1].size += size,

@@ -1,123 +1,186 @@
-//! The operations of attention.
+//! The operations of attention over heads.
 
-use super::builder::{Builder, Cache, WORD};
-use super::recipe::HeadNorm;
-use super::tape::Tensor;
-use crate::model::{Attention, Layer, Role, Weight};
+use super::builder::{Builder, WORD};
+use super::inputs::Cache;
+use super::recipe::{AttentionGate, HeadNorm, Rotation};
+use super::tape::{Kind, Tensor};
+use crate::ElementType;
+use crate::model::{Attention, CacheOwner, Layer, Role};
+
+/// Queries, keys and values of one layer, before they are stored and compared.
+#[derive(Clone, Copy, Debug)]
+struct Heads {
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+}
+
+/// What all steps of one layer's attention share.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    cache: Cache,
+    rotates: bool,
+    query_width: u64,
+    key_width: u64,
+    value_width: u64,
+    /// The one product that holds queries, keys and values.
+    fused: Option<Tensor>,
+}
 
 impl Builder<'_> {
     /// Attention over the cache, from the normed residual stream to the projected output.
     pub(super) fn attention(&mut self, layer: &Layer, attention: &Attention, input: Tensor) -> Tensor {
-        let cache = match (attention.span.window(), self.shape.window_cells) {
-            (Some(_), Some(_)) => Cache::Window,
-            _ => Cache::Full,
+        let is_windowed = attention.span.window().is_some();
+        let cache = if is_windowed && self.shape.window_cells.is_some() { Cache::Window } else { Cache::Full };
+        let mut plan = Plan {
+            cache,
+            rotates: match self.recipe.rotation {
+                Rotation::Every => true,
+                Rotation::Never => false,
+                Rotation::Windowed => is_windowed,
+            },
+            query_width: attention.heads * attention.key_dim,
+            key_width: attention.kv_heads * attention.key_dim,
+            value_width: attention.kv_heads * attention.value_dim,
+            fused: None,
         };
-        let fused = has(layer, Role::QueryKeyValue).then(|| {
-            let width = attention.heads * attention.key_dim + attention.kv_heads * (attention.key_dim + attention.value_dim);
-            let product = self.project(width, input);
-            self.bias(layer, Role::QueryKeyValue, product)
-        });
-        let query_width = attention.heads * attention.key_dim;
-        let key_width = attention.kv_heads * attention.key_dim;
-        let value_width = attention.kv_heads * attention.value_dim;
-        let query = self.head_projection(layer, Role::Query, fused, input, query_width);
-        // With one cache values come before keys, with two after.
-        let (key, value) = if self.shape.window_cells.is_some() {
-            let key = self.head_projection(layer, Role::Key, fused, input, key_width);
-            (key, self.value_projection(layer, fused, input, value_width))
+        if has(layer, Role::QueryKeyValue) {
+            plan.fused = Some(self.project(plan.query_width + plan.key_width + plan.value_width, input));
+        }
+        let mixed = if attention.cache == CacheOwner::Own {
+            let heads = self.heads(&plan, input);
+            let heads = self.rotate_for_quantisation(attention, cache, &plan, heads);
+            self.store_heads(&plan, heads);
+            self.scores_times_values(attention, cache, heads.query)
         } else {
-            let value = self.value_projection(layer, fused, input, value_width);
-            (self.head_projection(layer, Role::Key, fused, input, key_width), value)
+            let query = self.head_projection(&plan, input, plan.query_width);
+            self.scores_times_values(attention, cache, query)
         };
-        self.store_keys_values(cache, key, value, value_width, fused.is_some());
-        let mixed = self.scores_times_values(attention, cache, query);
-        let output = self.project(self.model.hidden_size, mixed.view());
-        self.bias(layer, Role::AttentionOutput, output)
+        let mixed = match self.recipe.gate {
+            AttentionGate::None | AttentionGate::WithQuery => mixed.view(),
+            AttentionGate::Own => {
+                let gate = self.project(attention.heads * attention.value_dim, input);
+                self.tape.push(Kind::InPlace, self.tape.bytes(gate), &[mixed.view(), gate])
+            }
+            AttentionGate::PerHead => {
+                let gate = self.project(attention.heads, input);
+                self.fresh(plan.query_width * self.rows * WORD, &[mixed.view(), gate.view()]).view()
+            }
+        };
+        self.project(self.model.hidden_size, mixed)
     }
 
-    /// Queries or keys: projection, bias, norm and rotation in the architecture's order.
-    fn head_projection(&mut self, layer: &Layer, role: Role, fused: Option<Tensor>, input: Tensor, width: u64) -> Tensor {
-        let mut heads = match fused {
+    /// Queries, keys and values; with one cache values are computed before keys, with two after.
+    fn heads(&mut self, plan: &Plan, input: Tensor) -> Heads {
+        let query = self.head_projection(plan, input, plan.query_width);
+        if self.shape.window_cells.is_some() {
+            let key = self.head_projection(plan, input, plan.key_width);
+            let value = self.value_projection(plan, input);
+            Heads { query, key, value }
+        } else {
+            let value = self.value_projection(plan, input);
+            let key = self.head_projection(plan, input, plan.key_width);
+            Heads { query, key, value }
+        }
+    }
+
+    /// Queries or keys: projection, norm and rotation.
+    fn head_projection(&mut self, plan: &Plan, input: Tensor, width: u64) -> Tensor {
+        let bytes = width * self.rows * WORD;
+        let mut heads = match plan.fused {
             Some(product) => product.view(),
             None => {
                 let product = self.project(width, input);
-                let product = self.bias(layer, role, product);
-                if self.recipe.head_norm == HeadNorm::WholeProjection { self.norm(product).view() } else { product.view() }
+                if self.recipe.head_norm == HeadNorm::WholeProjection {
+                    self.norm(product).view()
+                } else {
+                    product.view()
+                }
             }
         };
-        let bytes = width * self.rows * WORD;
         if self.recipe.head_norm == HeadNorm::PerHead {
-            heads = self.head_norm(bytes, heads);
+            heads = self.norm_of(bytes, heads);
         }
-        if self.recipe.rotates {
+        if plan.rotates {
             let positions = self.positions();
-            heads = self.tape.push(super::tape::Kind::InPlace, bytes, &[heads, positions]);
-        }
-        if self.recipe.head_norm == HeadNorm::AfterRotation {
-            heads = self.head_norm(bytes, heads);
+            heads = self.tape.push(Kind::InPlace, bytes, &[heads, positions]);
         }
         heads
     }
 
-    fn head_norm(&mut self, bytes: u64, heads: Tensor) -> Tensor {
-        let kind = if self.recipe.layer_norm { super::tape::Kind::Fresh } else { super::tape::Kind::InPlace };
-        let normed = self.tape.push(kind, bytes, &[heads]);
-        self.in_place(&[normed])
+    fn value_projection(&mut self, plan: &Plan, input: Tensor) -> Tensor {
+        let value = match plan.fused {
+            Some(product) => product.view(),
+            None => self.project(plan.value_width, input).view(),
+        };
+        if self.recipe.value_norm { self.norm_of(plan.value_width * self.rows * WORD, value) } else { value }
     }
 
-    fn value_projection(&mut self, layer: &Layer, fused: Option<Tensor>, input: Tensor, width: u64) -> Tensor {
-        match fused {
-            Some(product) => product.view(),
-            None => {
-                let product = self.project(width, input);
-                self.bias(layer, Role::Value, product).view()
-            }
+    /// Where the cache is quantised, heads are first multiplied by a rotation that spreads their
+    /// outliers (`llama_mul_mat_hadamard`); only heads of whole multiples of 64 elements are.
+    fn rotate_for_quantisation(&mut self, attention: &Attention, cache: Cache, plan: &Plan, heads: Heads) -> Heads {
+        let mut heads = heads;
+        if self.rotates(self.shape.key_type, attention.key_dim) {
+            let rotation = self.key_rotation(cache, rotation_width(attention.key_dim));
+            heads.query = self.fresh(plan.query_width * self.rows * WORD, &[rotation, heads.query.view()]).view();
+            heads.key = self.fresh(plan.key_width * self.rows * WORD, &[rotation, heads.key.view()]).view();
         }
+        if self.rotates(self.shape.value_type, attention.value_dim) {
+            let rotation = self.value_rotation(cache, 64);
+            heads.value = self.fresh(plan.value_width * self.rows * WORD, &[rotation, heads.value.view()]).view();
+        }
+        heads
+    }
+
+    const fn rotates(&self, element_type: ElementType, head: u64) -> bool {
+        element_type.is_quantised() && head.is_multiple_of(64)
     }
 
     /// Writes keys and values into the cache. Values that are stored transposed must lie together first.
-    fn store_keys_values(&mut self, cache: Cache, key: Tensor, value: Tensor, value_width: u64, is_strided: bool) {
-        let cells = self.key_cells(cache);
-        self.store(&[key.view(), cells]);
-        let value = if is_strided && !self.shape.flash_attention {
-            self.fresh(value_width * self.rows * WORD, &[value])
-        } else {
-            value
-        };
-        let cells = self.value_cells(cache);
+    fn store_heads(&mut self, plan: &Plan, heads: Heads) {
+        let cells = self.key_cells(plan.cache);
+        self.store(&[heads.key.view(), cells]);
+        let mut value = heads.value;
+        if !self.shape.flash_attention {
+            if plan.fused.is_some() {
+                value = self.fresh(plan.value_width * self.rows * WORD, &[value]);
+            }
+            let widest = self.widest_value();
+            if plan.value_width < widest {
+                value = self.fresh(widest * self.rows * WORD, &[value]);
+            }
+        }
+        let cells = self.value_cells(plan.cache);
         self.store(&[value.view(), cells]);
     }
 
     /// softmax(q k) v: one fused operation, or scores for every head and cell.
     fn scores_times_values(&mut self, attention: &Attention, cache: Cache, query: Tensor) -> Tensor {
         let bytes = attention.heads * attention.value_dim * self.rows * WORD;
-        if self.shape.flash_attention {
+        let mixed = if self.shape.flash_attention {
             let mask = self.mask(cache);
-            return self.fresh(bytes, &[query.view(), mask]);
+            self.fresh(bytes, &[query.view(), mask])
+        } else {
+            let scores = self.fresh(self.cells(cache) * self.rows * attention.heads * WORD, &[query.view()]);
+            let mask = self.mask(cache);
+            let weights = self.in_place(&[scores, mask]);
+            let mixed = self.fresh(bytes, &[weights]);
+            self.fresh(bytes, &[mixed.view()])
+        };
+        if self.rotates(self.shape.value_type, attention.value_dim) {
+            let rotation = self.value_rotation(cache, 64);
+            return self.fresh(bytes, &[rotation, mixed.view()]);
         }
-        let scores = self.fresh(self.cells(cache) * self.rows * attention.heads * WORD, &[query.view()]);
-        let mask = self.mask(cache);
-        let weights = self.in_place(&[scores, mask]);
-        let mixed = self.fresh(bytes, &[weights]);
-        self.fresh(bytes, &[mixed.view()])
+        mixed
     }
+}
 
-    /// Adds a projection's bias where the layer has one.
-    pub(super) fn bias(&mut self, layer: &Layer, role: Role, product: Tensor) -> Tensor {
-        if has_bias(layer, role) { self.in_place(&[product]) } else { product }
-    }
+/// The largest power of two from 64 on that divides a head.
+const fn rotation_width(head: u64) -> u64 {
+    1 << head.trailing_zeros()
 }
 
 /// Whether a layer has a matrix of this role.
 pub(super) fn has(layer: &Layer, role: Role) -> bool {
-    layer.weights.iter().any(|weight| weight.role == role && !is_bias(weight))
-}
-
-/// Whether a layer has a bias of this role.
-pub(super) fn has_bias(layer: &Layer, role: Role) -> bool {
-    layer.weights.iter().any(|weight| weight.role == role && is_bias(weight))
-}
-
-const fn is_bias(weight: &Weight) -> bool {
-    weight.columns == 1
+    layer.weights.iter().any(|weight| weight.role == role && weight.columns > 1)
 }

@@ -1,51 +1,29 @@
 //! A model as a tape of operations.
 
-use super::recipe::Recipe;
+use super::inputs::Inputs;
+use super::recipe::{Embedding, OutputRows, Recipe, Residual};
 use super::shape::{GraphPlacement, GraphShape};
 use super::tape::{Backend, Kind, Tape, Tensor};
 use crate::ModelSpec;
-use crate::model::Layer;
+use crate::model::{Layer, Mixer};
 
 /// Bytes of a 32-bit float or integer.
 pub(super) const WORD: u64 = 4;
 
-/// Inputs of a graph, made when first read: the allocator places them in that order.
-#[derive(Debug, Default)]
-struct Inputs {
-    positions: Option<Tensor>,
-    output_rows: Option<Tensor>,
-    full: CacheInputs,
-    window: CacheInputs,
-}
-
-/// Inputs that belong to one cache.
-#[derive(Debug, Default)]
-struct CacheInputs {
-    key_cells: Option<Tensor>,
-    value_cells: Option<Tensor>,
-    mask: Option<Tensor>,
-}
-
-/// Which of a context's caches a layer uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cache {
-    /// The full one.
-    Full,
-    /// The windowed one.
-    Window,
-}
-
 /// Builds the tape of one graph.
+///
+/// Operations that always run over their only source (the weight of a norm, a bias, a
+/// scale, a rotation after a norm) are left out: they neither allocate nor extend a life.
 #[derive(Debug)]
 pub(super) struct Builder<'a> {
     pub(super) tape: Tape,
     pub(super) model: &'a ModelSpec,
     pub(super) shape: &'a GraphShape,
     pub(super) recipe: Recipe,
-    placement: &'a GraphPlacement,
-    inputs: Inputs,
-    /// Rows of the residual stream: all tokens, and in the last layer only the outputs.
+    pub(super) inputs: Inputs,
+    /// Rows of the residual stream: all tokens, and after the last attention only the outputs.
     pub(super) rows: u64,
+    placement: &'a GraphPlacement,
     /// The backend of graph inputs: the host, last in order.
     host: Backend,
 }
@@ -58,9 +36,9 @@ impl<'a> Builder<'a> {
             model,
             shape,
             recipe: Recipe::of(model),
-            placement,
             inputs: Inputs::default(),
             rows: shape.tokens,
+            placement,
             host: Backend::try_from(placement.devices).unwrap_or(0),
         }
     }
@@ -83,6 +61,7 @@ impl<'a> Builder<'a> {
 
     /// Layers worth building: of each run of like layers the first two, and the last layer of all.
     fn simulated_layers(&self) -> Vec<usize> {
+        let _ = self.placement;
         (0..self.model.decoder.len()).collect()
     }
 
@@ -93,31 +72,83 @@ impl<'a> Builder<'a> {
         // Nothing reads it in a batch of tokens, so nothing frees it either.
         self.input(bytes);
         let stream = self.fresh(bytes, &[tokens]);
-        if self.recipe.scales_embedding { self.in_place(&[stream]) } else { stream }
+        match self.recipe.embedding {
+            Embedding::Plain => stream,
+            Embedding::Normed => self.fresh(bytes, &[stream]),
+            Embedding::Positions => {
+                let positions = self.positions();
+                let looked_up = self.fresh(bytes, &[positions]);
+                self.in_place(&[stream, looked_up])
+            }
+        }
     }
 
     fn layer(&mut self, layer: &Layer, input: Tensor, is_last: bool) -> Tensor {
+        let selects = is_last && self.recipe.output_rows == OutputRows::LastLayer;
+        match self.recipe.residual {
+            Residual::Sequential => self.sequential(layer, input, selects),
+            Residual::SharedNorm | Residual::OwnNorms => self.parallel(layer, input, selects),
+        }
+    }
+
+    /// Mixer, add, feed-forward, add.
+    fn sequential(&mut self, layer: &Layer, input: Tensor, selects: bool) -> Tensor {
+        let normed = if self.recipe.no_input_norm { input } else { self.norm(input) };
+        let mixed = self.mix(layer, normed);
+        let (mixed, residual) = if selects { self.select_both(mixed, input) } else { (mixed, input) };
+        let mixed = if self.recipe.post_norms { self.norm(mixed) } else { mixed };
+        let middle = self.in_place(&[mixed, residual]);
+        let normed = if self.recipe.no_input_norm { middle } else { self.norm(middle) };
+        let output = self.feed_forward(layer, normed);
+        let output = if self.recipe.post_norms { self.norm(output) } else { output };
+        self.in_place(&[output, middle])
+    }
+
+    /// Attention and feed-forward beside each other. What follows attention's mixing is visited
+    /// when it is first read, which is after the feed-forward.
+    fn parallel(&mut self, layer: &Layer, input: Tensor, selects: bool) -> Tensor {
         let normed = self.norm(input);
-        let mut attended = match layer.mixer.attention() {
-            Some(attention) => self.attention(layer, attention, normed),
-            None => normed,
-        };
+        let attention_input = if self.recipe.residual == Residual::OwnNorms { self.norm(input) } else { normed };
+        let mixed = self.mix(layer, attention_input);
         let mut residual = input;
-        if is_last {
-            attended = self.select_outputs(attended, self.model.hidden_size);
-            residual = self.select_outputs(residual, self.model.hidden_size);
+        let mut feed_forward_input = normed;
+        if selects {
+            feed_forward_input = self.select_outputs(normed, self.model.hidden_size);
             self.rows = self.shape.outputs;
         }
-        let middle = self.in_place(&[attended, residual]);
-        let normed = self.norm(middle);
-        let output = self.feed_forward(layer, normed);
-        self.in_place(&[output, middle])
+        let output = self.feed_forward(layer, feed_forward_input);
+        let mut mixed = mixed;
+        if selects {
+            mixed = self.select_outputs(mixed, self.model.hidden_size);
+            residual = self.select_outputs(residual, self.model.hidden_size);
+        }
+        let sum = self.in_place(&[output, mixed]);
+        self.in_place(&[sum, residual])
+    }
+
+    /// The mixer of a layer.
+    fn mix(&mut self, layer: &Layer, input: Tensor) -> Tensor {
+        match &layer.mixer {
+            Mixer::Attention(attention) => self.attention(layer, attention, input),
+            Mixer::None | Mixer::Recurrent(_) | Mixer::Both(..) => input,
+        }
     }
 
     /// Final norm and logits; both are handed to the caller, so both are kept.
     fn output(&mut self, stream: Tensor) {
-        let normed = self.norm(stream);
+        let mut stream = stream;
+        if self.recipe.output_rows == OutputRows::BeforeNorm {
+            self.tape.keep(stream);
+            stream = self.select_outputs(stream, self.model.hidden_size);
+            self.rows = self.shape.outputs;
+        }
+        let mut normed = self.norm(stream);
         self.tape.keep(normed);
+        if self.recipe.output_rows == OutputRows::AfterNorm {
+            normed = self.select_outputs(normed, self.model.hidden_size);
+            self.tape.keep(normed);
+            self.rows = self.shape.outputs;
+        }
         let logits = self.fresh(self.model.vocabulary_size * self.rows * WORD, &[normed]);
         self.tape.keep(logits);
     }
@@ -127,24 +158,29 @@ impl<'a> Builder<'a> {
         self.model.hidden_size * self.rows * WORD
     }
 
-    /// A norm with its weight (and bias, which runs in place like the weight).
+    /// A norm of a whole tensor.
     pub(super) fn norm(&mut self, input: Tensor) -> Tensor {
         let bytes = self.tape.bytes(input);
-        let kind = if self.recipe.layer_norm { Kind::Fresh } else { Kind::InPlace };
-        let normed = self.tape.push(kind, bytes, &[input]);
-        self.in_place(&[normed])
+        self.norm_of(bytes, input)
     }
 
-    /// Only the rows whose logits are asked for.
+    /// A norm of (a view of) a tensor that gives `bytes`: `RMSNorm` runs in place, `LayerNorm` does not.
+    pub(super) fn norm_of(&mut self, bytes: u64, input: Tensor) -> Tensor {
+        let kind = if self.recipe.layer_norm { Kind::Fresh } else { Kind::InPlace };
+        self.tape.push(kind, bytes, &[input])
+    }
+
+    /// The rows whose logits are wanted, of a mixer's output and of the residual stream.
+    fn select_both(&mut self, mixed: Tensor, residual: Tensor) -> (Tensor, Tensor) {
+        let mixed = self.select_outputs(mixed, self.model.hidden_size);
+        let residual = self.select_outputs(residual, self.model.hidden_size);
+        self.rows = self.shape.outputs;
+        (mixed, residual)
+    }
+
     fn select_outputs(&mut self, tensor: Tensor, width: u64) -> Tensor {
-        let rows = match self.inputs.output_rows {
-            Some(rows) => rows,
-            None => {
-                let rows = self.input(self.shape.outputs * WORD);
-                *self.inputs.output_rows.insert(rows)
-            }
-        };
-        self.fresh(width * self.shape.outputs * WORD, &[tensor, rows])
+        let wanted = self.output_rows();
+        self.fresh(width * self.shape.outputs * WORD, &[tensor, wanted])
     }
 
     /// An operation with a result of its own.
@@ -157,7 +193,7 @@ impl<'a> Builder<'a> {
         self.fresh(width * self.rows * WORD, &[input])
     }
 
-    /// An elementwise operation on its first source, over whose memory it may write.
+    /// An elementwise operation as large as its first source, over whose memory it may write.
     pub(super) fn in_place(&mut self, sources: &[Tensor]) -> Tensor {
         let bytes = self.tape.bytes(sources[0]);
         self.tape.push(Kind::InPlace, bytes, sources)
@@ -171,64 +207,5 @@ impl<'a> Builder<'a> {
     /// A new input of the graph.
     pub(super) fn input(&mut self, bytes: u64) -> Tensor {
         self.tape.push(Kind::Input, bytes, &[])
-    }
-
-    /// Positions of the tokens.
-    pub(super) fn positions(&mut self) -> Tensor {
-        if let Some(positions) = self.inputs.positions {
-            return positions;
-        }
-        let positions = self.input(self.shape.tokens * WORD);
-        *self.inputs.positions.insert(positions)
-    }
-
-    /// Cells that the batch's keys go to.
-    pub(super) fn key_cells(&mut self, cache: Cache) -> Tensor {
-        if let Some(cells) = self.cache_inputs(cache).key_cells {
-            return cells;
-        }
-        let cells = self.input(self.shape.tokens * 8);
-        *self.cache_inputs(cache).key_cells.insert(cells)
-    }
-
-    /// Cells that the batch's values go to; element by element where values are stored transposed.
-    pub(super) fn value_cells(&mut self, cache: Cache) -> Tensor {
-        if let Some(cells) = self.cache_inputs(cache).value_cells {
-            return cells;
-        }
-        let per_token = if self.shape.flash_attention { 1 } else { self.widest_value() };
-        let cells = self.input(self.shape.tokens * per_token * 8);
-        *self.cache_inputs(cache).value_cells.insert(cells)
-    }
-
-    /// The attention mask of a cache: a 16-bit one for fused attention.
-    pub(super) fn mask(&mut self, cache: Cache) -> Tensor {
-        if let Some(mask) = self.cache_inputs(cache).mask {
-            return mask;
-        }
-        let element = if self.shape.flash_attention { 2 } else { WORD };
-        let mask = self.input(self.cells(cache) * self.shape.tokens * element);
-        *self.cache_inputs(cache).mask.insert(mask)
-    }
-
-    /// Cells of a cache, per stream.
-    pub(super) fn cells(&self, cache: Cache) -> u64 {
-        match cache {
-            Cache::Full => self.shape.cells,
-            Cache::Window => self.shape.window_cells.unwrap_or(self.shape.cells),
-        }
-    }
-
-    fn cache_inputs(&mut self, cache: Cache) -> &mut CacheInputs {
-        match cache {
-            Cache::Full => &mut self.inputs.full,
-            Cache::Window => &mut self.inputs.window,
-        }
-    }
-
-    /// The widest row of values of any layer: what transposed value caches are padded to.
-    fn widest_value(&self) -> u64 {
-        let of = |layer: &Layer| layer.mixer.attention().map_or(0, |attention| attention.kv_heads * attention.value_dim);
-        self.model.decoder.kinds.iter().map(of).max().unwrap_or(0)
     }
 }

@@ -1,6 +1,8 @@
 //! The operations of feed-forwards, dense and by experts.
 
-use super::builder::Builder;
+use super::attention::has;
+use super::builder::{Builder, WORD};
+use super::recipe::SharedExpert;
 use super::tape::Tensor;
 use crate::model::{Activation, FeedForward, Layer, MixtureOfExperts, Role};
 
@@ -10,42 +12,90 @@ impl Builder<'_> {
         match &layer.feed_forward {
             FeedForward::None => input,
             FeedForward::Dense { width, activation } => {
-                self.dense(layer, input, *width, *activation, [Role::Gate, Role::Up, Role::Down])
+                self.dense(input, *width, *activation, has(layer, Role::GateUp))
             }
-            FeedForward::Experts(experts) => self.experts(layer, experts, input),
+            FeedForward::Experts(experts) => self.mixture(layer, experts, input),
         }
     }
 
-    /// gate and up, their product, down; or up, activation, down.
-    pub(super) fn dense(
-        &mut self,
-        layer: &Layer,
-        input: Tensor,
-        width: u64,
-        activation: Activation,
-        [gate, up, down]: [Role; 3],
-    ) -> Tensor {
+    /// Gate and up, their product, down; or up, activation, down.
+    pub(super) fn dense(&mut self, input: Tensor, width: u64, activation: Activation, is_fused: bool) -> Tensor {
+        let bytes = width * self.rows * WORD;
         let inner = match activation {
+            Activation::Gated if is_fused => {
+                let both = self.project(2 * width, input);
+                self.fresh(bytes, &[both])
+            }
             Activation::Gated => {
-                let gated = self.project(width, input);
-                let gated = self.bias(layer, gate, gated);
-                let product = self.project(width, input);
-                let product = self.bias(layer, up, product);
-                let bytes = self.tape.bytes(gated);
-                self.fresh(bytes, &[gated, product])
+                let gate = self.project(width, input);
+                let up = self.project(width, input);
+                self.fresh(bytes, &[gate, up])
             }
-            Activation::Plain => {
-                let product = self.project(width, input);
-                let product = self.bias(layer, up, product);
-                self.in_place(&[product])
-            }
+            Activation::Plain => self.project(width, input),
         };
-        let output = self.project(self.model.hidden_size, inner);
-        self.bias(layer, down, output)
+        self.project(self.model.hidden_size, inner)
     }
 
-    fn experts(&mut self, layer: &Layer, experts: &MixtureOfExperts, input: Tensor) -> Tensor {
-        let _ = (layer, experts);
-        input
+    /// Routed experts and the shared one.
+    fn mixture(&mut self, layer: &Layer, experts: &MixtureOfExperts, input: Tensor) -> Tensor {
+        let routed = self.routed(layer, experts, input);
+        if experts.shared_width == 0 {
+            return routed;
+        }
+        match self.recipe.shared {
+            SharedExpert::After => {
+                let shared =
+                    self.dense(input, experts.shared_width, experts.activation, has(layer, Role::SharedGateUp));
+                self.in_place(&[routed, shared])
+            }
+            SharedExpert::Gated => {
+                let shared =
+                    self.dense(input, experts.shared_width, experts.activation, has(layer, Role::SharedGateUp));
+                let gate = self.project(1, input);
+                let gated = self.in_place(&[shared, gate]);
+                self.in_place(&[routed, gated])
+            }
+        }
+    }
+
+    /// Scores, the choice of experts, and the weights of the chosen ones.
+    fn route(&mut self, experts: &MixtureOfExperts, input: Tensor) -> (Tensor, Tensor) {
+        let scores = self.project(experts.experts, input);
+        let choice_scores = if self.recipe.biases_choice || self.recipe.weighs_input {
+            // Either a biased copy, or (Llama 4) the scores before their sigmoid.
+            self.project(experts.experts, scores)
+        } else {
+            scores
+        };
+        let chosen = self.project(experts.experts, choice_scores).view();
+        let weights = self.project(experts.experts_per_token, scores.view());
+        let weights = self.fresh(self.tape.bytes(weights), &[weights.view(), chosen]);
+        (chosen, weights)
+    }
+
+    fn routed(&mut self, layer: &Layer, experts: &MixtureOfExperts, input: Tensor) -> Tensor {
+        let (chosen, weights) = self.route(experts, input);
+        let used = experts.experts_per_token;
+        let mut input = input.view();
+        if self.recipe.weighs_input {
+            let repeated = self.project(self.model.hidden_size * used, input);
+            input = self.in_place(&[repeated, weights]);
+        }
+        let inner_bytes = experts.expert_width * used * self.rows * WORD;
+        let inner = if experts.activation == Activation::Plain {
+            self.fresh(inner_bytes, &[input, chosen])
+        } else if has(layer, Role::ExpertGateUp) {
+            let both = self.fresh(2 * inner_bytes, &[input, chosen]);
+            self.fresh(inner_bytes, &[both.view()])
+        } else {
+            let gate = self.fresh(inner_bytes, &[input, chosen]);
+            let up = self.fresh(inner_bytes, &[input, chosen]);
+            self.fresh(inner_bytes, &[gate, up])
+        };
+        let each = self.fresh(self.model.hidden_size * used * self.rows * WORD, &[inner, chosen]);
+        let each = if self.recipe.weighs_input { each } else { self.in_place(&[each, weights]) };
+        let first = self.fresh(self.stream_bytes(), &[each.view()]);
+        // The sums that follow run over the first one, and only keep the experts' outputs alive.
+        if used > 2 { self.in_place(&[first, each.view()]) } else { first }
     }
 }

@@ -15,6 +15,7 @@ mod allocator;
 mod attention;
 mod builder;
 mod feed_forward;
+mod inputs;
 mod recipe;
 mod shape;
 mod tape;

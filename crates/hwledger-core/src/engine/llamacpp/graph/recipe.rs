@@ -104,7 +104,7 @@ pub(super) struct Recipe {
     pub(super) biases_choice: bool,
     /// Weights are applied to the experts' input instead of their output (Llama 4).
     pub(super) weighs_input: bool,
-    /// The norm before attention is a second use of the residual stream, as its input is (`StableLM`'s parallel form).
+    /// Numbers that give one token's position: several where images have rows and columns.
     pub(super) position_width: u64,
 }
 
@@ -135,6 +135,24 @@ impl Recipe {
         let per_head = Self { head_norm: HeadNorm::PerHead, ..base };
         match model.architecture.as_str() {
             "qwen3" | "qwen3moe" | "qwen3_moe" | "hunyuan-dense" | "hunyuan-moe" | "apertus" => per_head,
+            "qwen3vl" | "qwen3vlmoe" | "qwen3_vl" | "qwen3_vl_moe" => Self { position_width: 4, ..per_head },
+            "qwen2vl" | "qwen2_vl" | "qwen2_5_vl" => Self { position_width: 4, ..base },
+            "gemma3" | "gemma3_text" => Self { post_norms: true, ..per_head },
+            "gemma2" | "glm4" => Self { post_norms: true, ..base },
+            "olmo2" | "olmo3" => {
+                Self { head_norm: HeadNorm::WholeProjection, no_input_norm: true, post_norms: true, ..base }
+            }
+            "olmoe" => Self { head_norm: HeadNorm::WholeProjection, ..base },
+            "afmoe" => Self {
+                rotation: Rotation::Windowed,
+                gate: AttentionGate::Own,
+                post_norms: true,
+                biases_choice: true,
+                ..per_head
+            },
+            "llama4" | "llama4_text" => Self { rotation: Rotation::Windowed, weighs_input: true, ..base },
+            "gpt-oss" | "gpt_oss" => Self { output_rows: OutputRows::BeforeNorm, ..base },
+            "qwen2moe" | "qwen2_moe" => Self { shared: SharedExpert::Gated, ..base },
             _ => Self::of_older(&model.architecture, layer_norm).unwrap_or(base),
         }
     }
@@ -142,6 +160,14 @@ impl Recipe {
     fn of_older(architecture: &str, layer_norm: Self) -> Option<Self> {
         Some(match architecture {
             "phi2" | "phi" | "falcon" | "command-r" | "cohere" => Self { residual: Residual::SharedNorm, ..layer_norm },
+            "gptneox" | "gpt_neox" => Self { residual: Residual::OwnNorms, ..layer_norm },
+            "gpt2" | "starcoder" | "gpt_bigcode" => {
+                Self { embedding: Embedding::Positions, rotation: Rotation::Never, ..layer_norm }
+            }
+            "bloom" => Self { embedding: Embedding::Normed, rotation: Rotation::Never, ..layer_norm },
+            "mpt" | "refact" => Self { rotation: Rotation::Never, ..layer_norm },
+            "cohere2" => Self { residual: Residual::SharedNorm, rotation: Rotation::Windowed, ..layer_norm },
+            "starcoder2" | "stablelm" | "codeshell" | "orion" | "nemotron" | "olmo" | "phimoe" | "jais" => layer_norm,
             _ => return None,
         })
     }

@@ -1,0 +1,123 @@
+//! Inputs of a graph, made when first read: the allocator places them in that order.
+
+use super::builder::{Builder, WORD};
+use super::tape::Tensor;
+use crate::model::Layer;
+
+/// The inputs made so far.
+#[derive(Debug, Default)]
+pub(super) struct Inputs {
+    positions: Option<Tensor>,
+    output_rows: Option<Tensor>,
+    full: CacheInputs,
+    window: CacheInputs,
+}
+
+/// Inputs that belong to one cache.
+#[derive(Debug, Default)]
+struct CacheInputs {
+    key_cells: Option<Tensor>,
+    value_cells: Option<Tensor>,
+    mask: Option<Tensor>,
+    key_rotation: Option<Tensor>,
+    value_rotation: Option<Tensor>,
+}
+
+/// Which of a context's caches a layer uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cache {
+    /// The full one.
+    Full,
+    /// The windowed one.
+    Window,
+}
+
+impl Builder<'_> {
+    /// Positions of the tokens.
+    pub(super) fn positions(&mut self) -> Tensor {
+        if let Some(positions) = self.inputs.positions {
+            return positions;
+        }
+        let positions = self.input(self.shape.tokens * self.recipe.position_width * WORD);
+        *self.inputs.positions.insert(positions)
+    }
+
+    /// Which rows have their logits computed.
+    pub(super) fn output_rows(&mut self) -> Tensor {
+        if let Some(rows) = self.inputs.output_rows {
+            return rows;
+        }
+        let rows = self.input(self.shape.outputs * WORD);
+        *self.inputs.output_rows.insert(rows)
+    }
+
+    /// Cells that the batch's keys go to.
+    pub(super) fn key_cells(&mut self, cache: Cache) -> Tensor {
+        if let Some(cells) = self.cache_inputs(cache).key_cells {
+            return cells;
+        }
+        let cells = self.input(self.shape.tokens * 8);
+        *self.cache_inputs(cache).key_cells.insert(cells)
+    }
+
+    /// Cells that the batch's values go to; element by element where values are stored transposed.
+    pub(super) fn value_cells(&mut self, cache: Cache) -> Tensor {
+        if let Some(cells) = self.cache_inputs(cache).value_cells {
+            return cells;
+        }
+        let per_token = if self.shape.flash_attention { 1 } else { self.widest_value() };
+        let cells = self.input(self.shape.tokens * per_token * 8);
+        *self.cache_inputs(cache).value_cells.insert(cells)
+    }
+
+    /// The attention mask of a cache: of 16 bits for fused attention, else of 32.
+    pub(super) fn mask(&mut self, cache: Cache) -> Tensor {
+        if let Some(mask) = self.cache_inputs(cache).mask {
+            return mask;
+        }
+        let element = if self.shape.flash_attention { 2 } else { WORD };
+        // One row of the mask per token, as long as the cells of the token's stream.
+        let mask = self.input(self.cells(cache) * self.shape.tokens * element);
+        *self.cache_inputs(cache).mask.insert(mask)
+    }
+
+    /// The matrix that spreads outliers of keys before they are quantised.
+    pub(super) fn key_rotation(&mut self, cache: Cache, width: u64) -> Tensor {
+        if let Some(rotation) = self.cache_inputs(cache).key_rotation {
+            return rotation;
+        }
+        let rotation = self.input(width * width * WORD);
+        *self.cache_inputs(cache).key_rotation.insert(rotation)
+    }
+
+    /// The same for values.
+    pub(super) fn value_rotation(&mut self, cache: Cache, width: u64) -> Tensor {
+        if let Some(rotation) = self.cache_inputs(cache).value_rotation {
+            return rotation;
+        }
+        let rotation = self.input(width * width * WORD);
+        *self.cache_inputs(cache).value_rotation.insert(rotation)
+    }
+
+    /// Cells of a cache, per stream.
+    pub(super) fn cells(&self, cache: Cache) -> u64 {
+        match cache {
+            Cache::Full => self.shape.cells,
+            Cache::Window => self.shape.window_cells.unwrap_or(self.shape.cells),
+        }
+    }
+
+    fn cache_inputs(&mut self, cache: Cache) -> &mut CacheInputs {
+        match cache {
+            Cache::Full => &mut self.inputs.full,
+            Cache::Window => &mut self.inputs.window,
+        }
+    }
+
+    /// The widest row of values of any layer: what transposed value caches are padded to.
+    pub(super) fn widest_value(&self) -> u64 {
+        let of =
+            |layer: &Layer| layer.mixer.attention().map_or(0, |attention| attention.kv_heads * attention.value_dim);
+        self.model.decoder.kinds.iter().map(of).max().unwrap_or(0)
+    }
+}
