@@ -1,5 +1,7 @@
 //! Why an engine would refuse a plan.
 
+use crate::weight_format::UnknownWeightFormat;
+
 /// A combination that the engine itself refuses, or that is not modelled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
@@ -16,4 +18,7 @@ pub enum EngineError {
         /// Its reason.
         why: String,
     },
+    /// The weight format is not known.
+    #[error(transparent)]
+    WeightFormat(#[from] UnknownWeightFormat),
 }

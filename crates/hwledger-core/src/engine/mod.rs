@@ -3,6 +3,9 @@
 mod error;
 pub mod llamacpp;
 mod memory;
+mod parallel;
+mod shard;
+pub mod vllm;
 
 pub use error::EngineError;
 pub use memory::{Components, DeviceMemory, MemoryPlan};
@@ -20,6 +23,7 @@ pub fn plan_memory(
 ) -> Result<MemoryPlan, EngineError> {
     match engine {
         Engine::LlamaCpp | Engine::IkLlamaCpp => llamacpp::plan(model, settings, assumptions),
+        Engine::Vllm => vllm::plan(model, settings, assumptions),
         other => Err(EngineError::NotModelled(other.name())),
     }
 }

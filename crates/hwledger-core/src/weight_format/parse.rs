@@ -141,12 +141,11 @@ impl FromStr for WeightFormat {
         let short = SHORT.iter().find(|(short, _)| *short == word).map(|(_, name)| *name);
         let found = NAMES.iter().map(|(name, _)| *name).find(|name| folded(name) == word);
         let name = short.or(found).or_else(|| method_and_width(&word));
-        name.and_then(|name| NAMES.iter().find(|(known, _)| *known == name)).map(|(_, format)| *format).ok_or_else(
-            || UnknownWeightFormat {
-                given: text.to_owned(),
-                suggestions: nearest(trimmed, NAMES.iter().map(|(name, _)| *name)),
-            },
-        )
+        let known = name.and_then(|name| NAMES.iter().find(|(known, _)| *known == name)).map(|(_, format)| *format);
+        known.or_else(|| GgufFormat::parse(trimmed).map(Self::Gguf)).ok_or_else(|| UnknownWeightFormat {
+            given: text.to_owned(),
+            suggestions: nearest(trimmed, NAMES.iter().map(|(name, _)| *name)),
+        })
     }
 }
 
@@ -172,6 +171,13 @@ mod tests {
         same("bf16", "bfloat16");
         same("fp8-e4m3", "FP8");
         same("w8a8", "INT8");
+    }
+
+    #[test]
+    fn mixtures_of_gguf_are_formats_too() {
+        assert!(matches!("Q4_K_M".parse(), Ok(WeightFormat::Gguf(_))));
+        assert!(matches!("UD-IQ2_XXS".parse(), Ok(WeightFormat::Gguf(_))));
+        assert!(matches!("BF16".parse(), Ok(WeightFormat::Plain(ElementType::BF16))));
     }
 
     #[test]
