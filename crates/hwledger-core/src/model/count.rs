@@ -9,7 +9,7 @@ use super::{FeedForward, Layer, ModelSpec, Role, Stack, Weight};
 pub struct ParameterCount {
     /// All of them: tied weights once, towers included, multi-token-prediction layers not.
     pub total: u64,
-    /// Text parameters that one token's forward pass uses: input tables left out, one output matrix counted.
+    /// Text parameters that one token's forward pass uses: the token embedding left out, one output matrix counted.
     pub active_per_token: u64,
     /// The token embedding.
     pub embedding: u64,
@@ -35,7 +35,6 @@ impl Layer {
         };
         self.weights
             .iter()
-            .filter(|weight| !weight.role.is_lookup())
             .map(|weight| {
                 if weight.role.is_routed_expert() && experts > 0 {
                     // Experts are stacked either as copies or folded into rows; both hold `experts` equal parts.
@@ -102,7 +101,9 @@ impl ModelSpec {
         .into_iter()
         .fold(0, u64::saturating_add);
         let used = |weights: &[Weight]| -> u64 {
-            weights.iter().filter(|weight| !weight.role.is_lookup()).map(Weight::elements).fold(0, u64::saturating_add)
+            // Tables of positions and types and per-layer tables count: only the input embedding is left out.
+            let is_counted = |weight: &&Weight| weight.role != Role::TokenEmbedding;
+            weights.iter().filter(is_counted).map(Weight::elements).fold(0, u64::saturating_add)
         };
         let tied = if self.is_head_tied { self.token_embedding() } else { 0 };
         let active_per_token = [

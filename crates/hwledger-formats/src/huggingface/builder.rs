@@ -80,7 +80,9 @@ impl<'a> Source<'a> {
             ..Weight::matrix(role, vocabulary, hidden)
         };
         let mut head = vec![Weight { stored: dtype, ..Weight::vector(Role::Norm, hidden) }];
-        if !is_head_tied {
+        let has_head = self.has_language_head();
+        let is_head_tied = is_head_tied && has_head;
+        if has_head && !is_head_tied {
             head.push(table(Role::LanguageHead, "lm_head"));
         }
         ModelSpec {
@@ -100,6 +102,12 @@ impl<'a> Source<'a> {
             stored_format: None,
             certainty: Certainty::Known,
         }
+    }
+
+    /// Whether `architectures` names a class that predicts tokens; embedding models name the bare model.
+    pub(crate) fn has_language_head(&self) -> bool {
+        let names = self.root.texts("architectures").ok().flatten().unwrap_or_default();
+        !names.first().is_some_and(|name| name.ends_with("Model") && !name.ends_with("LMHeadModel"))
     }
 
     /// A vector outside the layers.

@@ -1,19 +1,26 @@
 //! One file per family of architectures; this table says which reads what.
 
+mod bart;
+mod bert;
 mod bloom;
 mod cohere;
 mod gemma;
+mod gemma3n;
+mod gemma4;
 mod glm;
 mod gpt;
 mod llama;
 mod phi;
 mod qwen;
 mod remote;
+mod t5;
 
 use hwledger_core::ModelSpec;
 
+use super::blocks::Heads;
 use super::builder::Source;
 use super::config::ConfigError;
+use crate::Diagnostic;
 
 /// Reads the model that a source describes.
 pub(crate) type Reader = fn(&mut Source<'_>) -> Result<ModelSpec, ConfigError>;
@@ -21,12 +28,15 @@ pub(crate) type Reader = fn(&mut Source<'_>) -> Result<ModelSpec, ConfigError>;
 /// The reader of `model_type`.
 pub(crate) fn reader(model_type: &str) -> Option<Reader> {
     Some(match model_type {
+        "albert" => bert::read_albert,
         "apertus" => llama::read_apertus,
         "aquila" | "granite" | "helium" | "internlm3" | "iquestcoder" | "llama" | "minicpm" | "xverse" | "yi" => {
             llama::read
         }
         "arcee" => llama::read_arcee,
         "baichuan" => remote::read_baichuan,
+        "bart" => bart::read_bart,
+        "bert" | "camembert" | "ernie" | "roberta" | "xlm-roberta" => bert::read,
         "bitnet" => llama::read_bitnet,
         "bloom" => bloom::read_bloom,
         "chatglm" => glm::read_chatglm,
@@ -34,9 +44,13 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "cohere" => cohere::read,
         "cohere2" => cohere::read_cohere2,
         "cwm" => llama::read_cwm,
+        "deberta" | "deberta-v2" => bert::read_deberta,
         "deci" | "decilm" | "nemotron-nas" => remote::read_decilm,
         "diffllama" => llama::read_diffllama,
+        "distilbert" => bert::read_distilbert,
+        "electra" => bert::read_electra,
         "ernie4_5" => llama::read_ernie,
+        "eurobert" => bert::read_eurobert,
         "exaone" => llama::read_exaone3,
         "exaone4" => llama::read_exaone4,
         "falcon" | "RefinedWeb" | "RefinedWebModel" => bloom::read_falcon,
@@ -44,6 +58,10 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "gemma2" => gemma::read_gemma2,
         "gemma3" => gemma::read_gemma3,
         "gemma3_text" => gemma::read_gemma3_text,
+        "gemma3n" => gemma3n::read,
+        "gemma3n_text" => gemma3n::read_text,
+        "gemma4" => gemma4::read,
+        "gemma4_text" => gemma4::read_text,
         "glm" => glm::read_glm,
         "glm4" => glm::read_glm4,
         "gpt2" | "gpt-sw3" => gpt::read_gpt2,
@@ -55,17 +73,25 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "hyperclovax" => llama::read_hyperclovax,
         "internlm" | "internlm2" => remote::read_internlm,
         "jais2" | "nemotron" => llama::read_nemotron,
+        "m2m_100" => bart::read_m2m,
+        "marian" => bart::read_marian,
+        "mbart" => bart::read_mbart,
         "mimo" => llama::read_mimo,
         "ministral" => llama::read_ministral,
         "ministral3" | "mistral" => llama::read_mistral,
+        "modernbert" | "modernbert-decoder" => bert::read_modernbert,
+        "mpnet" => bert::read_mpnet,
         "mpt" => bloom::read_mpt,
+        "mt5" | "t5" | "umt5" => t5::read,
         "nanochat" => llama::read_nanochat,
+        "nomic_bert" => bert::read_nomic,
         "olmo" => llama::read_olmo,
         "olmo2" | "olmo3" => llama::read_olmo2,
         "openai-gpt" => gpt::read_openai_gpt,
         "opt" => bloom::read_opt,
         "orion" => remote::read_orion,
         "paligemma" => gemma::read_paligemma,
+        "pegasus" => bart::read_pegasus,
         "persimmon" => phi::read_persimmon,
         "phi" => phi::read,
         "phi3" => phi::read_phi3,
@@ -82,6 +108,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "stablelm" => phi::read_stablelm,
         "starcoder2" => gpt::read_starcoder2,
         "vaultgemma" => gemma::read_vaultgemma,
+        "whisper" => bart::read_whisper,
         _ => return None,
     })
 }
@@ -89,4 +116,15 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
 /// Reads an unknown model as a plain decoder.
 pub(crate) fn unknown(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     llama::read(source)
+}
+
+/// Says what the figures leave out for encoder-decoder models.
+fn remark_on_cross_attention(source: &mut Source<'_>, heads: Heads) {
+    let elements = heads.kv_heads.saturating_mul(heads.head_dim).saturating_mul(2);
+    source.diagnostics.push(Diagnostic::new(
+        "is_encoder_decoder",
+        format!(
+            "each decoder layer also keeps {elements} elements per token of the encoder's input, which no figure counts"
+        ),
+    ));
 }
