@@ -49,6 +49,16 @@ impl Estimate<Bytes> {
         Self::formula(value.scaled(low), value, value.scaled(high))
     }
 
+    /// The figure less `taken`, nothing if that is more.
+    pub const fn minus(self, taken: Bytes) -> Self {
+        Self {
+            value: self.value.minus(taken),
+            low: self.low.minus(taken),
+            high: self.high.minus(taken),
+            basis: self.basis,
+        }
+    }
+
     /// Nothing, exactly.
     pub const ZERO: Self = Self::exact(Bytes::ZERO);
 }

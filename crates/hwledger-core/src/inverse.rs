@@ -2,6 +2,7 @@
 
 use crate::engine::{EngineError, MemoryPlan, plan_memory};
 use crate::settings::Engine;
+use crate::speculation::plan_with_draft;
 use crate::verdict::Verdict;
 use crate::{Assumptions, ModelSpec, Settings};
 
@@ -12,6 +13,8 @@ pub struct Question<'a> {
     pub engine: Engine,
     /// The model.
     pub model: &'a ModelSpec,
+    /// A draft model, or the model's own prediction layers, for speculative decoding.
+    pub draft: Option<&'a ModelSpec>,
     /// The settings as asked for; each search varies one of them.
     pub settings: &'a Settings,
 }
@@ -19,7 +22,19 @@ pub struct Question<'a> {
 impl Question<'_> {
     /// The plan under other settings; what is assumed in between interests nobody.
     pub fn plan(&self, settings: &Settings) -> Result<MemoryPlan, EngineError> {
-        plan_memory(self.engine, self.model, settings, &mut Assumptions::default())
+        self.plan_noting(settings, &mut Assumptions::default())
+    }
+
+    /// The plan under other settings, with what it took for granted.
+    pub fn plan_noting(&self, settings: &Settings, assumptions: &mut Assumptions) -> Result<MemoryPlan, EngineError> {
+        let mut plan = match self.draft {
+            None => plan_memory(self.engine, self.model, settings, assumptions)?,
+            Some(draft) => plan_with_draft(self.engine, self.model, draft, settings, assumptions)?,
+        };
+        if let Some(adapters) = settings.adapters {
+            adapters.add_to(self.model, &mut plan);
+        }
+        Ok(plan)
     }
 
     /// Whether other settings fit; what the engine refuses does not.

@@ -1,6 +1,7 @@
 //! How a model is to be run: every setting that moves memory or speed, absent where nobody said.
 
 use crate::device::DeviceSpec;
+use crate::lora::Adapters;
 use crate::{Bytes, ElementType};
 
 /// Inference engines whose memory is modelled.
@@ -164,4 +165,5 @@ pub struct Settings {
     pub latent_cache: Option<Switch>,
     pub split_mode: Option<SplitMode>,
     pub draft: Option<Draft>,
+    pub adapters: Option<Adapters>,
 }

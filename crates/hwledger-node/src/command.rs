@@ -14,6 +14,7 @@ pub fn command(verb: &str, request: &PlanRequest) -> String {
             ("devices", Value::Array(devices)) => devices.iter().for_each(|device| push_device(&mut words, device)),
             ("host", Value::Object(host)) => push_nested(&mut words, "host", host),
             ("draft", Value::Object(draft)) => push_nested(&mut words, "draft", draft),
+            ("lora", Value::Object(lora)) => push_nested(&mut words, "lora", lora),
             (key, value) => push(&mut words, key, value),
         }
     }

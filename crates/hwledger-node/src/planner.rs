@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hwledger_core::advice::constraint;
 use hwledger_core::cache::sequence_memory;
 use hwledger_core::device::DeviceError;
-use hwledger_core::engine::{EngineError, plan_memory};
+use hwledger_core::engine::EngineError;
 use hwledger_core::inverse::Question;
 use hwledger_core::settings::Engine;
+use hwledger_core::speculation::prediction_layers;
 use hwledger_core::verdict::Verdict;
-use hwledger_core::{Assumptions, ElementType, Settings};
+use hwledger_core::{Assumptions, ElementType, ModelSpec, Settings};
 
 use crate::answer::{Answer, DeviceAnswer, MemoryAnswer, SCHEMA, SpeedAnswer};
 use crate::default_engine::default_engine;
 use crate::devices::DeviceNames;
 use crate::locate::{LocateError, LocateOptions};
 use crate::model::LoadedModel;
-use crate::request::PlanRequest;
+use crate::request::{DraftRequest, PlanRequest};
 
 /// Context where nobody says: enough for a chat, small enough not to mislead.
 const CONTEXT_DEFAULT: u64 = 4096;
@@ -148,7 +149,32 @@ impl Planner {
             assumptions.note("context", &context, why);
         }
         settings.context = Some(context);
-        Ok(Prepared { model, engine, settings, assumptions, context })
+        let draft = self.draft(request, &model, &mut assumptions)?;
+        Ok(Prepared { model, draft, engine, settings, assumptions, context })
+    }
+
+    /// The draft model that a request names, or the model's own prediction layers.
+    fn draft(
+        &self,
+        request: &PlanRequest,
+        model: &LoadedModel,
+        assumptions: &mut Assumptions,
+    ) -> Result<Option<Arc<ModelSpec>>, PlanFailure> {
+        match &request.draft {
+            None => Ok(None),
+            Some(DraftRequest { model: Some(name), .. }) => Ok(Some(Arc::new(self.model(name)?.spec.clone()))),
+            Some(DraftRequest { model: None, .. }) => match prediction_layers(&model.spec) {
+                Some(layers) => {
+                    assumptions.note("draft.model", "own", "the model's own multi-token-prediction layers draft");
+                    Ok(Some(Arc::new(layers)))
+                }
+                None => Err(PlanFailure::BadRequest {
+                    key: "draft".to_owned(),
+                    value: "without a model".to_owned(),
+                    hint: "name `draft.model`: the model has no multi-token-prediction layers of its own".to_owned(),
+                }),
+            },
+        }
     }
 
     /// Plans one request.
@@ -162,6 +188,8 @@ impl Planner {
 pub struct Prepared {
     /// The model.
     pub model: Arc<LoadedModel>,
+    /// What drafts for it, if anything.
+    pub draft: Option<Arc<ModelSpec>>,
     /// The engine, asked for or usual.
     pub engine: Engine,
     /// The settings, the context filled in.
@@ -175,7 +203,12 @@ pub struct Prepared {
 impl Prepared {
     /// The question that inverse searches vary.
     pub fn question(&self) -> Question<'_> {
-        Question { engine: self.engine, model: &self.model.spec, settings: &self.settings }
+        Question {
+            engine: self.engine,
+            model: &self.model.spec,
+            draft: self.draft.as_deref(),
+            settings: &self.settings,
+        }
     }
 
     /// The types of cached keys and values, as far as they are known without the engine.
@@ -187,18 +220,19 @@ impl Prepared {
     pub fn answer(mut self, id: Option<String>) -> Result<Answer, PlanFailure> {
         let (key, value) = self.cache_types();
         let kv = sequence_memory(&self.model.spec, self.context, key, value);
-        let (memory, devices, verdict, constraint) =
-            match plan_memory(self.engine, &self.model.spec, &self.settings, &mut self.assumptions) {
-                Ok(plan) => {
-                    let devices = plan.devices.iter().map(DeviceAnswer::of).collect();
-                    (MemoryAnswer::of(&plan), devices, Verdict::of_plan(&plan), constraint(&plan))
-                }
-                Err(error @ EngineError::NotModelled(_)) => {
-                    self.assumptions.note("memory", "unknown", error.to_string());
-                    (MemoryAnswer::UNKNOWN, Vec::new(), Verdict::Unknown, None)
-                }
-                Err(error) => return Err(error.into()),
-            };
+        let mut assumptions = std::mem::take(&mut self.assumptions);
+        let planned = self.question().plan_noting(&self.settings, &mut assumptions);
+        let (memory, devices, verdict, constraint) = match planned {
+            Ok(plan) => {
+                let devices = plan.devices.iter().map(DeviceAnswer::of).collect();
+                (MemoryAnswer::of(&plan), devices, Verdict::of_plan(&plan), constraint(&plan))
+            }
+            Err(error @ EngineError::NotModelled(_)) => {
+                assumptions.note("memory", "unknown", error.to_string());
+                (MemoryAnswer::UNKNOWN, Vec::new(), Verdict::Unknown, None)
+            }
+            Err(error) => return Err(error.into()),
+        };
         Ok(Answer {
             schema: SCHEMA,
             id,
@@ -211,7 +245,7 @@ impl Prepared {
             verdict,
             constraint,
             speed: SpeedAnswer::default(),
-            assumptions: self.assumptions,
+            assumptions,
         })
     }
 }

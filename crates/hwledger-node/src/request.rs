@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hwledger_core::lora::{Adapters, Targets};
 use hwledger_core::settings::{Device, Draft, Engine, LayerCount, Settings, SplitMode, Switch};
 use hwledger_core::{Assumptions, Bytes, ElementType};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,7 @@ pub struct PlanRequest {
     pub latent_cache: Option<String>,
     pub split_mode: Option<String>,
     pub draft: Option<DraftRequest>,
+    pub lora: Option<LoraRequest>,
     /// Keys that the contract does not know.
     #[serde(flatten, skip_serializing)]
     #[expect(clippy::zero_sized_map_values, reason = "serde flattens into maps only")]
@@ -97,6 +99,18 @@ pub struct DraftRequest {
     pub weights: Option<String>,
     pub tokens: Option<u64>,
     pub acceptance: Option<f64>,
+}
+
+/// Low-rank adapters held beside the model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoraRequest {
+    /// Rank of each; 16 where nobody says.
+    pub rank: Option<u64>,
+    /// How many at once; 1 where nobody says.
+    pub count: Option<u64>,
+    /// `attention` or `all`, which is taken where nobody says.
+    pub targets: Option<String>,
 }
 
 fn bad(key: &str, value: &str, hint: impl Into<String>) -> PlanFailure {
@@ -201,11 +215,24 @@ impl PlanRequest {
             vision_projector: switch("vision_projector", self.vision_projector.as_deref())?,
             latent_cache: switch("latent_cache", self.latent_cache.as_deref())?,
             split_mode: self.split_mode()?,
+            adapters: self.adapters(assumptions)?,
             draft: self
                 .draft
                 .as_ref()
                 .map(|draft| Draft { weights: draft.weights.clone(), tokens: draft.tokens.unwrap_or(1) }),
         })
+    }
+
+    fn adapters(&self, assumptions: &mut Assumptions) -> Result<Option<Adapters>, PlanFailure> {
+        let Some(lora) = &self.lora else { return Ok(None) };
+        let targets = match lora.targets.as_deref() {
+            None | Some("all") => Targets::AllLinear,
+            Some("attention") => Targets::Attention,
+            Some(other) => return Err(bad("lora.targets", other, "one of `attention`, `all`")),
+        };
+        let rank = assumptions.or(lora.rank, "lora.rank", 16, "the usual rank");
+        let count = assumptions.or(lora.count, "lora.count", 1, "one adapter was asked for");
+        Ok(Some(Adapters { rank, count, targets }))
     }
 
     fn utilization(&self) -> Result<Option<f64>, PlanFailure> {

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use hwledger_node::PlanRequest;
-use hwledger_node::request::{CountOrAll, DeviceRequest, HostRequest};
+use hwledger_node::request::{CountOrAll, DeviceRequest, DraftRequest, HostRequest, LoraRequest};
 
 /// Will a language model fit, how fast will it be, what will it cost.
 #[derive(Debug, Parser)]
@@ -154,6 +154,24 @@ pub(crate) struct Question {
     /// llama.cpp: layer, row, tensor
     #[arg(long)]
     split_mode: Option<String>,
+    /// Draft model of speculative decoding
+    #[arg(long, value_name = "MODEL")]
+    draft_model: Option<String>,
+    /// The draft model's weight format
+    #[arg(long, value_name = "FORMAT")]
+    draft_weights: Option<String>,
+    /// Tokens drafted per step; without a draft model, the model's own prediction layers draft
+    #[arg(long, value_name = "TOKENS")]
+    draft_tokens: Option<u64>,
+    /// Rank of low-rank adapters held beside the model
+    #[arg(long, value_name = "RANK")]
+    lora_rank: Option<u64>,
+    /// How many of them
+    #[arg(long, value_name = "N")]
+    lora_count: Option<u64>,
+    /// What they change: attention, all
+    #[arg(long, value_name = "TARGETS")]
+    lora_targets: Option<String>,
 }
 
 /// Tokens with an optional binary suffix: `32768`, `32K`, `1M`.
@@ -178,6 +196,25 @@ fn device(text: &str, memory_gib: Option<f64>) -> DeviceRequest {
 }
 
 impl Question {
+    fn draft(&self) -> Option<DraftRequest> {
+        let is_asked = self.draft_model.is_some() || self.draft_weights.is_some() || self.draft_tokens.is_some();
+        is_asked.then(|| DraftRequest {
+            model: self.draft_model.clone(),
+            weights: self.draft_weights.clone(),
+            tokens: self.draft_tokens,
+            acceptance: None,
+        })
+    }
+
+    fn lora(&self) -> Option<LoraRequest> {
+        let is_asked = self.lora_rank.is_some() || self.lora_count.is_some() || self.lora_targets.is_some();
+        is_asked.then(|| LoraRequest {
+            rank: self.lora_rank,
+            count: self.lora_count,
+            targets: self.lora_targets.clone(),
+        })
+    }
+
     /// The request that the flags spell.
     pub(crate) fn request(&self) -> PlanRequest {
         let has_host = self.host_name.is_some() || self.host_memory_gib.is_some();
@@ -223,6 +260,8 @@ impl Question {
             vision_projector: self.vision_projector.clone(),
             latent_cache: self.latent_cache.clone(),
             split_mode: self.split_mode.clone(),
+            draft: self.draft(),
+            lora: self.lora(),
             ..PlanRequest::default()
         }
     }

@@ -1,0 +1,115 @@
+//! Low-rank adapters: what they add to a model's weights.
+
+use crate::engine::{DeviceMemory, MemoryPlan};
+use crate::model::{ModelSpec, Role, Weight};
+use crate::{Bytes, ElementType, Estimate};
+
+/// Which matrices adapters change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// Query, key, value and output projections.
+    Attention,
+    /// Every linear layer of the decoder, experts and router left out.
+    AllLinear,
+}
+
+impl Targets {
+    /// Whether `weight` gets an adapter.
+    pub const fn covers(self, weight: &Weight) -> bool {
+        if weight.is_vector() {
+            return false;
+        }
+        match (self, weight.role) {
+            (
+                _,
+                Role::Query
+                | Role::Key
+                | Role::Value
+                | Role::QueryKeyValue
+                | Role::QueryDown
+                | Role::QueryUp
+                | Role::LatentDown
+                | Role::LatentUp
+                | Role::AttentionOutput,
+            ) => true,
+            (
+                Self::AllLinear,
+                Role::Gate
+                | Role::Up
+                | Role::Down
+                | Role::GateUp
+                | Role::SharedGate
+                | Role::SharedUp
+                | Role::SharedDown
+                | Role::SharedGateUp
+                | Role::RecurrentIn
+                | Role::RecurrentOut,
+            ) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Parameters of one adapter of `rank`.
+///
+/// **Formula**: for each covered matrix of `rows` by `columns`, rank x (rows + columns).
+/// **Source**: Hu et al. 2021, section 4.1: the update is `B A` with `B` rows x rank, `A` rank x columns.
+pub fn parameters(model: &ModelSpec, rank: u64, targets: Targets) -> u64 {
+    model.decoder.counted().fold(0, |sum: u64, (layer, count)| {
+        let one = layer
+            .weights
+            .iter()
+            .filter(|weight| targets.covers(weight))
+            .fold(0_u64, |sum, weight| sum.saturating_add(weight.rows.saturating_add(weight.columns)));
+        sum.saturating_add(one.saturating_mul(count).saturating_mul(rank))
+    })
+}
+
+/// Bytes of `adapters` adapters of `rank` in `element_type`.
+pub fn bytes(model: &ModelSpec, rank: u64, adapters: u64, targets: Targets, element_type: ElementType) -> Bytes {
+    Bytes(element_type.row_bytes(parameters(model, rank, targets))).times(adapters)
+}
+
+/// Adapters held beside a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adapters {
+    /// Rank of each.
+    pub rank: u64,
+    /// How many are held at once.
+    pub count: u64,
+    /// What they change.
+    pub targets: Targets,
+}
+
+impl Adapters {
+    /// Adds the adapters, at 16 bits, to the weights of the devices that hold the model, in proportion to
+    /// what each holds; an engine that fills a budget with cache has that much less of it.
+    pub fn add_to(self, model: &ModelSpec, plan: &mut MemoryPlan) {
+        let added = bytes(model, self.rank, self.count, self.targets, ElementType::F16);
+        let held = |device: &DeviceMemory| device.components.weights.map_or(0, |weights| weights.value.0) as f64;
+        let all: f64 = plan.devices.iter().map(held).sum();
+        let is_pool = plan.available_kv.is_some();
+        for device in &mut plan.devices {
+            let part = added.scaled(if all > 0.0 { held(device) / all } else { 0.0 });
+            let parts = &mut device.components;
+            parts.weights = parts.weights.map(|weights| weights + Estimate::exact(part));
+            if is_pool {
+                parts.kv_cache = parts.kv_cache.map(|cache| cache.minus(part));
+            }
+        }
+        plan.available_kv = plan.available_kv.map(|pool| pool.minus(added));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::llama_8b;
+
+    #[test]
+    fn llama_8b_adapters_have_their_published_sizes() {
+        // The usual report of peft for rank 16 on all linear layers of Llama-3.1-8B.
+        assert_eq!(parameters(&llama_8b(), 16, Targets::AllLinear), 41_943_040);
+        assert_eq!(parameters(&llama_8b(), 16, Targets::Attention), 13_631_488);
+    }
+}
