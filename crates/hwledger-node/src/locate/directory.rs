@@ -10,7 +10,7 @@ use super::selection::{self, Listed, Selection, Unselected};
 use super::split::PartName;
 use super::{LocateError, Located, Origin, Source, Tensors, index};
 
-const LOOKED_FOR: &str = "`config.json`, `*.safetensors`, `*.safetensors.index.json`, `*.gguf`";
+pub(crate) const LOOKED_FOR: &str = "`config.json`, `*.safetensors`, `*.safetensors.index.json`, `*.gguf`";
 /// Directories with more files than this are no model directories; the rest is not listed.
 const FILES_MAX: usize = 20_000;
 

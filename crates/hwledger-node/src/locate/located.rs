@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::LocateError;
+use super::network::{RemoteFile, RemoteReader};
 
 /// A model that was found, not yet parsed.
 #[derive(Debug)]
@@ -81,6 +83,23 @@ pub enum Origin {
         /// The repository that the model was downloaded from.
         id: String,
     },
+    /// A repository on a Hugging Face hub.
+    Hub {
+        /// The repository.
+        id: String,
+        /// The hub's host.
+        host: String,
+    },
+    /// Ollama's registry.
+    OllamaRegistry {
+        /// The model's name.
+        name: String,
+    },
+    /// A file on a server.
+    Url {
+        /// The URL without its query.
+        address: String,
+    },
     /// The built-in catalogue.
     Catalogue {
         /// The public model id.
@@ -119,6 +138,7 @@ pub struct Source {
 #[derive(Clone, Debug)]
 enum Place {
     File(PathBuf),
+    Remote(Arc<RemoteFile>),
 }
 
 impl Source {
@@ -132,10 +152,16 @@ impl Source {
         Ok(Self { name: file_name(path), bytes: metadata.len(), place: Place::File(path.to_path_buf()) })
     }
 
+    /// A file elsewhere.
+    pub(crate) fn from_remote(name: String, bytes: u64, file: Arc<RemoteFile>) -> Self {
+        Self { name, bytes, place: Place::Remote(file) }
+    }
+
     /// The file's path, where it is on this machine.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
             Place::File(path) => Some(path),
+            Place::Remote(_) => None,
         }
     }
 
@@ -146,6 +172,7 @@ impl Source {
                 let file = File::open(path).map_err(LocateError::io(path))?;
                 Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
             }
+            Place::Remote(file) => Ok(Box::new(BufReader::new(RemoteReader::new(Arc::clone(file))))),
         }
     }
 }

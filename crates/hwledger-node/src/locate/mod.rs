@@ -1,8 +1,9 @@
 //! From the string that a person writes to the bytes that describe a model.
 //!
 //! [`locate`] knows paths, the stores of Ollama, Hugging Face's libraries, LM Studio and llama.cpp,
-//! and the built-in catalogue. It reads configurations and names weight files; parsing them is the
-//! work of `hwledger-formats`.
+//! the built-in catalogue, and, unless told otherwise, the servers behind them. It reads configurations
+//! and names weight files, of which it fetches only the headers; parsing them is the work of
+//! `hwledger-formats`.
 
 mod bounded;
 mod directory;
@@ -12,6 +13,7 @@ mod file;
 mod hub_cache;
 mod index;
 mod located;
+mod network;
 mod ollama;
 mod options;
 mod reference;
@@ -22,46 +24,114 @@ mod suggest;
 
 pub use error::LocateError;
 pub use located::{Located, Origin, Source, Tensors};
+pub use network::Token;
 pub use options::LocateOptions;
 pub use search::{Match, MatchPlace, search_local};
 
 use crate::catalogue;
 use crate::names::{has_ending, loose_key};
+use network::Meaning;
 use reference::{HubReference, OllamaName};
 
 /// Finds the model that `reference` means.
 ///
-/// A path that exists comes first. `ollama:name` asks Ollama's store and `hf:org/name` the caches
-/// of Hugging Face repositories; without a prefix, both are asked for a name that fits, and then
-/// the built-in catalogue.
+/// A URL is asked for at its server, unless it names a repository that is on this machine. A path
+/// that exists comes next. `ollama:name` asks Ollama's store, then its registry; `hf:org/name` the
+/// caches of Hugging Face repositories, then the hub. Without a prefix, all of these are asked for a
+/// name that fits, and the built-in catalogue before any server.
 pub fn locate(reference: &str, options: &LocateOptions) -> Result<Located, LocateError> {
     let reference = reference.trim();
+    if let Some(meaning) = network::meaning(reference, options) {
+        return match meaning? {
+            Meaning::Repository(repository) => find_or_fetch_repository(&repository, options),
+            Meaning::Ollama(name) => find_or_fetch_ollama(&name, options),
+            Meaning::File(address) => network::fetch_address(&address, options),
+        };
+    }
     if let Some(name) = strip_scheme(reference, "ollama:") {
-        return find_in_ollama(name, options)?.ok_or_else(|| unknown(reference, options));
+        let name = OllamaName::parse(name).ok_or_else(|| unknown(reference, options))?;
+        return find_or_fetch_ollama(&name, options).map_err(|error| or_unknown(error, reference, options));
     }
     if let Some(id) = strip_scheme(reference, "hf:") {
         let repository = HubReference::parse(id).or_else(|| HubReference::parse_bare(id));
-        let found = repository.map(|repository| find_repository(&repository, options)).transpose()?.flatten();
-        return found.ok_or_else(|| unknown(reference, options));
+        return find_or_fetch_repository(&repository.ok_or_else(|| unknown(reference, options))?, options);
     }
     if let Some(found) = find_path(reference, options)? {
         return Ok(found);
     }
-    if let Some(found) = find_in_ollama(reference, options)? {
-        return Ok(found);
-    }
-    if let Some(repository) = HubReference::parse(reference)
-        && let Some(found) = find_repository(&repository, options)?
+    locate_name(reference, options)
+}
+
+/// A name without a prefix.
+fn locate_name(reference: &str, options: &LocateOptions) -> Result<Located, LocateError> {
+    let ollama_name = OllamaName::parse(reference);
+    if let Some(name) = &ollama_name
+        && let Some(found) = ollama::find(name, options)?
     {
         return Ok(found);
     }
-    if let Some(entry) = catalogue::find(reference) {
+    let repository = HubReference::parse(reference);
+    if let Some(repository) = &repository
+        && let Some(found) = find_repository(repository, options)?
+    {
+        return Ok(found);
+    }
+    // A revision is asked for at the hub: the catalogue knows none.
+    if options.revision.is_none()
+        && let Some(entry) = catalogue::find(reference)
+    {
         return Ok(from_catalogue(entry));
     }
     if let Some(found) = find_by_short_name(reference, options)? {
         return Ok(found);
     }
-    Err(unknown(reference, options))
+    if let Some(repository) = &repository {
+        return network::fetch_repository(repository, options)
+            .map_err(|error| with_suggestions(error, reference, options));
+    }
+    match ollama_name {
+        // A bare word is more likely a slip than a model that nobody here has: it is not sent out.
+        Some(name) if name.has_tag => {
+            network::fetch_ollama(&name, options).map_err(|error| or_unknown(error, reference, options))
+        }
+        _ => Err(unknown(reference, options)),
+    }
+}
+
+fn find_or_fetch_repository(repository: &HubReference, options: &LocateOptions) -> Result<Located, LocateError> {
+    let is_model_file = |name: &str| has_ending(name, ".json") || has_ending(name, ".safetensors");
+    let local = match repository.wanted.as_deref() {
+        // In the caches, the whole model is found by its repository.
+        Some(file) if is_model_file(file) => HubReference { wanted: None, ..repository.clone() },
+        _ => repository.clone(),
+    };
+    match find_repository(&local, options)? {
+        Some(found) => Ok(found),
+        None => network::fetch_repository(repository, options),
+    }
+}
+
+fn find_or_fetch_ollama(name: &OllamaName, options: &LocateOptions) -> Result<Located, LocateError> {
+    match ollama::find(name, options)? {
+        Some(found) => Ok(found),
+        None => network::fetch_ollama(name, options),
+    }
+}
+
+/// A name that the registry does not know either is answered with the names that are known.
+fn or_unknown(error: LocateError, reference: &str, options: &LocateOptions) -> LocateError {
+    match error {
+        LocateError::NotFound { .. } | LocateError::Offline { .. } => unknown(reference, options),
+        other => other,
+    }
+}
+
+/// A repository that the hub does not know may be a slip, too.
+fn with_suggestions(mut error: LocateError, reference: &str, options: &LocateOptions) -> LocateError {
+    if let LocateError::NoRepository { suggestions, .. } | LocateError::Offline { suggestions, .. } = &mut error {
+        *suggestions = nearest(reference, options);
+    }
+    error
 }
 
 fn strip_scheme<'a>(reference: &'a str, scheme: &str) -> Option<&'a str> {
@@ -83,10 +153,6 @@ fn find_path(reference: &str, options: &LocateOptions) -> Result<Option<Located>
         return file::locate(&path).map(Some);
     }
     if is_spelled_as_path(reference) { Err(LocateError::NoSuchPath { path }) } else { Ok(None) }
-}
-
-fn find_in_ollama(name: &str, options: &LocateOptions) -> Result<Option<Located>, LocateError> {
-    OllamaName::parse(name).map_or(Ok(None), |name| ollama::find(&name, options))
 }
 
 /// A repository in the local caches.
@@ -130,8 +196,11 @@ fn from_catalogue(entry: catalogue::Entry) -> Located {
 }
 
 fn unknown(reference: &str, options: &LocateOptions) -> LocateError {
-    let names = search::known(options).into_iter().map(|found| found.reference);
-    LocateError::Unknown { name: reference.to_owned(), suggestions: suggest::nearest(reference, names) }
+    LocateError::Unknown { name: reference.to_owned(), suggestions: nearest(reference, options) }
+}
+
+fn nearest(reference: &str, options: &LocateOptions) -> Vec<String> {
+    suggest::nearest(reference, search::known(options).into_iter().map(|found| found.reference))
 }
 
 /// Whether a reference can only have been meant as a path.
@@ -145,4 +214,4 @@ fn is_spelled_as_path(reference: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,9 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::network::{Outages, Token};
 
 /// Where and how models are looked for; nothing else of the environment is read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LocateOptions {
     /// The user's home directory, for `~`.
@@ -19,18 +22,74 @@ pub struct LocateOptions {
     pub lm_studio_folders: Vec<PathBuf>,
     /// Directories that llama.cpp downloads into.
     pub llama_caches: Vec<PathBuf>,
+    /// The Hugging Face hub that is asked: `https://huggingface.co` or a mirror of it.
+    pub hub_endpoint: String,
+    /// The registry that is asked for Ollama's models.
+    pub ollama_registry: String,
+    /// Lets us read private repositories of the hub; sent to the hub only.
+    pub token: Option<Token>,
+    /// Where the token is kept, if it is not given.
+    pub token_file: Option<PathBuf>,
+    /// No server is asked.
+    pub is_offline: bool,
+    /// Where what was fetched is kept; nothing is kept without it.
+    pub cache_directory: Option<PathBuf>,
+    /// How long what was fetched is used without asking again.
+    pub time_to_live: Duration,
+    /// How long a server may take to answer, or to send on.
+    pub timeout: Duration,
+    /// The most that is fetched of one file's header.
+    pub header_bytes_max: u64,
+    /// Certificates to trust instead of Mozilla's, as PEM.
+    pub certificate_file: Option<PathBuf>,
+    /// The proxy that servers are reached through.
+    pub(crate) proxy: Option<ureq::Proxy>,
+    pub(crate) outages: Outages,
+}
+
+const DAY: Duration = Duration::from_hours(24);
+const HUB_ENDPOINT: &str = "https://huggingface.co";
+const OLLAMA_REGISTRY: &str = "https://registry.ollama.ai";
+/// A GGUF header with a vocabulary of a quarter of a million entries takes 10 to 20 MB.
+const HEADER_BYTES_MAX: u64 = 256 << 20;
+
+impl Default for LocateOptions {
+    /// No home, no stores, no cache: paths, the catalogue and the public servers.
+    fn default() -> Self {
+        Self {
+            home: None,
+            revision: None,
+            ollama_stores: Vec::new(),
+            hub_caches: Vec::new(),
+            lm_studio_folders: Vec::new(),
+            llama_caches: Vec::new(),
+            hub_endpoint: HUB_ENDPOINT.to_owned(),
+            ollama_registry: OLLAMA_REGISTRY.to_owned(),
+            token: None,
+            token_file: None,
+            is_offline: false,
+            cache_directory: None,
+            time_to_live: DAY,
+            timeout: Duration::from_secs(30),
+            header_bytes_max: HEADER_BYTES_MAX,
+            certificate_file: None,
+            proxy: None,
+            outages: Outages::default(),
+        }
+    }
 }
 
 impl LocateOptions {
     /// The options that the process environment gives.
     pub fn from_environment() -> Self {
-        Self::from_variables(|name| std::env::var_os(name))
+        Self { proxy: ureq::Proxy::try_from_env(), ..Self::from_variables(|name| std::env::var_os(name)) }
     }
 
     /// The options that a set of environment variables gives.
     ///
-    /// `OLLAMA_MODELS`, `HF_HUB_CACHE`, `HF_HOME`, `LLAMA_CACHE` and `XDG_CACHE_HOME` mean what
-    /// they mean to the tools that define them.
+    /// `OLLAMA_MODELS`, `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
+    /// `HF_HUB_OFFLINE`, `LLAMA_CACHE`, `XDG_CACHE_HOME` and `SSL_CERT_FILE` mean what they mean to
+    /// the tools that define them.
     pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = path("HOME").or_else(|| path("USERPROFILE"));
@@ -53,13 +112,23 @@ impl LocateOptions {
         };
         let lm_studio_folders =
             [".lmstudio/models", ".cache/lm-studio/models"].into_iter().filter_map(below_home).collect();
+        let text =
+            |name: &str| variable(name).and_then(|value| value.into_string().ok()).filter(|value| !value.is_empty());
+        let token = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN"));
+        let is_set = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
         Self {
-            revision: None,
             ollama_stores,
             hub_caches: hub_cache.into_iter().collect(),
             lm_studio_folders,
             llama_caches,
+            hub_endpoint: text("HF_ENDPOINT").unwrap_or_else(|| HUB_ENDPOINT.to_owned()),
+            token: token.as_deref().and_then(Token::new),
+            token_file: path("HF_TOKEN_PATH").or_else(|| hub_home.map(|hub| hub.join("token"))),
+            is_offline: text("HF_HUB_OFFLINE").is_some_and(is_set),
+            cache_directory: below_cache("hwledger"),
+            certificate_file: path("SSL_CERT_FILE"),
             home,
+            ..Self::default()
         }
     }
 

@@ -1,6 +1,9 @@
 //! Finding models on disk and in the catalogue.
 
+mod fetching;
+mod misbehaving;
 mod paths;
+mod server;
 mod stores;
 
 use std::path::{Path, PathBuf};

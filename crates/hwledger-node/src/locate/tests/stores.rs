@@ -12,6 +12,7 @@ fn options(scratch: &Scratch) -> LocateOptions {
         hub_caches: vec![scratch.path().join("hub")],
         lm_studio_folders: vec![scratch.path().join("lmstudio")],
         llama_caches: vec![scratch.path().join("llama")],
+        is_offline: true,
         ..LocateOptions::default()
     }
 }
@@ -131,9 +132,9 @@ fn a_repository_of_the_hub_cache_is_read_through_its_links() {
     let directory = scratch.path().join("hub/models--org--name");
     let located = locate(directory.to_str().unwrap(), &options(&scratch)).unwrap();
     assert_eq!((located.name.as_str(), weights(&located).len()), ("org/name", 1));
-    assert!(matches!(locate("org/name@v2", &options(&scratch)), Err(LocateError::Unknown { .. })));
+    assert!(matches!(locate("org/name@v2", &options(&scratch)), Err(LocateError::Offline { .. })));
     let asked = LocateOptions { revision: Some("v2".to_owned()), ..options(&scratch) };
-    assert!(matches!(locate("org/name", &asked), Err(LocateError::Unknown { .. })));
+    assert!(matches!(locate("org/name", &asked), Err(LocateError::Offline { .. })));
 }
 
 #[cfg(unix)]
@@ -157,7 +158,7 @@ fn a_reference_that_leaves_the_hub_cache_names_nothing() {
     scratch.write("outside/config.json", "{}");
     scratch.write("hub/models--org--name/snapshots/a/README.md", "");
     scratch.write("hub/models--org--name/snapshots/b/README.md", "");
-    assert!(matches!(locate("org/name", &options(&scratch)), Err(LocateError::Unknown { .. })));
+    assert!(matches!(locate("org/name", &options(&scratch)), Err(LocateError::Offline { .. })));
 }
 
 #[test]
