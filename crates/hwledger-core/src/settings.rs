@@ -143,6 +143,8 @@ pub struct Settings {
     pub kv_unified: Option<bool>,
     pub swa_full: Option<bool>,
     pub n_outputs_max: Option<u64>,
+    /// llama.cpp hands out embeddings beside logits.
+    pub embeddings: Option<bool>,
     pub gpu_layers: Option<LayerCount>,
     pub cpu_moe_layers: Option<LayerCount>,
     pub gpu_memory_utilization: Option<f64>,

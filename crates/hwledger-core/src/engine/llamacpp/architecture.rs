@@ -63,6 +63,11 @@ pub(crate) fn can_roll_back(architecture: &str) -> bool {
     )
 }
 
+/// Architectures whose layers without attention are in the cache nonetheless.
+pub(crate) fn caches_lost_attention(architecture: &str) -> bool {
+    matches!(architecture, "deci" | "nemotron-nas")
+}
+
 /// Architectures whose latents are not cached: their heads are, decompressed.
 fn caches_heads(architecture: &str) -> bool {
     matches!(architecture, "plm" | "minicpm3")

@@ -1,7 +1,7 @@
 //! Attention cache and recurrent state: what each layer allocates.
 
 use crate::ElementType;
-use crate::model::{Attention, Layer, ModelSpec, Recurrent};
+use crate::model::{Attention, Layer, Mixer, ModelSpec, Recurrent};
 use crate::units::round_up;
 
 use super::architecture;
@@ -81,11 +81,25 @@ impl<'a> CacheGeometry<'a> {
 
     /// What one layer allocates for all sequences.
     pub fn layer(&self, layer: &Layer) -> LayerMemory {
-        let mut memory = layer.mixer.attention().map_or_else(LayerMemory::default, |own| self.attention(layer, own));
+        let mut memory = match layer.mixer.attention() {
+            Some(own) => self.attention(layer, own),
+            None => LayerMemory { value: self.padded_value(layer), ..LayerMemory::default() },
+        };
         if let Some(recurrent) = layer.mixer.recurrent() {
             memory.state = memory.state.saturating_add(self.recurrent_state(recurrent));
         }
         memory
+    }
+
+    /// Values of a layer without attention: the layers that `deci` models lost still have a cache,
+    /// of no keys, and without flash attention of values as wide as the widest.
+    fn padded_value(&self, layer: &Layer) -> u64 {
+        let is_cached = layer.mixer == Mixer::None && architecture::caches_lost_attention(self.architecture);
+        if !is_cached || self.parameters.flash_attention {
+            return 0;
+        }
+        let cells = self.parameters.n_ctx_seq.saturating_mul(self.parameters.n_stream());
+        rows(self.parameters.type_v, self.value_row_max, cells)
     }
 
     fn streams(&self) -> u64 {

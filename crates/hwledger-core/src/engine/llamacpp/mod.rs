@@ -97,10 +97,11 @@ impl Layout {
 
     /// Bytes of logits (and embeddings) handed to the caller.
     ///
-    /// **Formula**: 4 x vocabulary x sequences; embedding models hand out the hidden state as well.
-    /// **Source**: `llama_context::output_reserve`, called with `n_seq_max` at the start.
+    /// **Formula**: 4 x vocabulary x sequences; with embeddings, and for encoder-decoder models
+    /// always, the hidden state as well. **Source**: `llama_context::output_reserve`, called with
+    /// `n_seq_max` at the start.
     pub fn output_bytes(&self, model: &ModelSpec) -> u64 {
-        let width = if model.encoder.is_some() || (!model.is_causal && model.head.is_empty()) {
+        let width = if model.encoder.is_some() || self.parameters.embeddings {
             model.vocabulary_size.saturating_add(model.hidden_size)
         } else {
             model.vocabulary_size

@@ -44,6 +44,8 @@ pub struct ContextParameters {
     pub type_k: ElementType,
     /// Element type of cached values.
     pub type_v: ElementType,
+    /// Embeddings are handed out beside logits.
+    pub embeddings: bool,
     /// Latent attention caches its latents.
     pub latent_cache: bool,
 }
@@ -74,8 +76,10 @@ impl ContextParameters {
             Some(tokens) if tokens > 0 => tokens,
             _ => default_context(model, assumptions),
         };
-        let (type_k, type_v) = cache_types(model, settings)?;
+        let type_k = settings.kv_type_k.unwrap_or(ElementType::F16);
+        let type_v = settings.kv_type_v.unwrap_or(ElementType::F16);
         let flash_attention = flash_attention(model, settings, release, type_v, assumptions)?;
+        check_cache_types(model, type_k, type_v, flash_attention)?;
         let kv_unified = !release.has_streams() || settings.kv_unified.unwrap_or(false) && n_seq_max > 1;
         let kv_unified = kv_unified || n_seq_max == 1;
         let (n_ctx, n_ctx_seq) = contexts(asked, n_seq_max, kv_unified, release, flash_attention);
@@ -103,6 +107,7 @@ impl ContextParameters {
             flash_attention,
             type_k,
             type_v,
+            embeddings: settings.embeddings.unwrap_or(false),
             latent_cache: settings.latent_cache != Some(Switch::Off) && release.has_latent_cache(),
         })
     }
@@ -138,30 +143,34 @@ fn contexts(asked: u64, sequences: u64, unified: bool, release: Release, flash_a
     }
 }
 
-fn cache_types(model: &ModelSpec, settings: &Settings) -> Result<(ElementType, ElementType), EngineError> {
-    let type_k = settings.kv_type_k.unwrap_or(ElementType::F16);
-    let type_v = settings.kv_type_v.unwrap_or(ElementType::F16);
-    for (setting, element_type) in [("kv_type_k", type_k), ("kv_type_v", type_v)] {
+/// Blocks must not straddle heads under flash attention, nor rows without it.
+fn check_cache_types(
+    model: &ModelSpec,
+    type_k: ElementType,
+    type_v: ElementType,
+    flash_attention: bool,
+) -> Result<(), EngineError> {
+    for (setting, element_type, is_key) in [("kv_type_k", type_k, true), ("kv_type_v", type_v, false)] {
         let block = element_type.block().0;
         if !is_cache_type(element_type) {
             return Err(refused(setting, format!("`{element_type}` is no cache type")));
         }
         let is_divisible = model.decoder.kinds.iter().filter_map(|layer| layer.mixer.attention()).all(|attention| {
-            let row = match attention.latent {
+            let head = if is_key { attention.key_dim } else { attention.value_dim };
+            let unit = match attention.latent {
                 Some(latent) => latent.kv_rank + latent.rope_dim,
-                None if setting == "kv_type_k" => attention.key_dim,
-                None => attention.value_dim,
+                None if flash_attention => head,
+                None => head * attention.kv_heads,
             };
-            row % block == 0
+            unit % block == 0
         });
         if !is_divisible {
-            return Err(refused(
-                setting,
-                format!("a head's elements are no multiple of the {block} of `{element_type}`"),
-            ));
+            let what = if flash_attention { "head" } else { "row" };
+            let why = format!("the elements of a {what} are no multiple of the {block} of `{element_type}`");
+            return Err(refused(setting, why));
         }
     }
-    Ok((type_k, type_v))
+    Ok(())
 }
 
 /// `kv_cache_types` of llama.cpp's argument parser, and the fork's six-bit type by its stand-in.
