@@ -3,6 +3,7 @@
 mod error;
 pub mod llamacpp;
 mod memory;
+pub mod mlx;
 mod parallel;
 mod shard;
 pub mod vllm;
@@ -24,6 +25,7 @@ pub fn plan_memory(
     match engine {
         Engine::LlamaCpp | Engine::IkLlamaCpp => llamacpp::plan(model, settings, assumptions),
         Engine::Vllm => vllm::plan(model, settings, assumptions),
+        Engine::Mlx => mlx::plan(model, settings, assumptions),
         other => Err(EngineError::NotModelled(other.name())),
     }
 }

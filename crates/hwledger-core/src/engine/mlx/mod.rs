@@ -1,0 +1,135 @@
+//! MLX (mlx-lm): weights, caches that grow by steps, and what is in flight while a chunk is computed.
+
+mod activation;
+mod cache;
+
+use super::shard::activation_type;
+use super::{Components, DeviceMemory, EngineError, MemoryPlan};
+use crate::model::ModelSpec;
+use crate::settings::{Device, DeviceKind};
+use crate::weight_format::{self, WeightFormat, asked_or_stored};
+use crate::{Assumptions, Bytes, ElementType, Estimate, Settings};
+
+use cache::{Run, cache_bytes};
+
+/// Tokens of one prefill chunk (`prefill_step_size`).
+const CHUNK: u64 = 2048;
+
+fn run(settings: &Settings, assumptions: &mut Assumptions) -> Run {
+    let context = settings.context.unwrap_or(4096).max(1);
+    let generate = settings.generate.unwrap_or(1);
+    let prompt = settings.prompt.unwrap_or_else(|| {
+        let prompt = context.saturating_sub(generate);
+        assumptions.note("prompt", &prompt, "what the context leaves beside the generated tokens");
+        prompt
+    });
+    let prompt = prompt.saturating_add(settings.depth.unwrap_or(0));
+    Run { prompt, generate, chunk: settings.max_batched_tokens.unwrap_or(CHUNK).max(1) }
+}
+
+/// Bytes of all weights. Vocabulary tables that are tied count once.
+fn weights(model: &ModelSpec, format: Option<&WeightFormat>, settings: &Settings) -> Estimate<Bytes> {
+    if let Some(bytes) = settings.weights_bytes {
+        return Estimate::within(bytes, 0.99, 1.01);
+    }
+    let draft = model.draft_layers.iter().flat_map(|layer| &layer.weights);
+    let unused: u64 = draft
+        .map(|weight| weight.bytes_as(weight_format::element_type(format, model, weight)))
+        .fold(0, u64::saturating_add);
+    let bytes = model.weights().fold(0_u64, |sum, (weight, count)| {
+        let bytes = weight.bytes_as(weight_format::element_type(format, model, weight));
+        sum.saturating_add(bytes.saturating_mul(count))
+    });
+    let bytes = Bytes(bytes.saturating_sub(unused));
+    // Published conversions keep some tensors at more bits.
+    if matches!(format, Some(WeightFormat::Scheme(_))) {
+        Estimate::within(bytes, 0.98, 1.06)
+    } else {
+        Estimate::within(bytes, 0.999, 1.001)
+    }
+}
+
+/// What macOS lets the graphics side of an Apple chip hold: two thirds of memory up to 36 GiB, three
+/// quarters above (`recommendedMaxWorkingSetSize`); other devices give all that their driver reports.
+fn capacity(device: Option<&Device>, is_processor: bool) -> Option<Bytes> {
+    let total = device?.total()?.value;
+    let is_metal = device.is_some_and(|device| device.kind == DeviceKind::Apple) && !is_processor;
+    match is_metal {
+        true if total.gibibytes() <= 36.0 => Some(total.scaled(2.0 / 3.0)),
+        true => Some(total.scaled(0.75)),
+        false => Some(total),
+    }
+}
+
+/// The memory of `model` at the peak of a run of mlx-lm, as `mx.get_peak_memory` counts it.
+///
+/// **Formula**: weights + caches + what is in flight during the largest prefill chunk.
+/// **Source**: `models/cache.py` and `generate.py` of mlx-lm 0.32, `eval` and `metal/device.cpp` of MLX.
+pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumptions) -> Result<MemoryPlan, EngineError> {
+    let format = asked_or_stored(model, settings, assumptions)?;
+    let activation = activation_type(format.as_ref(), model);
+    let run = run(settings, assumptions);
+    let sequences = settings.sequences.unwrap_or(1).max(1);
+    let (key, value) = (settings.kv_type_k.unwrap_or(activation), settings.kv_type_v.unwrap_or(activation));
+    let bytes = cache_bytes(model, &run, key, value, activation);
+    let weights = weights(model, format.as_ref(), settings);
+    let width = activation.row_bytes(1);
+    let is_processor = settings.backend.as_deref().is_some_and(|backend| backend.eq_ignore_ascii_case("cpu"));
+    let compute = if is_processor {
+        activation::alive_on_processor(model, &run, cache::rotates(model), width)
+    } else {
+        activation::in_flight_on_metal(model, &run, bytes.largest_layer, weights.value.0, width)
+    };
+    // Rotating caches are largest during prefill, when the activations are there too.
+    let compute = Bytes((compute + bytes.attention_in_prefill - bytes.attention).saturating_mul(sequences));
+    let logits = Bytes(sequences * model.vocabulary_size * (width + ElementType::F32.row_bytes(1)));
+    let device = settings.devices.first();
+    let components = Components {
+        weights: Some(weights),
+        kv_cache: Some(Estimate::exact(Bytes(bytes.attention).times(sequences))),
+        recurrent_state: Some(Estimate::exact(Bytes(bytes.state).times(sequences))),
+        compute: Some(Estimate::within(compute, 0.5, if run.prefilled() > run.chunk { 3.5 } else { 1.4 })),
+        output: Some(Estimate::within(logits, 0.5, 2.0)),
+        overhead: Some(Estimate::ZERO),
+    };
+    Ok(MemoryPlan {
+        devices: vec![DeviceMemory {
+            name: device.map_or_else(|| "device".to_owned(), |device| device.name.clone()),
+            components,
+            capacity: capacity(device, is_processor),
+        }],
+        kv_cache_tokens: Some(Estimate::exact(run.full_slots())),
+        available_kv: None,
+        max_concurrency: None,
+        log: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::find;
+    use crate::model::fixture;
+
+    #[test]
+    fn a_long_prompt_needs_more_than_its_cache() {
+        let device = find("Apple M2 Ultra", None).expect("a known name").device;
+        let settings = |prompt| Settings {
+            weights: Some("MLX-4bit".to_owned()),
+            context: Some(32768),
+            prompt: Some(prompt),
+            generate: Some(128),
+            devices: vec![device.clone()],
+            ..Settings::default()
+        };
+        let model = fixture::llama_8b();
+        let total = |prompt| {
+            let plan = plan(&model, &settings(prompt), &mut Assumptions::default()).expect("a valid request");
+            plan.summed().total().expect("every part is known").value
+        };
+        let (short, long) = (total(128), total(16384));
+        let cache = Bytes(131_072 * 16_256);
+        assert!(long.minus(short) > cache, "{short} to {long}");
+        assert!(short > Bytes(4_500_000_000) && short < Bytes(5_200_000_000), "{short}");
+    }
+}
