@@ -46,10 +46,10 @@ impl Located {
         }
     }
 
-    /// Bytes of all weight files together.
+    /// Bytes of all weight files together, where all of them are there.
     pub fn weight_file_bytes(&self) -> Option<u64> {
         match &self.tensors {
-            Tensors::None => None,
+            Tensors::None | Tensors::Safetensors { is_complete: false, .. } => None,
             Tensors::Gguf(files) | Tensors::Safetensors { files, .. } => {
                 Some(files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.bytes)))
             }

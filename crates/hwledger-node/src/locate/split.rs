@@ -11,7 +11,8 @@ pub(crate) struct PartName<'a> {
     pub(crate) count: u32,
     /// The ending with its dot: `.gguf`.
     pub(crate) ending: &'a str,
-    width: usize,
+    number_width: usize,
+    count_width: usize,
 }
 
 /// More parts than any published model has; a name that claims more is not taken as a part.
@@ -24,18 +25,20 @@ impl<'a> PartName<'a> {
         let (front, count) = base.rsplit_once("-of-")?;
         let (stem, number) = front.rsplit_once('-')?;
         let all_digits = |text: &str| !text.is_empty() && text.len() <= 6 && text.bytes().all(|b| b.is_ascii_digit());
-        if !all_digits(number) || !all_digits(count) || number.len() != count.len() {
+        if !all_digits(number) || !all_digits(count) {
             return None;
         }
-        let width = number.len();
+        // Some publishers write the two with different widths: `model-00001-of-000163.safetensors`.
+        let (number_width, count_width) = (number.len(), count.len());
         let (number, count) = (number.parse().ok()?, count.parse().ok()?);
-        (number >= 1 && number <= count && count <= PARTS_MAX).then_some(Self { stem, number, count, ending, width })
+        let is_part = number >= 1 && number <= count && count <= PARTS_MAX;
+        is_part.then_some(Self { stem, number, count, ending, number_width, count_width })
     }
 
     /// The names of all parts, in order.
     pub(crate) fn all(&self) -> impl Iterator<Item = String> + '_ {
-        (1..=self.count)
-            .map(|number| format!("{}-{number:0w$}-of-{:0w$}{}", self.stem, self.count, self.ending, w = self.width))
+        let Self { stem, count, ending, number_width: n, count_width: c, .. } = *self;
+        (1..=count).map(move |number| format!("{stem}-{number:0n$}-of-{count:0c$}{ending}"))
     }
 }
 
@@ -49,6 +52,8 @@ mod tests {
         assert_eq!((part.stem, part.number, part.count, part.ending), ("Qwen3-235B-Q4_K_M", 2, 3, ".gguf"));
         assert!(part.all().any(|name| name == "Qwen3-235B-Q4_K_M-00003-of-00003.gguf"));
         assert_eq!(part.all().count(), 3);
+        let uneven = PartName::parse("model-00001-of-000163.safetensors").unwrap();
+        assert_eq!(uneven.all().last().as_deref(), Some("model-00163-of-000163.safetensors"));
     }
 
     #[test]
@@ -58,7 +63,6 @@ mod tests {
             "model-of-mine.gguf",
             "a-00004-of-00003.gguf",
             "a-00000-of-00003.gguf",
-            "a-1-of-00003.gguf",
             "a-00001-of-99999.gguf",
             "a-0000000000001-of-9999999999999.gguf",
             "-of-.gguf",

@@ -162,20 +162,29 @@ impl Client {
     }
 }
 
-/// Whether the server was never reached, as opposed to answering badly.
+/// Whether the server was never reached (or is not who it says), as opposed to answering badly.
 fn is_outage(error: &ureq::Error) -> bool {
     use std::io::ErrorKind;
     use ureq::Timeout;
     match error {
-        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::InvalidProxyUrl => true,
+        ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::InvalidProxyUrl
+        | ureq::Error::Tls(_)
+        | ureq::Error::Rustls(_)
+        | ureq::Error::Pem(_) => true,
         ureq::Error::Timeout(timeout) => matches!(timeout, Timeout::Connect | Timeout::Resolve),
-        ureq::Error::Io(error) => matches!(
+        // Resolvers and systems have many ways to say that there is no way; what a broken answer
+        // looks like is known.
+        ureq::Error::Io(error) => !matches!(
             error.kind(),
-            ErrorKind::ConnectionRefused
-                | ErrorKind::HostUnreachable
-                | ErrorKind::NetworkUnreachable
-                | ErrorKind::NetworkDown
-                | ErrorKind::AddrNotAvailable
+            ErrorKind::UnexpectedEof
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::InvalidData
+                | ErrorKind::WouldBlock
+                | ErrorKind::TimedOut
         ),
         _ => false,
     }
