@@ -22,6 +22,8 @@ pub(crate) struct Source<'a> {
     pub(crate) quantization: Quantization,
     /// Remarks so far.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// The nested language model is being read: a model in a model in a model is refused.
+    pub(crate) is_nested: bool,
 }
 
 impl<'a> Source<'a> {
@@ -34,7 +36,7 @@ impl<'a> Source<'a> {
             }
         }
         let quantization = Quantization::read(&root, &text)?;
-        Ok(Self { root, text, quantization, diagnostics: Vec::new() })
+        Ok(Self { root, text, quantization, diagnostics: Vec::new(), is_nested: false })
     }
 
     /// The family: the outermost `model_type`, or what `architectures` suggests.

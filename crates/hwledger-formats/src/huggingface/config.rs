@@ -107,6 +107,11 @@ impl<'a> Config<'a> {
         Self { class: Class::named(model_type), ..self.clone() }
     }
 
+    /// The model type: as the file says, or else of the class it is read as.
+    pub(crate) fn model_type(&self) -> Result<Option<&'a str>, ConfigError> {
+        Ok(self.text("model_type")?.filter(|name| !name.is_empty()).or(self.class.map(|class| class.model_type)))
+    }
+
     /// The same object, read with a family's defaults.
     pub(crate) fn with_defaults(&self, defaults: Defaults) -> Self {
         Self { defaults, ..self.clone() }

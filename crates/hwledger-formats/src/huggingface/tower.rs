@@ -165,3 +165,13 @@ pub(crate) fn layer_count(config: &Config<'_>, key: &str) -> Result<u64, ConfigE
     }
     Ok(count)
 }
+
+/// The square of a side, or as near as numbers go.
+pub(crate) const fn square(side: u64) -> u64 {
+    side.saturating_mul(side)
+}
+
+/// Patches of a square image: `image_size` over `patch_size` in each direction.
+pub(crate) fn patches(config: &Config<'_>) -> Result<u64, ConfigError> {
+    Ok(square(config.required("image_size")? / config.required("patch_size")?))
+}

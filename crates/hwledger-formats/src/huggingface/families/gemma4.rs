@@ -10,7 +10,7 @@ use crate::huggingface::blocks::{AttentionBias, Heads};
 use crate::huggingface::builder::{LayerBuilder, Source};
 use crate::huggingface::config::{Config, ConfigError};
 use crate::huggingface::dense::{Dense, spans};
-use crate::huggingface::tower::{TowerBuilder, TowerShape, layer_count};
+use crate::huggingface::tower::{TowerBuilder, TowerShape, layer_count, square};
 use crate::huggingface::towers::conformer;
 
 /// What varies between the layers, read once.
@@ -193,7 +193,7 @@ fn vision(source: &Source<'_>, config: &Config<'_>, text_hidden: u64) -> Result<
     let has_bias = config.flag("attention_bias", false)?;
     let mut tower = TowerBuilder::new(source);
     tower.matrix(2 * config.required("position_embedding_size")?, hidden);
-    tower.matrix(hidden, 3 * config.required("patch_size")?.pow(2));
+    tower.matrix(hidden, square(config.required("patch_size")?).saturating_mul(3));
     tower.repeat(layers, |tower| {
         for rows in [query, key, key] {
             tower.linear(rows, hidden, has_bias);

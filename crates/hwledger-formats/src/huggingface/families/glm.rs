@@ -6,6 +6,7 @@ use crate::huggingface::blocks::{AttentionBias, Heads};
 use crate::huggingface::builder::Source;
 use crate::huggingface::config::ConfigError;
 use crate::huggingface::dense::{Dense, NormShape, Projections};
+use crate::huggingface::towers::glm4v;
 
 /// GLM-4 (9B) and GLM-Edge: gate and up in one tensor, which changes no count.
 pub(super) fn read_glm(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
@@ -53,4 +54,11 @@ pub(super) fn read_chatglm(source: &mut Source<'_>) -> Result<ModelSpec, ConfigE
         spans: Vec::new(),
     };
     Ok(dense.build(source))
+}
+
+/// GLM-4.1V: GLM-4-0414 with a vision tower.
+pub(super) fn read_glm4v(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let mut model = read_glm4(source)?;
+    model.towers.push(glm4v::glm4v(source)?);
+    Ok(model)
 }

@@ -10,6 +10,8 @@ mod gemma4;
 mod glm;
 mod gpt;
 mod llama;
+mod llava;
+mod mllama;
 mod phi;
 mod qwen;
 mod remote;
@@ -34,6 +36,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
             llama::read
         }
         "arcee" => llama::read_arcee,
+        "aya_vision" | "cohere2_vision" => llava::read_cohere,
         "baichuan" => remote::read_baichuan,
         "bart" => bart::read_bart,
         "bert" | "camembert" | "ernie" | "roberta" | "xlm-roberta" => bert::read,
@@ -54,6 +57,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "exaone" => llama::read_exaone3,
         "exaone4" => llama::read_exaone4,
         "falcon" | "RefinedWeb" | "RefinedWebModel" => bloom::read_falcon,
+        "fuyu" => llava::read_fuyu,
         "gemma" => gemma::read,
         "gemma2" => gemma::read_gemma2,
         "gemma3" => gemma::read_gemma3,
@@ -64,6 +68,8 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "gemma4_text" => gemma4::read_text,
         "glm" => glm::read_glm,
         "glm4" => glm::read_glm4,
+        "glm4v" | "glm46v" => glm::read_glm4v,
+        "glm4v_text" => glm::read_glm4,
         "gpt2" | "gpt-sw3" => gpt::read_gpt2,
         "gpt_bigcode" => gpt::read_bigcode,
         "gpt_neo" => gpt::read_gpt_neo,
@@ -71,14 +77,21 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "granite_swa" => llama::read_granite_swa,
         "hunyuan_v1_dense" => llama::read_hunyuan,
         "hyperclovax" => llama::read_hyperclovax,
+        "idefics2" => llava::read_idefics2,
+        "idefics3" | "smolvlm" => llava::read_idefics3,
         "internlm" | "internlm2" => remote::read_internlm,
+        "internvl" | "internvl_chat" => llava::read_internvl,
         "jais2" | "nemotron" => llama::read_nemotron,
+        "lighton_ocr" | "mistral3" => llava::read_mistral3,
+        "llava" => llava::read,
+        "llava_next" | "llava_next_video" | "llava_onevision" => llava::read_next,
         "m2m_100" => bart::read_m2m,
         "marian" => bart::read_marian,
         "mbart" => bart::read_mbart,
         "mimo" => llama::read_mimo,
         "ministral" => llama::read_ministral,
         "ministral3" | "mistral" => llama::read_mistral,
+        "mllama" | "mllama_text_model" => mllama::read,
         "modernbert" | "modernbert-decoder" => bert::read_modernbert,
         "mpnet" => bert::read_mpnet,
         "mpt" => bloom::read_mpt,
@@ -98,16 +111,23 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "qwen" => qwen::read_qwen,
         "qwen2" => qwen::read_qwen2,
         "qwen2_5_vl" => qwen::read_qwen2_5_vl,
+        "qwen2_audio" => llava::read_qwen2_audio,
         "qwen2_vl" => qwen::read_qwen2_vl,
+        "qwen2_vl_text" | "qwen2_5_vl_text" => qwen::read_qwen2,
         "qwen3" => qwen::read_qwen3,
         "qwen3_moe" => qwen::read_qwen3_moe,
         "qwen3_vl" => qwen::read_qwen3_vl,
         "qwen3_vl_moe" => qwen::read_qwen3_vl_moe,
+        "qwen3_vl_moe_text" => qwen::read_qwen3_moe,
+        "qwen3_vl_text" => qwen::read_qwen3,
         "seed_oss" => llama::read_seed_oss,
         "smollm3" => llama::read_smollm3,
         "stablelm" => phi::read_stablelm,
         "starcoder2" => gpt::read_starcoder2,
         "vaultgemma" => gemma::read_vaultgemma,
+        "video_llava" => llava::read_video,
+        "vipllava" => llava::read_vip,
+        "voxtral" => llava::read_voxtral,
         "whisper" => bart::read_whisper,
         _ => return None,
     })
@@ -116,6 +136,23 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
 /// Reads an unknown model as a plain decoder.
 pub(crate) fn unknown(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     llama::read(source)
+}
+
+/// The language model of a configuration that nests one, read by its own model type.
+fn language_model(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let inner = source.text.model_type()?.unwrap_or("llama");
+    if source.is_nested {
+        return Err(source.text.contradiction("model_type", format!("`{inner}` nests yet another language model")));
+    }
+    source.is_nested = true;
+    let read = reader(inner).unwrap_or(llama::read);
+    if reader(inner).is_none() {
+        let place = source.text.place("model_type");
+        source.diagnostics.push(Diagnostic::new(place, format!("`{inner}` is not known; it is read as Llama")));
+    }
+    let model = read(source);
+    source.is_nested = false;
+    model
 }
 
 /// Says what the figures leave out for encoder-decoder models.

@@ -4,7 +4,7 @@ use hwledger_core::model::{Modality, Tower};
 
 use crate::huggingface::builder::Source;
 use crate::huggingface::config::ConfigError;
-use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count};
+use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count, square};
 
 /// The tower with its projector into a model of width `text_hidden`.
 ///
@@ -25,7 +25,7 @@ pub(crate) fn kimi_k25(source: &Source<'_>, text_hidden: u64) -> Result<Tower, C
         Some(_) => return Err(config.contradiction("merge_kernel_size", "is not a pair")),
     };
     let mut tower = TowerBuilder::new(source);
-    tower.linear(hidden, 3 * config.required("patch_size")?.pow(2), true);
+    tower.linear(hidden, square(config.required("patch_size")?).saturating_mul(3), true);
     tower.matrix(positions, hidden);
     tower.repeat(layers, |tower| tower.transformer_layer(TowerLayer::vit(hidden, width)));
     tower.norm(hidden, true);

@@ -5,13 +5,13 @@ use hwledger_core::model::{Modality, Tower};
 
 use crate::huggingface::builder::Source;
 use crate::huggingface::config::{Config, ConfigError};
-use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count};
+use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count, square};
 
 /// Elements of one patch that the embedding reads: channels x frames x height x width.
 fn patch(config: &Config<'_>) -> Result<u64, ConfigError> {
     let size = config.required("patch_size")?;
     let channels = config.required_of(&["in_channels", "in_chans"])?;
-    Ok(channels * config.required("temporal_patch_size")? * size * size)
+    Ok(square(size).saturating_mul(channels).saturating_mul(config.required("temporal_patch_size")?))
 }
 
 /// The tower of Qwen2-VL: layer norms, a plain feed-forward, no position table.
@@ -24,7 +24,7 @@ pub(crate) fn qwen2(source: &Source<'_>) -> Result<Tower, ConfigError> {
     tower.matrix(hidden, patch(&config)?);
     tower.repeat(layers, |tower| tower.transformer_layer(TowerLayer::vit(hidden, width)));
     tower.start_projector();
-    let merged = hidden * config.required("spatial_merge_size")?.pow(2);
+    let merged = square(config.required("spatial_merge_size")?).saturating_mul(hidden);
     tower.norm(hidden, true);
     tower.linear(merged, merged, true);
     tower.linear(config.required("hidden_size")?, merged, true);
@@ -44,7 +44,7 @@ pub(crate) fn qwen2_5(source: &Source<'_>) -> Result<Tower, ConfigError> {
     let layer = TowerLayer { has_norm_bias: false, activation: TowerLayer::gated(hidden, width).activation, ..vit };
     tower.repeat(layers, |tower| tower.transformer_layer(layer));
     tower.start_projector();
-    let merged = hidden * config.required("spatial_merge_size")?.pow(2);
+    let merged = square(config.required("spatial_merge_size")?).saturating_mul(hidden);
     tower.norm(hidden, false);
     tower.linear(merged, merged, true);
     tower.linear(config.required("out_hidden_size")?, merged, true);
@@ -81,7 +81,7 @@ fn with_position_table(source: &Source<'_>, config: &Config<'_>, mergers: u64) -
     tower.matrix(config.required("num_position_embeddings")?, hidden);
     tower.repeat(layers, |tower| tower.transformer_layer(TowerLayer::vit(hidden, width)));
     tower.start_projector();
-    let merged = hidden * config.required("spatial_merge_size")?.pow(2);
+    let merged = square(config.required("spatial_merge_size")?).saturating_mul(hidden);
     let out = config.required("out_hidden_size")?;
     tower.norm(hidden, true);
     tower.linear(merged, merged, true);

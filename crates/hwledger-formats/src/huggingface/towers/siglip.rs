@@ -5,11 +5,11 @@ use hwledger_core::model::{Modality, Tower};
 use crate::huggingface::blocks::AttentionBias;
 use crate::huggingface::builder::Source;
 use crate::huggingface::config::{Config, ConfigError};
-use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count};
+use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count, patches, square};
 
 /// The tower without a projector, whose positions follow from the image's size.
 pub(crate) fn siglip(source: &Source<'_>, config: &Config<'_>) -> Result<(TowerBuilder, TowerShape), ConfigError> {
-    let patches = (config.required("image_size")? / config.required("patch_size")?).pow(2);
+    let patches = patches(config)?;
     let has_head = config.flag("vision_use_head", true)?;
     tower(source, config, patches, has_head)
 }
@@ -19,7 +19,7 @@ pub(crate) fn without_head(
     source: &Source<'_>,
     config: &Config<'_>,
 ) -> Result<(TowerBuilder, TowerShape), ConfigError> {
-    let patches = (config.required("image_size")? / config.required("patch_size")?).pow(2);
+    let patches = patches(config)?;
     tower(source, config, patches, false)
 }
 
@@ -41,7 +41,7 @@ fn tower(
     let heads = config.required("num_attention_heads")?;
     let layer = TowerLayer::vit(hidden, width);
     let mut tower = TowerBuilder::new(source);
-    tower.linear(hidden, config.required("num_channels")? * config.required("patch_size")?.pow(2), true);
+    tower.linear(hidden, square(config.required("patch_size")?).saturating_mul(config.required("num_channels")?), true);
     tower.matrix(patches, hidden);
     tower.repeat(layers, |tower| tower.transformer_layer(layer));
     tower.norm(hidden, true);
@@ -61,7 +61,7 @@ fn tower(
 pub(crate) fn lfm2_vl(source: &Source<'_>, text_hidden: u64) -> Result<Tower, ConfigError> {
     let root = &source.root;
     let (mut tower, shape) = siglip2(source, &root.nested_or_empty("vision_config"))?;
-    let merged = shape.hidden * root.required("downsample_factor")?.pow(2);
+    let merged = square(root.required("downsample_factor")?).saturating_mul(shape.hidden);
     let width = root.required("projector_hidden_size")?;
     let has_bias = root.flag("projector_bias", true)?;
     tower.start_projector();

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Compare `hwledger plan` with transformers' modules built on the meta device.
+
+Every model type given (or all in TYPES) is built from its configuration class, as it is and with switches turned, one at
+a time; the configuration goes to the planner as a file, and total parameters and every decoder layer's sum must be equal.
+
+    python3 bench/params/meta_device.py --planner target/release/hwledger [--types llama,gemma3] > bench/params/results.tsv
+"""
+import argparse
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import warnings
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+warnings.filterwarnings("ignore")
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from transformers import CONFIG_MAPPING  # noqa: E402
+from transformers.models.auto import modeling_auto as auto  # noqa: E402
+
+TYPES = """albert apertus arcee aya_vision bart bert bitnet bloom camembert codegen cohere cohere2 cohere2_vision cwm deberta
+deberta-v2 diffllama distilbert electra ernie ernie4_5 eurobert exaone4 falcon fuyu gemma gemma2 gemma3 gemma3_text gemma3n
+gemma3n_text gemma4 gemma4_text glm glm4 glm4v gpt2 gpt_bigcode gpt_neo gpt_neox gptj granite granite_swa helium
+hunyuan_v1_dense hyperclovax idefics2 idefics3 internlm3 internvl iquestcoder jais2 lighton_ocr llama llava llava_next
+llava_next_video llava_onevision m2m_100 marian mbart minicpm3 ministral ministral3 mistral mistral3 mllama modernbert
+modernbert-decoder mpnet mpt mt5 nanochat nemotron nomic_bert olmo olmo2 olmo3 openai-gpt opt paligemma pegasus persimmon phi
+phi3 qwen2 qwen2_5_vl qwen2_audio qwen2_vl qwen3 qwen3_moe qwen3_vl qwen3_vl_moe roberta seed_oss smollm3 smolvlm stablelm
+starcoder2 t5 umt5 vaultgemma video_llava vipllava voxtral whisper xlm-roberta youtu""".split()
+TASKS = ["IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM", "SEQ_TO_SEQ_CAUSAL_LM", "SPEECH_SEQ_2_SEQ", "CAUSAL_LM", "MASKED_LM"]
+ENCODERS = {"albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "eurobert",
+            "modernbert", "mpnet", "nomic_bert", "roberta", "xlm-roberta"}
+SWITCH = re.compile(r"bias|norm|tie_word|multi_query|new_decoder|parallel|alibi|share_att|relative_attention|position_biased"
+                    r"|use_qkv|use_post|use_clipped|double_wide|k_eq_v|pooler|vision_use_head|projector|mean_pool")
+KEEP = re.compile(r"eps|norm_topk|alibi_bias_max|do_layer_norm_before$|apply_residual|normalization$|norm_type|normalize"
+                  r"|norm_std|classifier_bias|max_bias|_bias_max|unnorm")
+
+
+def model_class(config, bare):
+    if bare:
+        return auto.MODEL_MAPPING[type(config)]
+    tasks = ["MASKED_LM"] + TASKS if config.model_type in ENCODERS else TASKS
+    for task in tasks:
+        mapping = getattr(auto, "MODEL_FOR_%s_MAPPING" % task)
+        if type(config) in mapping:
+            found = mapping[type(config)]
+            return found[0] if isinstance(found, (list, tuple)) else found
+    return auto.MODEL_MAPPING[type(config)]
+
+
+def build(config, bare=False):
+    kind = model_class(config, bare)
+    with torch.device("meta"):
+        model = kind._from_config(config)
+    model.tie_weights()
+    layers = {}
+    for name, parameter in model.named_parameters():
+        found = re.match(r"(.*?\b(?:layers|h|block|blocks|layer))\.(\d+)\.", name)
+        if found and not re.search(r"vision|visual|audio|encoder\.block|encoder\.layers|projector|connector|perceiver|"
+                                   r"resampler|image_tower|video_tower|albert_layer", name):
+            layers.setdefault(found.group(1), {}).setdefault(int(found.group(2)), 0)
+            layers[found.group(1)][int(found.group(2))] += parameter.numel()
+    total = sum(p.numel() for p in model.parameters())
+    best = max(layers.values(), key=len) if layers else {}
+    return kind.__name__, total, [best[i] for i in sorted(best)]
+
+
+def variants(kind):
+    """The class default, and each switch of it or of its parts turned."""
+    plain = CONFIG_MAPPING[kind]()
+    yield "default", plain.to_dict()
+    for path, value in sorted(switches(plain.to_dict())):
+        changed = copy.deepcopy(plain.to_dict())
+        place = changed
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = not value
+        yield ".".join(path) + "=" + str(not value).lower(), changed
+
+
+def switches(tree, path=()):
+    for key, value in tree.items():
+        if isinstance(value, dict) and key.endswith("config"):
+            yield from switches(value, path + (key,))
+        elif isinstance(value, bool) and SWITCH.search(key) and not KEEP.search(key):
+            yield path + (key,), value
+
+
+def cases(kinds):
+    for kind in kinds:
+        try:
+            found = list(variants(kind))
+        except Exception as error:  # a class that has no default
+            print("%s\t-\tno default: %s" % (kind, str(error).split("\n")[0][:80]), file=sys.stderr)
+            continue
+        for name, tree in found:
+            for bare in ([False, True] if kind in ENCODERS and name == "default" else [False]):
+                tree = json.loads(json.dumps(tree, default=str))
+                kept = {k: v for k, v in tree.items() if k != "model_type"}
+                try:
+                    config = CONFIG_MAPPING[kind](**copy.deepcopy(kept))
+                    truth = build(config, bare)
+                except Exception as error:
+                    print("%s\t%s\tnot built: %s" % (kind, name, str(error).split("\n")[0][:80]), file=sys.stderr)
+                    continue
+                tree["architectures"] = [truth[0]]
+                yield kind, name + (" bare" if bare else ""), tree, truth
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--planner", required=True)
+    parser.add_argument("--types", default=",".join(TYPES))
+    args = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    found, requests = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for index, (kind, name, tree, truth) in enumerate(cases(args.types.split(","))):
+            path = os.path.join(folder, "%d.json" % index)
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(tree, file)
+            found.append((kind, name, truth))
+            requests.append(json.dumps({"id": str(index), "model": path, "context": 512}))
+        ran = subprocess.run([args.planner, "plan", "--requests", "-", "--json"], input="\n".join(requests) + "\n",
+                             stdout=subprocess.PIPE, text=True, check=False)
+    wrong = 0
+    print("# transformers %s, torch %s, hwledger plan --requests; class defaults and single switches"
+          % (transformers.__version__, torch.__version__))
+    print("model_type\tvariant\tclass\tparameters\tplanned\tequal\tlayers_equal")
+    for (kind, name, (cls, total, layers)), line in zip(found, ran.stdout.splitlines()):
+        answer = json.loads(line)
+        model = answer.get("model") or {}
+        got = (model.get("parameters") or {}).get("total")
+        got_layers = [x["parameters"] for x in model.get("layers") or []]
+        same_layers = not layers or got_layers == layers
+        wrong += got != total or not same_layers
+        note = "" if got is not None else "\t" + str((answer.get("error") or {}).get("message"))[:150]
+        print("%s\t%s\t%s\t%d\t%s\t%s\t%s%s" % (kind, name, cls, total, got, got == total, same_layers, note))
+    print("# %d of %d equal" % (len(found) - wrong, len(found)))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
