@@ -8,8 +8,14 @@ mod error;
 mod header;
 #[cfg(test)]
 mod header_tests;
+mod name;
+mod reconcile;
+#[cfg(test)]
+mod reconcile_tests;
+mod stored;
 mod table;
 
 pub use error::{IndexError, SafetensorsError};
 pub use header::{HEADER_BYTES_MAX, Header, TENSORS_MAX, TensorInfo, read_header};
+pub use reconcile::reconcile;
 pub use table::{ShardIndex, TensorTable, merge_shards, read_index};
