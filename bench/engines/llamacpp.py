@@ -137,14 +137,14 @@ def context_params(llama_cpp, request):
     return p
 
 
-def run_model(folder, name):
+def run_model(folder, name, start=0):
     """Every case of one model; a line of JSON per case on standard output."""
     import llama_lib
     llama_cpp = llama_lib.llama_cpp
 
     index = json.load(open(os.path.join(HERE, "headers", "index.json")))[name]
     path = os.path.join(folder, name + ".gguf")
-    versions = llama_lib.library_versions()
+    versions = {k: v for k, v in llama_lib.library_versions().items() if k != "system_info"}
     models, loads = {}, {}
     for simulate in (False, True):
         models[simulate], lines = llama_lib.load(path, simulate=simulate)
@@ -155,6 +155,7 @@ def run_model(folder, name):
     loads[True] = loads[False]
 
     def one(number, request, simulate, load, model):
+        print(f"#{number}", flush=True)  # tells the parent which case was running if the engine aborts
         llama_lib.take_lines()
         started = time.time()
         ctx = llama_cpp.llama_init_from_model(model, context_params(llama_cpp, request))
@@ -186,6 +187,8 @@ def run_model(folder, name):
     number = 0
     for request in requests:
         number += 1
+        if number < start:
+            continue
         row = one(number, request, True, loads[True], models[True])
         printed = row.get("printed")
         cache = sum(c["mib"] for c in printed["caches"]) if printed else 0
@@ -207,9 +210,10 @@ def main():
     ap.add_argument("--only", default="", help="regular expression on the model name")
     ap.add_argument("--append", action="store_true", help="keep the results of models not run now")
     ap.add_argument("--one", help=argparse.SUPPRESS)
+    ap.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
     a = ap.parse_args()
     if a.one:
-        return run_model(a.folder, a.one)
+        return run_model(a.folder, a.one, a.start)
     index = json.load(open(os.path.join(HERE, "headers", "index.json")))
     names = [n for n in index if re.search(a.only, n)]
     kept = []
@@ -218,8 +222,18 @@ def main():
     with open(RESULTS, "w") as f:
         f.writelines(kept)
         for name in names:
-            run = subprocess.run([sys.executable, __file__, a.folder, "--one", name], capture_output=True, text=True, timeout=900)
-            rows = [json.loads(x) for x in run.stdout.splitlines() if x.startswith("{")]
+            rows, start = [], 0
+            for _ in range(6):  # an aborted case is recorded and the rest go on
+                run = subprocess.run([sys.executable, __file__, a.folder, "--one", name, "--start", str(start)],
+                                     capture_output=True, text=True, timeout=900, env={**os.environ, "GGML_NO_BACKTRACE": "1"})
+                rows += [json.loads(x) for x in run.stdout.splitlines() if x.startswith("{")]
+                at = re.findall(r"^#(\d+)$", run.stdout, re.M)
+                if run.returncode == 0 or not at or at[-1] == "0":
+                    break
+                why = [x.split("/")[-1] for x in run.stderr.splitlines() if "ASSERT" in x or "fatal error" in x]
+                rows.append({"id": f"{name}/{at[-1]}", "model": name, "arch": index[name]["arch"],
+                             "error": ["the engine aborted: " + (why or ["signal"])[0]], "seconds": 0, "simulated": True})
+                start = int(at[-1]) + 1
             best = {}
             for row in rows:  # a case that was really allocated replaces its simulation, which must agree
                 old = best.get(row["id"])

@@ -155,10 +155,6 @@ add("codeshell-7b-l8-f16", "codeshell", "F16", base(8, 4096, 32, 8, 16384, 70144
 add("jais-1.3b-l8-f16", "jais", "F16",
     base(8, 2048, 16, 16, 5440, 84992, 2048, eps="norm", attention__max_alibi_bias=8.0), keep=[ALL_BIAS])
 add("xverse-7b-l8-f16", "xverse", "F16", base(8, 4096, 32, 32, 11008, 100278, 8192))
-add("plm-1.8b-f16", "plm", "F16",
-    base(32, 2048, 16, 16, 8192, 151936, 4096, attention__kv_lora_rank=512, rope__dimension_count=64,
-         attention__key_length=192, attention__value_length=128), tied=True)
-
 # --- sliding windows -----------------------------------------------------------------------
 add("gemma-2-9b-q4_k_m", "gemma2", "Q4_K_M",
     base(42, 3584, 16, 8, 14336, 256000, 8192, head=256, attention__sliding_window=4096,
@@ -307,7 +303,7 @@ add("minicpm3-4b-l20-q8_0", "minicpm3", "Q8_0",
     base(20, 2560, 40, 40, 6400, 73448, 32768, attention__q_lora_rank=768, attention__kv_lora_rank=256,
          attention__key_length=96, attention__value_length=64, rope__dimension_count=32), tied=True)
 add("kimi-linear-48b-l12-q4_k_m", "kimi-linear", "Q4_K_M",
-    base(12, 2304, 32, [0, 0, 0, 32] * 3, 9216, 163840, 1048576) | mla(None)
+    base(12, 2304, 32, [0, 0, 0, 1] * 3, 9216, 163840, 1048576) | mla(None)
     | {"ssm.conv_kernel": 4, "kda.head_dim": 128} | moe(256, 8, 1024, shared=1, dense_lead=1, gating=2),
     keep=[".*exp_probs_b.*"], drop=["attn_kv_b.*"])
 
@@ -321,24 +317,25 @@ add("jamba-mini-l16-q4_k_m", "jamba", "Q4_K_M",
     extra=[(f"blk.{i}.ffn_{part}.weight", [14336, 4096] if part == "down" else [4096, 14336])
            for i in range(0, 16, 2) for part in ("gate", "up", "down")])
 add("falcon-h1-1.5b-bf16", "falcon-h1", "BF16",
-    base(24, 2048, 8, 2, 4096, 65537, 131072, head=128, rope__dimension_count=128) | ssm(3072, 256, 48, groups=1))
+    base(24, 2048, 8, 2, 4096, 65537, 131072, head=128, rope__dimension_count=128) | ssm(3072, 256, 48, groups=1), keep=["ssm_conv1d.bias"])
 add("granite-4-h-tiny-q4_k_m", "granitehybrid", "Q4_K_M",
     base(40, 1536, 12, [4 if i in (5, 15, 25, 35) else 0 for i in range(40)], 512, 100352, 131072, logit_scale=6.0,
          residual_scale=0.22, embedding_scale=12.0, attention__scale=0.0078125)
-    | ssm(3072, 128, 48, groups=1) | moe(64, 6, 512, shared_ff=1024), tied=True)
+    | ssm(3072, 128, 48, groups=1) | moe(64, 6, 512, shared_ff=1024), keep=["ssm_conv1d.bias"], tied=True)
 add("granite-4-h-small-l20-q8_0", "granitehybrid", "Q8_0",
     base(20, 4096, 32, [8 if i in (5, 15) else 0 for i in range(20)], 768, 100352, 131072, logit_scale=16.0,
          residual_scale=0.22, embedding_scale=12.0, attention__scale=0.0078125)
-    | ssm(8192, 128, 128, groups=1) | moe(72, 10, 768, shared_ff=1536), tied=True)
+    | ssm(8192, 128, 128, groups=1) | moe(72, 10, 768, shared_ff=1536), keep=["ssm_conv1d.bias"], tied=True)
 _NEMO = "M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M-"
 add("nemotron-h-8b-q8_0", "nemotron_h", "Q8_0",
     base(len(_NEMO), 4096, 32, [8 if c == "*" else 0 for c in _NEMO],
-         [21504 if c == "-" else 0 for c in _NEMO], 131072, 8192, eps="both", head=128) | ssm(8192, 128, 128, groups=8))
+         [21504 if c == "-" else 0 for c in _NEMO], 131072, 8192, eps="both", head=128) | ssm(8192, 128, 128, groups=8),
+    keep=["ssm_conv1d.bias"])
 _NANO = "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME"
 add("nemotron-3-nano-30b-q4_k_m", "nemotron_h_moe", "Q4_K_M",
     base(len(_NANO), 2688, 32, [2 if c == "*" else 0 for c in _NANO],
          [1856 if c == "E" else 0 for c in _NANO], 131072, 262144, eps="both", head=128)
-    | ssm(4096, 128, 64, groups=8) | moe(128, 6, 1856, shared=1, shared_ff=3712), keep=[".*exp_probs_b.*"], drop=["ffn_latent.*"])
+    | ssm(4096, 128, 64, groups=8) | moe(128, 6, 1856, shared=1, shared_ff=3712), keep=["ssm_conv1d.bias", ".*exp_probs_b.*"], drop=["ffn_latent.*"])
 add("qwen3-next-80b-l12-q4_k_m", "qwen3next", "Q4_K_M",
     base(12, 2048, 16, 2, 5120, 151936, 262144, head=256, rope__dimension_count=64)
     | ssm(4096, 128, 32, groups=16) | moe(512, 10, 512, shared_ff=512), drop=["ssm_in.*"])

@@ -150,6 +150,8 @@ def main():
                 print(name, "left out:", f"{type(e).__name__}: {e}"[:160], flush=True)
                 failed += 1
                 continue
+            if "measured" in result and not all(r["cache_bytes"] for r in result["measured"]):
+                result = {"error": "no cache in its output"}
             if "error" in result:
                 print(name, "left out:", result["error"], flush=True)
                 failed += 1
