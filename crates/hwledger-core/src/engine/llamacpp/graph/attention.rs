@@ -1,6 +1,6 @@
 //! The operations of attention over heads.
 
-use super::builder::{Builder, WORD};
+use super::builder::{Builder, Mixed, WORD};
 use super::inputs::Cache;
 use super::recipe::{AttentionGate, HeadNorm, Rotation};
 use super::tape::{Kind, Tensor};
@@ -29,7 +29,7 @@ struct Plan {
 
 impl Builder<'_> {
     /// Attention over the cache, from the normed residual stream to the projected output.
-    pub(super) fn attention(&mut self, layer: &Layer, attention: &Attention, input: Tensor) -> Tensor {
+    pub(super) fn attention(&mut self, layer: &Layer, attention: &Attention, input: Tensor) -> Mixed {
         let is_windowed = attention.span.window().is_some();
         let cache = if is_windowed && self.shape.window_cells.is_some() { Cache::Window } else { Cache::Full };
         let mut plan = Plan {
@@ -38,6 +38,7 @@ impl Builder<'_> {
                 Rotation::Every => true,
                 Rotation::Never => false,
                 Rotation::Windowed => is_windowed,
+                Rotation::ThreeOfFour => self.index % 4 != 3,
             },
             query_width: attention.heads * attention.key_dim,
             key_width: attention.kv_heads * attention.key_dim,
@@ -47,33 +48,60 @@ impl Builder<'_> {
         if has(layer, Role::QueryKeyValue) {
             plan.fused = Some(self.project(plan.query_width + plan.key_width + plan.value_width, input));
         }
+        let mut gate_source = None;
         let mixed = if attention.cache == CacheOwner::Own {
-            let heads = self.heads(&plan, input);
+            let heads = self.heads(&plan, input, &mut gate_source);
             let heads = self.rotate_for_quantisation(attention, cache, &plan, heads);
             self.store_heads(&plan, heads);
             self.scores_times_values(attention, cache, heads.query)
         } else {
-            let query = self.head_projection(&plan, input, plan.query_width);
+            let query = self.query_projection(&plan, input, &mut gate_source);
             self.scores_times_values(attention, cache, query)
         };
+        let width = attention.heads * attention.value_dim;
         let mixed = match self.recipe.gate {
-            AttentionGate::None | AttentionGate::WithQuery => mixed.view(),
+            AttentionGate::None => mixed.view(),
             AttentionGate::Own => {
-                let gate = self.project(attention.heads * attention.value_dim, input);
-                self.tape.push(Kind::InPlace, self.tape.bytes(gate), &[mixed.view(), gate])
+                let gate = self.project(width, input);
+                self.tape.push(Kind::InPlace, width * self.rows * WORD, &[mixed.view(), gate])
             }
             AttentionGate::PerHead => {
                 let gate = self.project(attention.heads, input);
-                self.fresh(plan.query_width * self.rows * WORD, &[mixed.view(), gate.view()]).view()
+                self.fresh(width * self.rows * WORD, &[mixed.view(), gate.view()]).view()
+            }
+            AttentionGate::WithQuery => {
+                let gate = self.project(width, gate_source.unwrap_or(input));
+                self.tape.push(Kind::InPlace, width * self.rows * WORD, &[mixed.view(), gate])
             }
         };
-        self.project(self.model.hidden_size, mixed)
+        Mixed::Pending(if self.recipe.inner_norms { self.norm_of(width * self.rows * WORD, mixed) } else { mixed })
+    }
+
+    /// Stores keys and values that are ready, and attends to all that are stored.
+    pub(super) fn attend_to_stored(
+        &mut self,
+        attention: &Attention,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+    ) -> Tensor {
+        let plan = Plan {
+            cache: Cache::Full,
+            rotates: true,
+            query_width: attention.heads * attention.key_dim,
+            key_width: attention.kv_heads * attention.key_dim,
+            value_width: attention.kv_heads * attention.value_dim,
+            fused: None,
+        };
+        let heads = self.rotate_for_quantisation(attention, plan.cache, &plan, Heads { query, key, value });
+        self.store_heads(&plan, heads);
+        self.scores_times_values(attention, plan.cache, heads.query)
     }
 
     /// Queries, keys and values; with one cache values are computed before keys, with two after.
-    fn heads(&mut self, plan: &Plan, input: Tensor) -> Heads {
-        let query = self.head_projection(plan, input, plan.query_width);
-        if self.shape.window_cells.is_some() {
+    fn heads(&mut self, plan: &Plan, input: Tensor, gate_source: &mut Option<Tensor>) -> Heads {
+        let query = self.query_projection(plan, input, gate_source);
+        if self.shape.window_cells.is_some() || self.recipe.keys_first {
             let key = self.head_projection(plan, input, plan.key_width);
             let value = self.value_projection(plan, input);
             Heads { query, key, value }
@@ -82,6 +110,18 @@ impl Builder<'_> {
             let key = self.head_projection(plan, input, plan.key_width);
             Heads { query, key, value }
         }
+    }
+
+    /// Queries; where their projection is twice as wide, its other half is left as the source of a gate.
+    fn query_projection(&mut self, plan: &Plan, input: Tensor, gate_source: &mut Option<Tensor>) -> Tensor {
+        if self.recipe.gate != AttentionGate::WithQuery {
+            return self.head_projection(plan, input, plan.query_width);
+        }
+        let both = self.project(2 * plan.query_width, input).view();
+        *gate_source = Some(both);
+        let query = self.norm_of(plan.query_width * self.rows * WORD, both);
+        let positions = self.positions();
+        self.in_place(&[query, positions])
     }
 
     /// Queries or keys: projection, norm and rotation.

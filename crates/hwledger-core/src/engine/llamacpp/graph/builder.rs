@@ -5,10 +5,20 @@ use super::recipe::{Embedding, OutputRows, Recipe, Residual};
 use super::shape::{GraphPlacement, GraphShape};
 use super::tape::{Backend, Kind, Tape, Tensor};
 use crate::ModelSpec;
-use crate::model::{Layer, Mixer};
+use crate::model::{Attention, FeedForward, Layer, Mixer, Role};
 
 /// Bytes of a 32-bit float or integer.
 pub(super) const WORD: u64 = 4;
+
+/// The output of a mixer before its last projection: llama.cpp visits that projection only when
+/// the sum that reads it is built, which matters where the feed-forward is built first.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mixed {
+    /// Still to be projected to the width of the stream.
+    Pending(Tensor),
+    /// Done.
+    Done(Tensor),
+}
 
 /// Builds the tape of one graph.
 ///
@@ -23,6 +33,8 @@ pub(super) struct Builder<'a> {
     pub(super) inputs: Inputs,
     /// Rows of the residual stream: all tokens, and after the last attention only the outputs.
     pub(super) rows: u64,
+    /// The number of the layer being built.
+    pub(super) index: usize,
     placement: &'a GraphPlacement,
     /// The backend of graph inputs: the host, last in order.
     host: Backend,
@@ -35,9 +47,10 @@ impl<'a> Builder<'a> {
             tape: Tape::new(),
             model,
             shape,
-            recipe: Recipe::of(model),
+            recipe: Recipe::of(&model.architecture),
             inputs: Inputs::default(),
             rows: shape.tokens,
+            index: 0,
             placement,
             host: Backend::try_from(placement.devices).unwrap_or(0),
         }
@@ -50,6 +63,7 @@ impl<'a> Builder<'a> {
         for index in self.simulated_layers() {
             let kind = self.model.decoder.order[index];
             let layer = &self.model.decoder.kinds[usize::from(kind)];
+            self.index = index;
             stream = self.layer(layer, stream, index == last);
         }
         self.output(stream);
@@ -70,8 +84,12 @@ impl<'a> Builder<'a> {
         let bytes = self.stream_bytes();
         let tokens = self.input(self.shape.tokens * WORD);
         // Nothing reads it in a batch of tokens, so nothing frees it either.
-        self.input(bytes);
+        self.input(bytes * (1 + self.recipe.deep_stack));
         let stream = self.fresh(bytes, &[tokens]);
+        if self.recipe.deep_stack > 0 {
+            // Image features of the first layers lie behind the embedding; text has zeros there.
+            return self.fresh(bytes * (1 + self.recipe.deep_stack), &[stream]).view();
+        }
         match self.recipe.embedding {
             Embedding::Plain => stream,
             Embedding::Normed => self.fresh(bytes, &[stream]),
@@ -85,52 +103,148 @@ impl<'a> Builder<'a> {
 
     fn layer(&mut self, layer: &Layer, input: Tensor, is_last: bool) -> Tensor {
         let selects = is_last && self.recipe.output_rows == OutputRows::LastLayer;
-        match self.recipe.residual {
-            Residual::Sequential => self.sequential(layer, input, selects),
-            Residual::SharedNorm | Residual::OwnNorms => self.parallel(layer, input, selects),
+        match (&layer.mixer, &layer.feed_forward) {
+            (Mixer::None, FeedForward::None) => input,
+            (Mixer::None, _) | (_, FeedForward::None) => self.half_layer(layer, input, selects),
+            _ if self.recipe.residual != Residual::Sequential => self.parallel(layer, input, selects),
+            _ => self.sequential(layer, input, selects),
         }
     }
 
     /// Mixer, add, feed-forward, add.
     fn sequential(&mut self, layer: &Layer, input: Tensor, selects: bool) -> Tensor {
-        let normed = if self.recipe.no_input_norm { input } else { self.norm(input) };
+        let normed = if self.recipe.no_input_norm { input } else { self.norm_stream(input) };
         let mixed = self.mix(layer, normed);
-        let (mixed, residual) = if selects { self.select_both(mixed, input) } else { (mixed, input) };
-        let mixed = if self.recipe.post_norms { self.norm(mixed) } else { mixed };
-        let middle = self.in_place(&[mixed, residual]);
+        let mut mixed = self.project_mixed(mixed);
+        let mut residual = if self.recipe.normed_residual { normed } else { input };
+        if selects {
+            mixed = self.select_outputs(mixed);
+            residual = self.select_outputs(residual);
+            self.rows = self.shape.outputs;
+        }
+        if self.recipe.post_norms {
+            mixed = self.norm(mixed);
+        }
+        let middle = self.sum(mixed, residual, self.recipe.residual_first[0]);
         let normed = if self.recipe.no_input_norm { middle } else { self.norm(middle) };
         let output = self.feed_forward(layer, normed);
         let output = if self.recipe.post_norms { self.norm(output) } else { output };
-        self.in_place(&[output, middle])
+        let residual = if self.recipe.normed_residual { normed } else { middle };
+        self.sum(output, residual, self.recipe.residual_first[1])
     }
 
-    /// Attention and feed-forward beside each other. What follows attention's mixing is visited
-    /// when it is first read, which is after the feed-forward.
-    fn parallel(&mut self, layer: &Layer, input: Tensor, selects: bool) -> Tensor {
-        let normed = self.norm(input);
-        let attention_input = if self.recipe.residual == Residual::OwnNorms { self.norm(input) } else { normed };
-        let mixed = self.mix(layer, attention_input);
+    /// A layer that has a mixer or a feed-forward, not both.
+    fn half_layer(&mut self, layer: &Layer, input: Tensor, selects: bool) -> Tensor {
+        let normed = self.norm_stream(input);
         let mut residual = input;
-        let mut feed_forward_input = normed;
+        if layer.mixer == Mixer::None {
+            let mut normed = normed;
+            if selects {
+                normed = self.select_outputs(normed);
+                residual = self.select_outputs(residual);
+                self.rows = self.shape.outputs;
+            }
+            let output = self.feed_forward(layer, normed);
+            return self.sum(output, residual, false);
+        }
+        let mixed = self.mix(layer, normed);
+        let mut mixed = self.project_mixed(mixed);
         if selects {
-            feed_forward_input = self.select_outputs(normed, self.model.hidden_size);
+            mixed = self.select_outputs(mixed);
+            residual = self.select_outputs(residual);
             self.rows = self.shape.outputs;
         }
-        let output = self.feed_forward(layer, feed_forward_input);
-        let mut mixed = mixed;
-        if selects {
-            mixed = self.select_outputs(mixed, self.model.hidden_size);
-            residual = self.select_outputs(residual, self.model.hidden_size);
+        self.sum(mixed, residual, false)
+    }
+
+    /// Attention and feed-forward beside each other.
+    fn parallel(&mut self, layer: &Layer, input: Tensor, selects: bool) -> Tensor {
+        let own_norms =
+            self.recipe.own_norms || layer.weights.iter().filter(|weight| weight.role == Role::Norm).count() > 2;
+        let normed = self.norm_stream(input);
+        let mut mixed = self.mix(layer, normed);
+        if self.recipe.residual == Residual::AttentionFirst {
+            let done = self.project_mixed(mixed);
+            mixed = Mixed::Done(if selects { self.select_outputs(done) } else { done });
         }
-        let sum = self.in_place(&[output, mixed]);
-        self.in_place(&[sum, residual])
+        let mut residual = input;
+        let mut feed_forward_input = normed;
+        if own_norms {
+            let source = if selects { self.select_outputs(input) } else { input };
+            residual = source;
+            feed_forward_input = self.norm(source);
+        } else if selects {
+            feed_forward_input = self.select_outputs(normed);
+        }
+        let attention_rows = self.rows;
+        if selects {
+            self.rows = self.shape.outputs;
+        }
+        let mut sum = self.feed_forward(layer, feed_forward_input);
+        if self.recipe.residual == Residual::InputFirst {
+            if selects && !own_norms {
+                residual = self.select_outputs(residual);
+            }
+            sum = self.in_place(&[sum, residual]);
+        }
+        self.rows = attention_rows;
+        let mut done = self.project_mixed(mixed);
+        if selects && self.recipe.residual != Residual::AttentionFirst {
+            done = self.select_outputs(done);
+        }
+        if selects {
+            self.rows = self.shape.outputs;
+        }
+        match self.recipe.residual {
+            Residual::InputFirst => self.in_place(&[sum, done]),
+            Residual::AttentionFirst => {
+                let sum = self.in_place(&[done, sum]);
+                let residual = if selects && !own_norms { self.select_outputs(residual) } else { residual };
+                self.in_place(&[sum, residual])
+            }
+            Residual::FeedForwardFirst | Residual::Sequential => {
+                let sum = self.in_place(&[sum, done]);
+                let residual = if selects && !own_norms { self.select_outputs(residual) } else { residual };
+                self.in_place(&[sum, residual])
+            }
+        }
+    }
+
+    /// What is new plus the residual, in the architecture's order.
+    pub(super) fn sum(&mut self, new: Tensor, residual: Tensor, residual_first: bool) -> Tensor {
+        let bytes = self.stream_bytes();
+        let sources = if residual_first { [residual, new] } else { [new, residual] };
+        self.tape.push(Kind::InPlace, bytes, &sources)
     }
 
     /// The mixer of a layer.
-    fn mix(&mut self, layer: &Layer, input: Tensor) -> Tensor {
+    fn mix(&mut self, layer: &Layer, input: Tensor) -> Mixed {
         match &layer.mixer {
-            Mixer::Attention(attention) => self.attention(layer, attention, input),
-            Mixer::None | Mixer::Recurrent(_) | Mixer::Both(..) => input,
+            Mixer::Attention(attention) => self.attend(layer, attention, input),
+            Mixer::Recurrent(recurrent) => Mixed::Done(self.recur(layer, recurrent, input)),
+            Mixer::Both(attention, recurrent) => {
+                // Falcon-H1 scans first, attends to the same input, and adds.
+                let scanned = self.recur(layer, recurrent, input);
+                let attended = self.attend(layer, attention, input);
+                let attended = self.project_mixed(attended);
+                Mixed::Done(self.sum(attended, scanned, false))
+            }
+            Mixer::None => Mixed::Done(input),
+        }
+    }
+
+    fn attend(&mut self, layer: &Layer, attention: &Attention, input: Tensor) -> Mixed {
+        if attention.latent.is_some() {
+            self.latent_attention(layer, attention, input)
+        } else {
+            self.attention(layer, attention, input)
+        }
+    }
+
+    fn project_mixed(&mut self, mixed: Mixed) -> Tensor {
+        match mixed {
+            Mixed::Pending(tensor) => self.project(self.model.hidden_size, tensor),
+            Mixed::Done(tensor) => tensor,
         }
     }
 
@@ -139,13 +253,13 @@ impl<'a> Builder<'a> {
         let mut stream = stream;
         if self.recipe.output_rows == OutputRows::BeforeNorm {
             self.tape.keep(stream);
-            stream = self.select_outputs(stream, self.model.hidden_size);
+            stream = self.select_outputs(stream);
             self.rows = self.shape.outputs;
         }
         let mut normed = self.norm(stream);
         self.tape.keep(normed);
         if self.recipe.output_rows == OutputRows::AfterNorm {
-            normed = self.select_outputs(normed, self.model.hidden_size);
+            normed = self.select_outputs(normed);
             self.tape.keep(normed);
             self.rows = self.shape.outputs;
         }
@@ -156,6 +270,12 @@ impl<'a> Builder<'a> {
     /// Bytes of the residual stream.
     pub(super) const fn stream_bytes(&self) -> u64 {
         self.model.hidden_size * self.rows * WORD
+    }
+
+    /// A norm of the residual stream, which may be a view of a wider tensor.
+    fn norm_stream(&mut self, input: Tensor) -> Tensor {
+        let bytes = self.stream_bytes();
+        self.norm_of(bytes, input)
     }
 
     /// A norm of a whole tensor.
@@ -170,17 +290,10 @@ impl<'a> Builder<'a> {
         self.tape.push(kind, bytes, &[input])
     }
 
-    /// The rows whose logits are wanted, of a mixer's output and of the residual stream.
-    fn select_both(&mut self, mixed: Tensor, residual: Tensor) -> (Tensor, Tensor) {
-        let mixed = self.select_outputs(mixed, self.model.hidden_size);
-        let residual = self.select_outputs(residual, self.model.hidden_size);
-        self.rows = self.shape.outputs;
-        (mixed, residual)
-    }
-
-    fn select_outputs(&mut self, tensor: Tensor, width: u64) -> Tensor {
+    /// The rows of a tensor as wide as the stream whose logits are wanted.
+    fn select_outputs(&mut self, tensor: Tensor) -> Tensor {
         let wanted = self.output_rows();
-        self.fresh(width * self.shape.outputs * WORD, &[tensor, wanted])
+        self.fresh(self.model.hidden_size * self.shape.outputs * WORD, &[tensor, wanted])
     }
 
     /// An operation with a result of its own.

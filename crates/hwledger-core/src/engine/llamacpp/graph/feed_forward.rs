@@ -2,7 +2,7 @@
 
 use super::attention::has;
 use super::builder::{Builder, WORD};
-use super::recipe::SharedExpert;
+use super::recipe::ExpertWeights;
 use super::tape::Tensor;
 use crate::model::{Activation, FeedForward, Layer, MixtureOfExperts, Role};
 
@@ -33,48 +33,54 @@ impl Builder<'_> {
             }
             Activation::Plain => self.project(width, input),
         };
+        // A norm before the last projection (BitNet) runs in place.
         self.project(self.model.hidden_size, inner)
     }
 
-    /// Routed experts and the shared one.
+    /// Routed experts, the shared one and a dense network beside them.
     fn mixture(&mut self, layer: &Layer, experts: &MixtureOfExperts, input: Tensor) -> Tensor {
         let routed = self.routed(layer, experts, input);
         if experts.shared_width == 0 {
             return routed;
         }
-        match self.recipe.shared {
-            SharedExpert::After => {
-                let shared =
-                    self.dense(input, experts.shared_width, experts.activation, has(layer, Role::SharedGateUp));
-                self.in_place(&[routed, shared])
-            }
-            SharedExpert::Gated => {
-                let shared =
-                    self.dense(input, experts.shared_width, experts.activation, has(layer, Role::SharedGateUp));
-                let gate = self.project(1, input);
-                let gated = self.in_place(&[shared, gate]);
-                self.in_place(&[routed, gated])
-            }
+        let is_fused = has(layer, Role::SharedGateUp);
+        let mut shared = self.dense(input, experts.shared_width, experts.activation, is_fused);
+        if self.recipe.gates_shared {
+            let gate = self.project(1, input);
+            shared = self.in_place(&[shared, gate]);
         }
+        self.in_place(&[routed, shared])
     }
 
     /// Scores, the choice of experts, and the weights of the chosen ones.
-    fn route(&mut self, experts: &MixtureOfExperts, input: Tensor) -> (Tensor, Tensor) {
-        let scores = self.project(experts.experts, input);
-        let choice_scores = if self.recipe.biases_choice || self.recipe.weighs_input {
-            // Either a biased copy, or (Llama 4) the scores before their sigmoid.
-            self.project(experts.experts, scores)
+    fn route(&mut self, layer: &Layer, experts: &MixtureOfExperts, input: Tensor) -> (Tensor, Tensor) {
+        let logits = self.project(experts.experts, input);
+        // Llama 4 chooses by the logits and weighs by their sigmoid; DeepSeek-V3 chooses by biased scores.
+        let is_biased = self.recipe.expert_weights != ExpertWeights::Softmax
+            && layer.weights.iter().any(|weight| weight.role == Role::Router && weight.columns == 1);
+        let (scores, choice) = if self.recipe.weighs_input || is_biased {
+            let other = self.project(experts.experts, logits);
+            if self.recipe.weighs_input { (other, logits) } else { (logits, other) }
         } else {
-            scores
+            (logits, logits)
         };
-        let chosen = self.project(experts.experts, choice_scores).view();
-        let weights = self.project(experts.experts_per_token, scores.view());
-        let weights = self.fresh(self.tape.bytes(weights), &[weights.view(), chosen]);
+        let chosen = self.project(experts.experts, choice).view();
+        let mut weights = self.project(experts.experts_per_token, scores.view());
+        let bytes = self.tape.bytes(weights);
+        self.store(&[chosen]);
+        match self.recipe.expert_weights {
+            ExpertWeights::AsScored => {}
+            ExpertWeights::Softmax => weights = self.fresh(bytes, &[weights.view()]),
+            ExpertWeights::Normalised => {
+                let sum = self.project(1, weights.view());
+                weights = self.fresh(bytes, &[weights.view(), sum]);
+            }
+        }
         (chosen, weights)
     }
 
     fn routed(&mut self, layer: &Layer, experts: &MixtureOfExperts, input: Tensor) -> Tensor {
-        let (chosen, weights) = self.route(experts, input);
+        let (chosen, weights) = self.route(layer, experts, input);
         let used = experts.experts_per_token;
         let mut input = input.view();
         if self.recipe.weighs_input {

@@ -9,6 +9,7 @@ use crate::model::Layer;
 pub(super) struct Inputs {
     positions: Option<Tensor>,
     output_rows: Option<Tensor>,
+    state_rows: Option<Tensor>,
     full: CacheInputs,
     window: CacheInputs,
 }
@@ -49,6 +50,15 @@ impl Builder<'_> {
         }
         let rows = self.input(self.shape.outputs * WORD);
         *self.inputs.output_rows.insert(rows)
+    }
+
+    /// Which rows of recurrent state belong to the batch's sequences.
+    pub(super) fn state_rows(&mut self) -> Tensor {
+        if let Some(rows) = self.inputs.state_rows {
+            return rows;
+        }
+        let rows = self.input(self.shape.sequences * WORD);
+        *self.inputs.state_rows.insert(rows)
     }
 
     /// Cells that the batch's keys go to.

@@ -16,7 +16,10 @@ mod attention;
 mod builder;
 mod feed_forward;
 mod inputs;
+mod latent;
+mod receptance;
 mod recipe;
+mod recurrent;
 mod shape;
 mod tape;
 

@@ -1,0 +1,219 @@
+//! The operations of mixers with a state of fixed size.
+
+use super::builder::{Builder, WORD};
+use super::tape::{Kind, Tensor};
+use crate::model::{Layer, Recurrent, RecurrentKind, Role};
+
+impl Builder<'_> {
+    /// A recurrent mixer, from the normed stream to what is added to the residual.
+    pub(super) fn recur(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Tensor {
+        match recurrent.kind {
+            RecurrentKind::Mamba1 => self.mamba(layer, recurrent, input),
+            RecurrentKind::Mamba2 => self.mamba2(recurrent, input),
+            RecurrentKind::GatedDelta => self.gated_delta(recurrent, input),
+            RecurrentKind::KimiDelta => self.kimi_delta(recurrent, input),
+            RecurrentKind::Lightning => self.lightning(recurrent, input),
+            RecurrentKind::ShortConvolution => self.short_convolution(recurrent, input),
+            RecurrentKind::Rwkv4 | RecurrentKind::Rwkv6 => self.rwkv6(recurrent, input),
+            RecurrentKind::Rwkv7 => self.rwkv7(recurrent, input),
+        }
+    }
+
+    /// A state read from the cache for every sequence.
+    fn state(&mut self, elements: u64) -> Tensor {
+        let copies = self.state_rows();
+        self.fresh(elements * self.shape.sequences * WORD, &[copies.view()])
+    }
+
+    /// New columns behind the remembered ones; what the next batch needs is written back.
+    fn convolve(&mut self, recurrent: &Recurrent, remembered: Tensor, columns: Tensor) -> Tensor {
+        let channels = recurrent.convolution_channels;
+        let taps = recurrent.convolution_taps.saturating_sub(1);
+        let joined = channels * (self.rows + taps * self.shape.sequences) * WORD;
+        let joined = self.fresh(joined, &[remembered.view(), columns.view()]);
+        self.store(&[joined.view()]);
+        self.fresh(channels * self.rows * WORD, &[joined])
+    }
+
+    /// Bytes of one scan's output: what it computes for each token, then the states of all sequences.
+    const fn scan_bytes(&self, recurrent: &Recurrent) -> u64 {
+        (recurrent.inner_size * self.rows + recurrent.state_elements * self.shape.sequences) * WORD
+    }
+
+    /// Mamba (`build_mamba_layer` of mamba-base.cpp).
+    fn mamba(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Tensor {
+        let inner = recurrent.inner_size;
+        let remembered = self.state(recurrent.convolution_elements());
+        let both = self.project(2 * inner, input);
+        let convolved = self.convolve(recurrent, remembered, both);
+        let maps_width = layer
+            .weights
+            .iter()
+            .find(|weight| weight.role == Role::RecurrentInner && weight.columns == inner)
+            .map_or(2 * recurrent.state_size, |weight| weight.rows);
+        let step_rank = maps_width.saturating_sub(2 * recurrent.state_size);
+        let maps = self.project(maps_width, convolved);
+        let step = self.project(step_rank, maps.view());
+        let norms = layer.weights.iter().filter(|weight| weight.role == Role::Norm && weight.rows < inner).count();
+        // Jamba norms the maps, which makes copies of them.
+        let copies = if norms >= 3 {
+            let input_map = self.project(recurrent.state_size, maps.view());
+            let output_map = self.project(recurrent.state_size, maps.view());
+            Some((input_map, output_map))
+        } else {
+            None
+        };
+        let step = self.project(inner, step);
+        let copy = self.state_rows();
+        let bytes = self.scan_bytes(recurrent);
+        let scanned = match copies {
+            Some((input_map, output_map)) => {
+                self.fresh(bytes, &[convolved.view(), step, input_map, output_map, copy.view()])
+            }
+            None => self.fresh(bytes, &[convolved.view(), step, maps.view(), copy.view()]),
+        };
+        self.store(&[scanned.view()]);
+        let gate = self.project(inner, both.view());
+        let skipped = self.in_place(&[convolved]);
+        let sum = self.tape.push(Kind::InPlace, inner * self.rows * WORD, &[scanned.view(), skipped]);
+        let gated = self.fresh(inner * self.rows * WORD, &[gate, sum]);
+        self.project(self.model.hidden_size, gated)
+    }
+
+    /// Mamba-2 (`build_mamba2_layer` of mamba-base.cpp).
+    fn mamba2(&mut self, recurrent: &Recurrent, input: Tensor) -> Tensor {
+        let inner = recurrent.inner_size;
+        let bytes = inner * self.rows * WORD;
+        let remembered = self.state(recurrent.convolution_elements());
+        let all = self.project(inner + recurrent.convolution_channels + recurrent.heads, input);
+        let convolved = self.convolve(recurrent, remembered, all);
+        let step = self.project(recurrent.heads, all.view());
+        let copy = self.state_rows();
+        let scanned = self.fresh(self.scan_bytes(recurrent), &[convolved.view(), step, copy.view()]);
+        self.store(&[scanned.view()]);
+        let gate = self.fresh(bytes, &[all.view()]);
+        let skipped = self.fresh(bytes, &[convolved.view()]);
+        let sum = self.tape.push(Kind::InPlace, bytes, &[scanned.view(), skipped]);
+        let gated = self.fresh(bytes, &[gate, sum]);
+        let normed = self.norm_of(bytes, gated.view());
+        self.project(self.model.hidden_size, normed.view())
+    }
+
+    /// Gated delta net (qwen3next.cpp, qwen35.cpp).
+    fn gated_delta(&mut self, recurrent: &Recurrent, input: Tensor) -> Tensor {
+        let inner = recurrent.inner_size;
+        let bytes = inner * self.rows * WORD;
+        let remembered = self.state(recurrent.convolution_elements());
+        let projected = self.project(recurrent.convolution_channels, input);
+        let channels = recurrent.convolution_channels;
+        let taps = recurrent.convolution_taps.saturating_sub(1);
+        let joined = channels * (self.rows + taps * self.shape.sequences) * WORD;
+        let joined = self.fresh(joined, &[remembered.view(), projected.view()]);
+        self.store(&[joined.view()]);
+        let state = self.state(recurrent.state_elements);
+        let convolved = self.project(channels, joined);
+        let repeats = self.model.architecture.starts_with("qwen3next") || self.model.architecture == "qwen3_next";
+        let key_width = channels.saturating_sub(inner) / 2;
+        let mut pair = [convolved; 2];
+        for tensor in &mut pair {
+            *tensor = self.project(key_width, convolved.view());
+            if repeats && key_width != inner {
+                *tensor = self.project(inner, tensor.view());
+            }
+        }
+        let decay = self.decays(recurrent, repeats, input);
+        let output = self.scan_bytes(recurrent);
+        let output = self.fresh(output, &[pair[0], pair[1], convolved.view(), decay[0], decay[1], state.view()]);
+        self.store(&[output.view()]);
+        let normed = self.norm_of(bytes, output.view());
+        let gate = self.project(inner, input);
+        let gate = self.fresh(bytes, &[gate.view()]);
+        let gated = self.in_place(&[normed, gate]);
+        self.project(self.model.hidden_size, gated.view()).view()
+    }
+
+    /// Decay and step of each head: from one product (Qwen3-Next) or from two (Qwen3.5).
+    fn decays(&mut self, recurrent: &Recurrent, is_fused: bool, input: Tensor) -> [Tensor; 2] {
+        let heads = recurrent.heads;
+        if is_fused {
+            let both = self.project(2 * heads, input);
+            return [self.project(heads, both.view()), self.project(heads, both.view())];
+        }
+        let decay = self.project(heads, input);
+        let decay = self.project(heads, decay.view());
+        let step = self.project(heads, input);
+        [decay, self.project(heads, step.view())]
+    }
+
+    /// Kimi delta attention (kimi-linear.cpp): three convolutions and low-rank gates.
+    fn kimi_delta(&mut self, recurrent: &Recurrent, input: Tensor) -> Tensor {
+        let inner = recurrent.inner_size;
+        let bytes = inner * self.rows * WORD;
+        let remembered = self.state(recurrent.convolution_elements());
+        let taps = recurrent.convolution_taps.saturating_sub(1);
+        let joined_bytes = inner * (self.rows + taps * self.shape.sequences) * WORD;
+        let mut heads = [input; 3];
+        for head in &mut heads {
+            let projected = self.project(inner, input);
+            let joined = self.fresh(joined_bytes, &[remembered.view(), projected.view()]);
+            self.store(&[joined.view()]);
+            *head = self.project(inner, joined);
+        }
+        let rank = inner / recurrent.heads.max(1);
+        let low = self.project(rank, input);
+        let decay = self.project(inner, low);
+        let step = self.project(recurrent.heads, input);
+        let state = self.state(recurrent.state_elements);
+        let query = self.fresh(bytes, &[heads[0].view()]);
+        let key = self.fresh(bytes, &[heads[1].view()]);
+        let output = self.scan_bytes(recurrent);
+        let output = self.fresh(output, &[query, key, heads[2].view(), decay, step, state.view()]);
+        self.store(&[output.view()]);
+        let low = self.project(rank, input);
+        let gate = self.project(inner, low);
+        let normed = self.norm_of(bytes, output.view());
+        let gated = self.in_place(&[normed, gate]);
+        self.project(self.model.hidden_size, gated.view())
+    }
+
+    /// Linear attention with fixed decay (minimax-01.cpp): a square of scores within the batch.
+    fn lightning(&mut self, recurrent: &Recurrent, input: Tensor) -> Tensor {
+        let inner = recurrent.inner_size;
+        let heads = recurrent.heads;
+        let bytes = inner * self.rows * WORD;
+        let state_bytes = recurrent.state_elements * self.shape.sequences * WORD;
+        let state = self.state(recurrent.state_elements);
+        let all = self.project(3 * inner, input);
+        let decayed = self.fresh(bytes, &[all.view()]);
+        let carried = self.fresh(bytes, &[state.view(), decayed.view()]);
+        let transposed = self.fresh(bytes, &[all.view()]);
+        let square = self.rows * (self.rows / self.shape.sequences.max(1)) * heads * WORD;
+        let scores = self.fresh(square, &[all.view(), all.view()]);
+        let decay = self.fresh(square, &[]);
+        let scores = self.in_place(&[scores, decay]);
+        let within = self.fresh(bytes, &[transposed, scores]);
+        let mixed = self.in_place(&[carried, within]);
+        let old = self.fresh(state_bytes, &[state.view()]);
+        let keys = self.fresh(bytes, &[all.view()]);
+        let keys = self.fresh(bytes, &[keys.view()]);
+        let new = self.fresh(state_bytes, &[keys, transposed]);
+        let sum = self.in_place(&[old, new]);
+        self.store(&[sum]);
+        let gate = self.project(inner, input.view());
+        let mixed = self.fresh(bytes, &[mixed.view()]);
+        let normed = self.norm_of(bytes, mixed.view());
+        let gated = self.in_place(&[gate, normed]);
+        self.project(self.model.hidden_size, gated).view()
+    }
+
+    /// A gated convolution alone (lfm2.cpp).
+    fn short_convolution(&mut self, recurrent: &Recurrent, input: Tensor) -> Tensor {
+        let width = recurrent.convolution_channels;
+        let remembered = self.state(recurrent.convolution_elements());
+        let all = self.project(3 * width, input.view());
+        let gated = self.project(width, all.view());
+        let convolved = self.convolve(recurrent, remembered, gated);
+        let output = self.tape.push(Kind::InPlace, width * self.rows * WORD, &[all.view(), convolved]);
+        self.project(self.model.hidden_size, output).view()
+    }
+}
