@@ -8,6 +8,7 @@ a time; the configuration goes to the planner as a file, and total parameters an
 """
 import argparse
 import copy
+import dataclasses
 import json
 import os
 import re
@@ -36,6 +37,11 @@ ENCODERS = {"albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert"
             "modernbert", "mpnet", "nomic_bert", "roberta", "xlm-roberta"}
 SWITCH = re.compile(r"bias|norm|tie_word|multi_query|new_decoder|parallel|alibi|share_att|relative_attention|position_biased"
                     r"|use_qkv|use_post|use_clipped|double_wide|k_eq_v|pooler|vision_use_head|projector|mean_pool")
+SIZE = re.compile(r"hidden_size|intermediate_size|ffn_dim|ffn_hidden|d_model|d_ff|d_kv|^dim$|hidden_dim|n_embd|n_inner|head_dim"
+                  r"|_rank|vocab_size|(num|n)_.*(layers|layer|heads|head)$|^n_(layer|head)$|num_layers|(encoder|decoder)_(layers|"
+                  r"attention_heads)|heads$|depth|patch_size|image_size|spatial_merge|num_patches|num_mel|embedding_size|"
+                  r"max_position|n_positions|n_ctx|num_position|altup|mlp_ratio|expansion|factor$|max_(source|target)|"
+                  r"word_embed|resampler|type_vocab|buckets|inner_group|hidden_groups|max_num_tiles|dims$")
 KEEP = re.compile(r"eps|norm_topk|alibi_bias_max|do_layer_norm_before$|apply_residual|normalization$|norm_type|normalize"
                   r"|norm_std|classifier_bias|max_bias|_bias_max|unnorm")
 
@@ -73,6 +79,16 @@ def variants(kind):
     """The class default, and each switch of it or of its parts turned."""
     plain = CONFIG_MAPPING[kind]()
     yield "default", plain.to_dict()
+    nested = {key: {"model_type": part["model_type"]} for key, part in plain.to_dict().items()
+              if key.endswith("config") and isinstance(part, dict) and part.get("model_type")}
+    yield "keys left out", dict(nested, model_type=kind)
+    for path, value in sorted(sizes(nested, kind)):
+        changed = copy.deepcopy(dict(nested, model_type=kind))
+        place = changed
+        for key in path[:-1]:
+            place = place.setdefault(key, {})
+        place[path[-1]] = value
+        yield "%s=%d" % (".".join(path), value), changed
     for path, value in sorted(switches(plain.to_dict())):
         changed = copy.deepcopy(plain.to_dict())
         place = changed
@@ -80,6 +96,25 @@ def variants(kind):
             place = place[key]
         place[path[-1]] = not value
         yield ".".join(path) + "=" + str(not value).lower(), changed
+
+
+def sizes(nested, kind):
+    """Other values for the sizes that the classes give, one at a time."""
+    for path, part in [((), kind)] + [((key,), tree["model_type"]) for key, tree in nested.items()]:
+        for field in dataclasses.fields(CONFIG_MAPPING[part]):
+            value = field.default
+            if isinstance(value, bool) or not isinstance(value, int) or not SIZE.search(field.name):
+                continue
+            if re.search(r"layers|depth", field.name):
+                value = max(value // 2, 1)
+            elif re.search(r"heads|groups", field.name):
+                value = value // 2 if value % 2 == 0 else value
+            elif field.name in ("num_mel_bins", "vocab_size") or "intermediate" in field.name or "ffn" in field.name:
+                value += 24
+            else:
+                value *= 2
+            if value != field.default:
+                yield path + (field.name,), value
 
 
 def switches(tree, path=()):

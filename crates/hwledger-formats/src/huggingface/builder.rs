@@ -11,6 +11,21 @@ use crate::Diagnostic;
 /// Keys under which multimodal configurations nest their language model.
 const TEXT_KEYS: &[&str] = &["text_config", "llm_config", "language_config", "thinker_config"];
 
+/// Classes of the reference that take `tie_word_embeddings` from `text_config` where it is true there.
+const FORWARDS_TIE: &[&str] = &[
+    "fast_vlm",
+    "glm4v",
+    "glm4v_moe",
+    "glm_ocr",
+    "llava",
+    "llava_next_video",
+    "llava_onevision",
+    "paddleocr_vl",
+    "qwen2_5_vl",
+    "qwen2_vl",
+    "video_llama_3",
+];
+
 /// A configuration as families see it.
 #[derive(Debug)]
 pub(crate) struct Source<'a> {
@@ -131,16 +146,23 @@ impl<'a> Source<'a> {
 
     /// Whether the output projection is tied; `default` is the family's own.
     ///
-    /// Files saved by different versions of the reference put the key outside or inside `text_config`.
-    /// Where both leave it out, both classes must take it as set: outer classes often do for text models that do not.
+    /// The key stands outside or inside `text_config`. The reference goes by the outer one, whose absence it reads as
+    /// its class says; some classes forward the inner one, where older files have it. Outer classes that take it as set
+    /// also do so for language models that keep a head of their own, so there the inner class decides.
     pub(crate) fn is_head_tied(&self, default: bool) -> Result<bool, ConfigError> {
         const KEY: &str = "tie_word_embeddings";
-        let outer = self.root.has(KEY).then(|| self.root.flag(KEY, default)).transpose()?;
+        if !self.text.is_nested() {
+            return self.text.flag(KEY, default);
+        }
         let inner = self.text.has(KEY).then(|| self.text.flag(KEY, default)).transpose()?;
-        match (outer, inner) {
-            (Some(outer), inner) => Ok(outer || inner == Some(true)),
-            (None, Some(inner)) => Ok(inner),
-            (None, None) => Ok(self.root.flag(KEY, true)? && self.text.flag(KEY, default)?),
+        let forwards = self.root.model_type()?.is_some_and(|name| FORWARDS_TIE.contains(&name));
+        let forwarded = forwards && inner == Some(true);
+        if self.root.has(KEY) {
+            return Ok(self.root.flag(KEY, default)? || forwarded);
+        }
+        match (self.root.default_flag(KEY), self.root.is_known()) {
+            (Some(false), _) | (None, true) => Ok(forwarded),
+            (Some(true), _) | (None, false) => inner.map_or_else(|| self.text.flag(KEY, default), Ok),
         }
     }
 }

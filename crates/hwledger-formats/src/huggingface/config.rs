@@ -112,6 +112,21 @@ impl<'a> Config<'a> {
         Ok(self.text("model_type")?.filter(|name| !name.is_empty()).or(self.class.map(|class| class.model_type)))
     }
 
+    /// Whether this is a part of the file.
+    pub(crate) fn is_nested(&self) -> bool {
+        !self.path.is_empty()
+    }
+
+    /// Whether the reference has a class for it.
+    pub(crate) fn is_known(&self) -> bool {
+        self.class.is_some()
+    }
+
+    /// The family's default of a truth value.
+    pub(crate) fn default_flag(&self, key: &str) -> Option<bool> {
+        self.absent(key).map(|value| value != 0)
+    }
+
     /// The same object, read with a family's defaults.
     pub(crate) fn with_defaults(&self, defaults: Defaults) -> Self {
         Self { defaults, ..self.clone() }

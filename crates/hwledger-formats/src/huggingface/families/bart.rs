@@ -79,6 +79,11 @@ fn frame(source: &Source<'_>, config: &Config<'_>, has_key_bias: bool) -> Result
     let decoder = Side::read(source, config, "decoder")?;
     let mut model = source.decoder(decoder.hidden, config.required("vocab_size")?, source.is_head_tied(true)?);
     model.head.retain(|weight| weight.role != Role::Norm);
+    if !model.is_head_tied {
+        // Encoder and decoder then have tables of their own beside the shared one, which is read by nobody.
+        let table = model.embedding[0];
+        model.embedding.extend([table, table]);
+    }
     model.encoder = Some(encoder.stack(source, false, has_key_bias));
     model.decoder = decoder.stack(source, true, has_key_bias);
     Ok(model)

@@ -108,7 +108,9 @@ impl Encoder {
         self.norm(source, &mut model.head, table);
         model.head.push(source.vector(Role::LanguageHead, self.dense.vocabulary));
         if !is_tied {
+            // The decoder then has a bias of its own as well.
             model.head.push(source.matrix(Role::LanguageHead, self.dense.vocabulary, table));
+            model.head.push(source.vector(Role::LanguageHead, self.dense.vocabulary));
         }
     }
 
@@ -350,6 +352,8 @@ pub(super) fn read_eurobert(source: &mut Source<'_>) -> Result<ModelSpec, Config
     let mut model = dense.frame(source);
     if Head::read(&config)? == Head::Pooled {
         model.head.retain(|weight| weight.role != Role::LanguageHead);
+    } else if dense.has_feed_forward_bias {
+        model.head.push(source.vector(Role::LanguageHead, dense.vocabulary));
     }
     model.is_causal = false;
     for index in 0..dense.layers {

@@ -17,9 +17,16 @@ fn shaped_as_llama(source: &Source<'_>) -> Result<Dense, ConfigError> {
     Ok(dense)
 }
 
-/// Llama, Yi, Granite, Helium, `InternLM` 3: two norms, grouped queries, a gated feed-forward. No window, whatever the file says.
+/// Llama, Yi, Granite, `InternLM` 3: two norms, grouped queries, a gated feed-forward. No window, whatever the file says.
 pub(super) fn read(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     Ok(shaped_as_llama(source)?.build(source))
+}
+
+/// Helium: the output projection never has a bias.
+pub(super) fn read_helium(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let mut dense = shaped_as_llama(source)?;
+    dense.attention_bias.output = false;
+    Ok(dense.build(source))
 }
 
 /// Mistral: every layer looks back over `sliding_window` tokens where that is a number.

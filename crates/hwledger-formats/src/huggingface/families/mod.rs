@@ -11,6 +11,7 @@ mod glm;
 mod gpt;
 mod llama;
 mod llava;
+mod minicpm3;
 mod mllama;
 mod phi;
 mod qwen;
@@ -32,9 +33,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
     Some(match model_type {
         "albert" => bert::read_albert,
         "apertus" => llama::read_apertus,
-        "aquila" | "granite" | "helium" | "internlm3" | "iquestcoder" | "llama" | "minicpm" | "xverse" | "yi" => {
-            llama::read
-        }
+        "aquila" | "granite" | "internlm3" | "iquestcoder" | "llama" | "minicpm" | "xverse" | "yi" => llama::read,
         "arcee" => llama::read_arcee,
         "aya_vision" | "cohere2_vision" => llava::read_cohere,
         "baichuan" => remote::read_baichuan,
@@ -75,6 +74,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "gpt_neo" => gpt::read_gpt_neo,
         "gpt_neox" => gpt::read_neox,
         "granite_swa" => llama::read_granite_swa,
+        "helium" => llama::read_helium,
         "hunyuan_v1_dense" => llama::read_hunyuan,
         "hyperclovax" => llama::read_hyperclovax,
         "idefics2" => llava::read_idefics2,
@@ -89,6 +89,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "marian" => bart::read_marian,
         "mbart" => bart::read_mbart,
         "mimo" => llama::read_mimo,
+        "minicpm3" | "youtu" => minicpm3::read,
         "ministral" => llama::read_ministral,
         "ministral3" | "mistral" => llama::read_mistral,
         "mllama" | "mllama_text_model" => mllama::read,
