@@ -94,7 +94,7 @@ fn move_trailing_layers(sections: &mut Sections, layers: usize) {
 }
 
 /// The weights of one part: the configuration's where they account for the same parameters, else the files'.
-fn settle(expected: &[Weight], real: Vec<Stored>, loose_bytes: u64) -> Vec<Weight> {
+pub(super) fn settle(expected: &[Weight], real: Vec<Stored>, loose_bytes: u64) -> Vec<Weight> {
     let mut open: Vec<Option<&Weight>> = expected.iter().map(Some).collect();
     let mut take = |wanted: &dyn Fn(&Weight) -> bool| {
         open.iter_mut().find(|slot| slot.is_some_and(wanted)).and_then(Option::take).copied()

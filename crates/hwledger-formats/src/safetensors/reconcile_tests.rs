@@ -12,7 +12,7 @@ const LLAMA: &str = r#""model_type":"llama","architectures":["LlamaForCausalLM"]
 "num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":128,"vocab_size":1000,
 "torch_dtype":"bfloat16","tie_word_embeddings":false,"max_position_embeddings":512"#;
 
-fn tensor(name: &str, dtype: &str, shape: &[u64]) -> TensorInfo {
+pub(super) fn tensor(name: &str, dtype: &str, shape: &[u64]) -> TensorInfo {
     let (element_type, bits) = element_type(dtype).unwrap();
     TensorInfo {
         name: name.to_owned(),
@@ -24,7 +24,7 @@ fn tensor(name: &str, dtype: &str, shape: &[u64]) -> TensorInfo {
 }
 
 /// The tables' outer tensors, and for each layer its norms and the linear layers that `linear` makes.
-fn llama(linear: impl Fn(&str, u64, u64) -> Vec<TensorInfo>) -> TensorTable {
+pub(super) fn llama(linear: impl Fn(&str, u64, u64) -> Vec<TensorInfo>) -> TensorTable {
     let mut tensors = vec![
         tensor("model.embed_tokens.weight", "BF16", &[1000, 64]),
         tensor("model.norm.weight", "BF16", &[64]),
@@ -50,7 +50,7 @@ fn llama(linear: impl Fn(&str, u64, u64) -> Vec<TensorInfo>) -> TensorTable {
     TensorTable { tensors, format: None }
 }
 
-fn plain(module: &str, rows: u64, columns: u64) -> Vec<TensorInfo> {
+pub(super) fn plain(module: &str, rows: u64, columns: u64) -> Vec<TensorInfo> {
     vec![tensor(&format!("{module}.weight"), "BF16", &[rows, columns])]
 }
 
