@@ -193,9 +193,9 @@ add("llama-4-scout-l8-q4_k_m", "llama4", "Q4_K_M",
     base(8, 5120, 40, 8, 16384, 202048, 10485760, head=128, rope__dimension_count=128, interleave_moe_layer_step=1,
          attention__chunk_size=8192) | moe(16, 1, 8192), keep=["rope_freqs.weight"])
 add("smallthinker-4b-l16-q8_0", "smallthinker", "Q8_0",
-    base(16, 1536, 12, 2, 768, 151936, 32768, head=128) | moe(32, 4, 768), tied=True)
+    base(16, 1536, 12, 2, 768, 151936, 32768, head=128) | moe(32, 4, 768, gating=2), tied=True)
 add("smallthinker-21b-l16-q4_k_m", "smallthinker", "Q4_K_M",
-    base(16, 2560, 28, 4, 768, 151936, 16384, head=128, attention__sliding_window=4096) | moe(64, 6, 768), tied=True)
+    base(16, 2560, 28, 4, 768, 151936, 16384, head=128, attention__sliding_window=4096) | moe(64, 6, 768, gating=2), tied=True)
 add("plamo3-8b-l12-bf16", "plamo3", "BF16",
     base(12, 4096, 32, 4, 16384, 107520, 32768, head=128, attention__sliding_window=2048), tied=True)
 add("mimo2-flash-l12-q4_k_m", "mimo2", "Q4_K_M",
@@ -307,6 +307,18 @@ add("kimi-linear-48b-l12-q4_k_m", "kimi-linear", "Q4_K_M",
     | {"ssm.conv_kernel": 4, "kda.head_dim": 128} | moe(256, 8, 1024, shared=1, dense_lead=1, gating=2),
     keep=[".*exp_probs_b.*"], drop=["attn_kv_b.*"])
 
+add("deepseek-v4-flash-l8-q4_k_m", "deepseek4", "Q4_K_M",
+    base(8, 4096, 64, 1, 2048, 129280, 1048576, head=512, rope__dimension_count=64, attention__sliding_window=128,
+         attention__q_lora_rank=1024, attention__output_group_count=8, attention__output_lora_rank=1024,
+         attention__compress_ratios=[0, 0, 4, 128, 4, 128, 4, 128], attention__compress_rope_freq_base=160000.0,
+         attention__indexer__head_count=64, attention__indexer__key_length=128, attention__indexer__top_k=512,
+         hyper_connection__count=4, hyper_connection__sinkhorn_iterations=20, hyper_connection__epsilon=1e-6,
+         hash_layer_count=0, swiglu_clamp_exp=10.0, expert_weights_scale=1.5, expert_weights_norm=True)
+    | moe(64, 6, 2048, shared=1, gating=4), keep=[".*exp_probs_b\\..*", ".*sinks.*", ".*scale.*"], drop=[".*exp_probs_b_vl.*"])
+add("mistral4-l6-q4_k_m", "mistral4", "Q4_K_M",
+    base(6, 4096, 32, 1, 12288, 131072, 262144) | mla(1024, kv_lora=256, rope=64, nope=64, v=128)
+    | moe(64, 4, 2048, shared=1, dense_lead=0, gating=1), drop=["attn_kv_b.*"])
+
 # --- recurrent state ---------------------------------------------------------------------------
 NO_ATTENTION = dict(heads=0, kv=0)
 add("mamba-2.8b-f16", "mamba", "F16", base(64, 2560, 0, 0, 0, 50280, 1048576) | ssm(5120, 16, 160), tied=True)
@@ -382,3 +394,32 @@ add("t5-base-f16", "t5", "F16",
 add("t5-encoder-xl-f16", "t5encoder", "F16",
     base(24, 2048, 32, 32, 5120, 32128, 512, head=64, attention__relative_buckets_count=32), tied=True)
 add("llada-8b-l8-q8_0", "llada", "Q8_0", base(8, 4096, 32, 32, 12288, 126464, 4096, attention__causal=False))
+add("nomic-embed-v2-moe-f16", "nomic-bert-moe", "F16",
+    base(12, 768, 12, 12, 3072, 250048, 512, eps="norm", pooling_type=1, attention__causal=False, moe_every_n_layers=2,
+         **{"=tokenizer__ggml__token_type_count": 1}) | {"expert_count": 8, "expert_used_count": 2},
+    keep=["token_types.*", BIAS], drop=["cls.*"], tied=True)
+add("arwkv7-7b-l8-f16", "arwkv7", "F16",
+    base(8, 3584, 0, 0, 18944, 152064, 1048576, wkv__head_size=64, attention__decay_lora_rank=96,
+         attention__iclr_lora_rank=96, attention__value_residual_mix_lora_rank=64, attention__gate_lora_rank=128,
+         token_shift_count=1), keep=[".*"])
+add("rwkv6qwen2-7b-l8-f16", "rwkv6qwen2", "F16",
+    base(8, 3584, 28, 4, 18944, 152064, 1048576, wkv__head_size=128, time_mix_extra_dim=64, time_decay_extra_dim=128,
+         token_shift_count=1), keep=[".*"])
+add("granite-swa-l8-q8_0", "granite_swa", "Q8_0",
+    base(8, 2560, 32, 8, 8192, 100352, 131072, head=128, logit_scale=8.0, residual_scale=0.22, embedding_scale=12.0,
+         attention__scale=0.0078125, attention__sliding_window=512, attention__sliding_window_pattern=[1, 1, 1, 0] * 2), tied=True)
+add("laguna-l8-q4_k_m", "laguna", "Q4_K_M",
+    base(8, 2048, 48, 8, 8192, 100352, 131072, head=128, attention__sliding_window=512)
+    | moe(64, 8, 512, shared=1, shared_ff=512, dense_lead=1, gating=2), keep=[".*exp_probs_b.*"])
+add("jais2-8b-l8-f16", "jais2", "F16", base(8, 3328, 26, 26, 26624, 150272, 8192, eps="norm"), keep=[ALL_BIAS])
+add("hunyuan-vl-l8-f16", "hunyuan_vl", "F16",
+    base(8, 1024, 16, 8, 3584, 120818, 32768, head=128, rope__dimension_sections=[16, 16, 16, 16]), tied=True)
+add("pangu-1b-f16", "pangu-embedded", "F16", base(26, 1536, 12, 6, 6144, 153376, 32768, head=128), keep=[ALL_BIAS])
+add("llada-moe-l8-q8_0", "llada-moe", "Q8_0",
+    base(8, 2048, 16, 16, 8192, 157184, 8192, head=128, attention__causal=False) | moe(64, 8, 1024))
+add("dream-7b-l8-q8_0", "dream", "Q8_0", base(8, 3584, 28, 4, 18944, 152064, 131072, attention__causal=False), keep=[BIAS])
+add("hy-v3-l6-q4_k_m", "hy_v3", "Q4_K_M",
+    base(6, 4096, 64, 8, 13312, 120832, 262144, head=128) | moe(64, 8, 1536, shared=1, shared_ff=1536, dense_lead=1, gating=2),
+    keep=[".*exp_probs_b.*"])
+add("nanbeige-l8-f16", "nanbeige", "F16", base(8, 2560, 20, 4, 10496, 166144, 65536, head=128, num_loops=2))
+add("maincoder-1b-f16", "maincoder", "F16", base(32, 1536, 16, 4, 4096, 151936, 2048, head=96), tied=True)
