@@ -5,6 +5,7 @@ pub mod llamacpp;
 mod memory;
 pub mod mlx;
 mod parallel;
+pub mod sglang;
 mod shard;
 pub mod vllm;
 
@@ -25,6 +26,7 @@ pub fn plan_memory(
     match engine {
         Engine::LlamaCpp | Engine::IkLlamaCpp => llamacpp::plan(model, settings, assumptions),
         Engine::Vllm => vllm::plan(model, settings, assumptions),
+        Engine::Sglang => sglang::plan(model, settings, assumptions),
         Engine::Mlx => mlx::plan(model, settings, assumptions),
         other => Err(EngineError::NotModelled(other.name())),
     }

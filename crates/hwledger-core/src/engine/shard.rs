@@ -217,13 +217,14 @@ impl Sharding<'_> {
     }
 }
 
-/// Bytes of one activation: what unquantised weights are computed in.
+/// The type that the model computes in: the one asked for, else what its unquantised tensors have.
 pub(super) fn activation_type(format: Option<&WeightFormat>, model: &ModelSpec) -> ElementType {
     if let Some(WeightFormat::Plain(element_type)) = format {
         return *element_type;
     }
     let stated = model.head.iter().chain(&model.embedding).find_map(|weight| weight.stored);
-    stated.filter(|stated| matches!(stated, ElementType::F16 | ElementType::BF16)).unwrap_or(ElementType::BF16)
+    let is_plain = |stated: &ElementType| matches!(stated, ElementType::F32 | ElementType::F16 | ElementType::BF16);
+    stated.filter(is_plain).unwrap_or(ElementType::BF16)
 }
 
 #[cfg(test)]

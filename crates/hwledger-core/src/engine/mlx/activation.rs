@@ -74,7 +74,14 @@ pub(super) fn alive_on_processor(model: &ModelSpec, run: &Run, rotates: bool, wi
                 _ => run.prefilled(),
             };
             let keys = keys.max(1);
-            chunk * keys * (attention.heads * width + 1)
+            // With sinks the scores are also there with a column more, before and after the softmax;
+            // latent attention adds rotary scores to the others as a mask.
+            let copies = match (attention.has_sinks, attention.latent) {
+                (true, _) => 3,
+                (false, Some(_)) => 2,
+                (false, None) => 1,
+            };
+            chunk * keys * (attention.heads * width * copies + 1)
         });
         scores + layer_outputs(model, layer, chunk, width)
     };

@@ -9,28 +9,28 @@ use crate::units::MEBIBYTE;
 /// The profile run of one plan.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each named where it is set")]
-pub(super) struct ProfileRun<'a> {
-    pub(super) model: &'a ModelSpec,
-    pub(super) layout: Layout,
-    pub(super) release: Release,
-    pub(super) is_version_zero: bool,
+pub(in crate::engine) struct ProfileRun<'a> {
+    pub(in crate::engine) model: &'a ModelSpec,
+    pub(in crate::engine) layout: Layout,
+    pub(in crate::engine) release: Release,
+    pub(in crate::engine) is_version_zero: bool,
     /// `max_num_batched_tokens`.
-    pub(super) tokens: u64,
+    pub(in crate::engine) tokens: u64,
     /// Rows of logits: `max_num_seqs`, at most one per token.
-    pub(super) rows: u64,
+    pub(in crate::engine) rows: u64,
     /// `max_model_len`.
-    pub(super) context: u64,
+    pub(in crate::engine) context: u64,
     /// Bytes of one activation.
-    pub(super) activation_bytes: u64,
+    pub(in crate::engine) activation_bytes: u64,
     /// Linear layers quantise their inputs to 8 bits.
-    pub(super) quantises_inputs: bool,
+    pub(in crate::engine) quantises_inputs: bool,
     /// Experts run in kernels that bring their own workspace (MXFP4).
-    pub(super) has_own_expert_kernels: bool,
+    pub(in crate::engine) has_own_expert_kernels: bool,
     /// Streaming multiprocessors of the card.
-    pub(super) multiprocessors: u64,
+    pub(in crate::engine) multiprocessors: u64,
     /// cuBLAS workspaces and input buffers that live in torch's pool.
-    pub(super) workspace: u64,
-    pub(super) has_vision: bool,
+    pub(in crate::engine) workspace: u64,
+    pub(in crate::engine) has_vision: bool,
 }
 
 /// Tokens whose up-projected keys and values the chunked prefill of latent attention holds at once,
@@ -145,7 +145,7 @@ impl ProfileRun<'_> {
     }
 
     /// The peak of one pipeline stage.
-    pub(super) fn peak(&self, is_first: bool, is_last: bool) -> u64 {
+    pub(in crate::engine) fn peak(&self, is_first: bool, is_last: bool) -> u64 {
         let layer = self.model.decoder.kinds.iter().map(|layer| self.layer(layer)).max().unwrap_or(0);
         // What goes to the next stage: hidden states and residual.
         let handed_on = if is_last { 0 } else { 2 * self.residual() };
@@ -156,6 +156,6 @@ impl ProfileRun<'_> {
 }
 
 /// Workspaces of cuBLAS (32 MiB on Hopper and later, 8 MiB before) and the runner's input buffers.
-pub(super) const fn library_workspace(is_hopper_or_later: bool) -> u64 {
+pub(in crate::engine) const fn library_workspace(is_hopper_or_later: bool) -> u64 {
     if is_hopper_or_later { 40 * MEBIBYTE } else { 16 * MEBIBYTE }
 }

@@ -1,8 +1,8 @@
 //! vLLM: a share of each card is budgeted, and what weights and the profile run leave is the cache.
 
-mod activation;
+pub(super) mod activation;
 mod cache;
-mod release;
+pub(super) mod release;
 
 use super::parallel::{Layout, device_of};
 use super::shard::{Sharding, activation_type};
@@ -84,7 +84,11 @@ impl<'a> Plan<'a> {
             release.utilization(),
             "the release's default",
         );
-        let activation = activation_type(format.as_ref(), model);
+        // `dtype` auto turns a 32-bit checkpoint into 16 bits; only a request for 32 bits keeps them.
+        let activation = match activation_type(format.as_ref(), model) {
+            ElementType::F32 if format.is_none() => ElementType::BF16,
+            stated => stated,
+        };
         Ok(Self {
             model,
             settings,

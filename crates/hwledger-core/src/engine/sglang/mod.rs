@@ -1,0 +1,194 @@
+//! SGLang: a static share of each card for weights and pools, the rest for activations and graphs.
+
+mod pool;
+mod reserve;
+
+use super::parallel::{Layout, device_of};
+use super::shard::{Sharding, activation_type};
+use super::vllm::activation::{ProfileRun, library_workspace};
+use super::vllm::release::Release;
+use super::{Components, DeviceMemory, EngineError, MemoryPlan};
+use crate::model::ModelSpec;
+use crate::settings::{Device, Switch};
+use crate::weight_format::{WeightFormat, asked_or_stored};
+use crate::{Assumptions, Bytes, ElementType, Estimate, Settings};
+
+use pool::{Cells, Pools};
+use reserve::{Defaults, fraction, reserve_mib};
+
+const NAME: &str = "sglang";
+
+/// GiB of a card that are gone before weights are loaded: context, kernels, NCCL. Low, usual, high.
+/// Source: `Load weight begin. avail mem` lines: 0.66 to 0.77 GiB below the total.
+const BEFORE_WEIGHTS_GIB: (f64, f64, f64) = (0.35, 0.7, 1.2);
+
+fn gib(low: f64, value: f64, high: f64) -> Estimate<Bytes> {
+    Estimate::formula(Bytes::from_gibibytes(low), Bytes::from_gibibytes(value), Bytes::from_gibibytes(high))
+}
+
+/// Sizes of the run, with SGLang's defaults by card.
+struct Sizes {
+    chunk: u64,
+    graph_batch: u64,
+    fraction: f64,
+}
+
+fn sizes(settings: &Settings, layout: &Layout, assumptions: &mut Assumptions) -> Sizes {
+    // `nvidia-smi` shows the upper end of what drivers report.
+    let memory = settings.devices.first().and_then(Device::total).map_or(0, |total| total.high.0 >> 20);
+    let defaults = Defaults::of(memory, layout.tensor);
+    let why = "the server's default on this card";
+    let chunk = assumptions.or(settings.max_batched_tokens, "max_batched_tokens", defaults.chunk, why).max(1);
+    let reserve =
+        reserve_mib(memory, chunk, defaults.graph_batch, layout.tensor * layout.pipeline, layout.attention_data);
+    let fraction = assumptions.or(
+        settings.gpu_memory_utilization,
+        "gpu_memory_utilization",
+        fraction(memory, reserve),
+        "what the server's own reserve leaves",
+    );
+    Sizes { chunk, graph_batch: defaults.graph_batch, fraction }
+}
+
+/// Activations of one prefill chunk: the shapes of the layers, and logits of the running requests.
+fn activations(
+    model: &ModelSpec,
+    settings: &Settings,
+    layout: Layout,
+    activation: ElementType,
+    sizes: &Sizes,
+) -> Estimate<Bytes> {
+    let compute = settings.devices.first().and_then(|device| device.spec?.compute_capability()).unwrap_or(0.0);
+    let run = ProfileRun {
+        model,
+        layout,
+        release: Release::NEWEST,
+        is_version_zero: false,
+        tokens: sizes.chunk.min(settings.context.unwrap_or(u64::MAX)),
+        rows: settings.sequences.unwrap_or(sizes.graph_batch).min(sizes.graph_batch).max(1),
+        context: settings.context.unwrap_or(0),
+        activation_bytes: activation.row_bytes(1),
+        quantises_inputs: false,
+        has_own_expert_kernels: true,
+        multiprocessors: 0,
+        workspace: library_workspace(compute >= 9.0),
+        has_vision: !model.towers.is_empty() && settings.vision_projector != Some(Switch::Off),
+    };
+    Estimate::within(Bytes(run.peak(true, true)), 0.5, 1.6)
+}
+
+/// What the pools get: the static share of what was free before loading, less the weights.
+fn static_memory(total: Estimate<Bytes>, weights: Estimate<Bytes>, fraction: f64) -> Estimate<Bytes> {
+    let (low, value, high) = BEFORE_WEIGHTS_GIB;
+    let before = |total: Bytes, used: f64| total.minus(Bytes::from_gibibytes(used)).scaled(fraction);
+    Estimate::formula(
+        before(total.low, high).minus(weights.high),
+        before(total.value, value).minus(weights.value),
+        before(total.high, low).minus(weights.low),
+    )
+}
+
+/// The memory of `model` as SGLang allocates it.
+///
+/// **Formula**: pools = free before loading x `mem_fraction_static` - weights; tokens = pools / cell,
+/// windows and states having pools of their own. **Source**: `server_args.py` and
+/// `model_runner_kv_cache_mixin.py` of SGLang, early 2026.
+pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumptions) -> Result<MemoryPlan, EngineError> {
+    let layout = Layout::read(NAME, model, settings, assumptions)?;
+    let format = asked_or_stored(model, settings, assumptions)?;
+    let activation = activation_type(format.as_ref(), model);
+    let sizes = sizes(settings, &layout, assumptions);
+    let weights = weights(model, settings, layout, format, activation);
+    let default = if activation == ElementType::F32 { ElementType::F32 } else { ElementType::BF16 };
+    let (key, value) = (settings.kv_type_k.unwrap_or(default), settings.kv_type_v.unwrap_or(default));
+    let cells = pool::cells(model, &layout, key, value);
+    let context = settings.context.or(model.context_max).unwrap_or(4096).max(1);
+    let total = settings.devices.first().and_then(Device::total);
+    let heaviest = weights.iter().copied().max_by_key(|stage| stage.value).unwrap_or(Estimate::ZERO);
+    let memory = total.map(|total| static_memory(total, heaviest, sizes.fraction));
+    let pools = memory.map(|memory| memory_pools(&cells, memory, settings.sequences));
+    let components = Components {
+        weights: None,
+        kv_cache: Some(pools.map_or_else(
+            || Estimate::exact(Bytes(cells.request(context))),
+            |pools| floor(pools.map(|pools| pools.attention), cells.request(context)),
+        )),
+        recurrent_state: Some(pools.map_or_else(
+            || Estimate::exact(Bytes(cells.state)),
+            |pools| floor(pools.map(|pools| pools.state), cells.state),
+        )),
+        compute: Some(activations(model, settings, layout, activation, &sizes)),
+        output: Some(Estimate::ZERO),
+        // Context and communication, and the graphs of decode batches.
+        overhead: Some(gib(BEFORE_WEIGHTS_GIB.0, BEFORE_WEIGHTS_GIB.1, BEFORE_WEIGHTS_GIB.2) + gib(0.05, 0.4, 1.5)),
+    };
+    let tokens = pools.map(|pools| pools.map(|pools| pools.tokens));
+    Ok(MemoryPlan {
+        devices: rows(settings, &layout, &weights, components, total),
+        kv_cache_tokens: tokens.map(|[low, value, high]| Estimate::formula(low, value, high)),
+        available_kv: memory.map(|memory| {
+            let ranks = layout.tensor * layout.pipeline;
+            Estimate::formula(memory.low.times(ranks), memory.value.times(ranks), memory.high.times(ranks))
+        }),
+        max_concurrency: tokens.map(|tokens| {
+            let [low, value, high] = tokens.map(|tokens| tokens as f64 / context as f64);
+            Estimate::formula(low, value, high)
+        }),
+        log: Vec::new(),
+    })
+}
+
+fn weights(
+    model: &ModelSpec,
+    settings: &Settings,
+    layout: Layout,
+    format: Option<WeightFormat>,
+    activation: ElementType,
+) -> Vec<Estimate<Bytes>> {
+    let sharding = Sharding {
+        model,
+        layout,
+        format,
+        weights_bytes: settings.weights_bytes.map(|bytes| bytes.0),
+        vocabulary_multiple: 64,
+        is_torch: true,
+        activation_bytes: activation.row_bytes(1),
+    };
+    // `mem usage` is the fall of free memory: whole segments of the allocator, some partly used.
+    let is_plain = matches!(format, Some(WeightFormat::Plain(_)) | None);
+    let (low, high) = if is_plain { (0.99, 1.03) } else { (0.92, 1.15) };
+    sharding.stages().into_iter().map(|bytes| Estimate::within(Bytes(bytes), low, high)).collect()
+}
+
+fn memory_pools(cells: &Cells, memory: Estimate<Bytes>, sequences: Option<u64>) -> [Pools; 3] {
+    [memory.low, memory.value, memory.high].map(|memory| cells.divide(memory.0, sequences))
+}
+
+/// At least what one request needs: with less, the server refuses its requests.
+fn floor(bytes: [u64; 3], needed: u64) -> Estimate<Bytes> {
+    let [low, value, high] = bytes.map(|bytes| Bytes(bytes.max(needed)));
+    Estimate::formula(low, value, high)
+}
+
+fn rows(
+    settings: &Settings,
+    layout: &Layout,
+    weights: &[Estimate<Bytes>],
+    components: Components,
+    total: Option<Estimate<Bytes>>,
+) -> Vec<DeviceMemory> {
+    let mut rows = Vec::new();
+    for _ in 0..layout.data {
+        for stage in weights {
+            for _ in 0..layout.tensor {
+                let device = device_of(settings, rows.len() as u64);
+                rows.push(DeviceMemory {
+                    name: device.map_or_else(|| "device".to_owned(), |device| device.name.clone()),
+                    components: Components { weights: Some(*stage), ..components },
+                    capacity: total.map(|total| total.value),
+                });
+            }
+        }
+    }
+    rows
+}
