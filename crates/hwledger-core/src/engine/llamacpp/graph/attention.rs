@@ -25,6 +25,10 @@ struct Plan {
     value_width: u64,
     /// The one product that holds queries, keys and values.
     fused: Option<Tensor>,
+    /// Width of the rotation before keys are quantised.
+    key_rotation: Option<u64>,
+    /// Width of the rotation before values are quantised.
+    value_rotation: Option<u64>,
 }
 
 impl Builder<'_> {
@@ -32,18 +36,12 @@ impl Builder<'_> {
     pub(super) fn attention(&mut self, layer: &Layer, attention: &Attention, input: Tensor) -> Mixed {
         let is_windowed = attention.span.window().is_some();
         let cache = if is_windowed && self.shape.window_cells.is_some() { Cache::Window } else { Cache::Full };
-        let mut plan = Plan {
-            cache,
-            rotates: match self.recipe.rotation {
-                Rotation::Every => true,
-                Rotation::Never => false,
-                Rotation::Windowed => is_windowed,
-                Rotation::ThreeOfFour => self.index % 4 != 3,
-            },
-            query_width: attention.heads * attention.key_dim,
-            key_width: attention.kv_heads * attention.key_dim,
-            value_width: attention.kv_heads * attention.value_dim,
-            fused: None,
+        let mut plan = self.plan(attention, cache);
+        plan.rotates = match self.recipe.rotation {
+            Rotation::Every => true,
+            Rotation::Never => false,
+            Rotation::Windowed => is_windowed,
+            Rotation::ThreeOfFour => self.index % 4 != 3,
         };
         if has(layer, Role::QueryKeyValue) {
             plan.fused = Some(self.project(plan.query_width + plan.key_width + plan.value_width, input));
@@ -51,16 +49,23 @@ impl Builder<'_> {
         let mut gate_source = None;
         let mixed = if attention.cache == CacheOwner::Own {
             let heads = self.heads(&plan, input, &mut gate_source);
-            let heads = self.rotate_for_quantisation(attention, cache, &plan, heads);
             self.store_heads(&plan, heads);
             self.scores_times_values(attention, cache, heads.query)
         } else {
             let query = self.query_projection(&plan, input, &mut gate_source);
+            let query = self.spread_query(&plan, query);
             self.scores_times_values(attention, cache, query)
         };
         let width = attention.heads * attention.value_dim;
+        if self.recipe.gate == AttentionGate::None && !self.recipe.inner_norms {
+            return self.pending(&plan, attention, mixed.view());
+        }
+        let mixed = match self.pending(&plan, attention, mixed.view()) {
+            Mixed::Rotated { mixed, rotation, bytes } => self.fresh(bytes, &[rotation, mixed]),
+            Mixed::Pending(mixed) | Mixed::Done(mixed) => mixed,
+        };
         let mixed = match self.recipe.gate {
-            AttentionGate::None => mixed.view(),
+            AttentionGate::None => mixed,
             AttentionGate::Own => {
                 let gate = self.project(width, input);
                 self.tape.push(Kind::InPlace, width * self.rows * WORD, &[mixed.view(), gate])
@@ -77,6 +82,21 @@ impl Builder<'_> {
         Mixed::Pending(if self.recipe.inner_norms { self.norm_of(width * self.rows * WORD, mixed) } else { mixed })
     }
 
+    /// What all steps share; only caches of quantised heads of whole multiples of 64 elements are rotated.
+    fn plan(&self, attention: &Attention, cache: Cache) -> Plan {
+        let rotates = |element_type: ElementType, head: u64| element_type.is_quantised() && head.is_multiple_of(64);
+        Plan {
+            cache,
+            rotates: true,
+            query_width: attention.heads * attention.key_dim,
+            key_width: attention.kv_heads * attention.key_dim,
+            value_width: attention.kv_heads * attention.value_dim,
+            fused: None,
+            key_rotation: rotates(self.shape.key_type, attention.key_dim).then(|| largest_power(attention.key_dim)),
+            value_rotation: rotates(self.shape.value_type, attention.value_dim).then_some(64),
+        }
+    }
+
     /// Stores keys and values that are ready, and attends to all that are stored.
     pub(super) fn attend_to_stored(
         &mut self,
@@ -84,30 +104,52 @@ impl Builder<'_> {
         query: Tensor,
         key: Tensor,
         value: Tensor,
-    ) -> Tensor {
-        let plan = Plan {
-            cache: Cache::Full,
-            rotates: true,
-            query_width: attention.heads * attention.key_dim,
-            key_width: attention.kv_heads * attention.key_dim,
-            value_width: attention.kv_heads * attention.value_dim,
-            fused: None,
-        };
-        let heads = self.rotate_for_quantisation(attention, plan.cache, &plan, Heads { query, key, value });
-        self.store_heads(&plan, heads);
-        self.scores_times_values(attention, plan.cache, heads.query)
+    ) -> Mixed {
+        let plan = self.plan(attention, Cache::Full);
+        let query = self.spread_query(&plan, query);
+        let key = self.spread_key(&plan, key);
+        let value = self.spread_value(&plan, value);
+        self.store_heads(&plan, Heads { query, key, value });
+        let mixed = self.scores_times_values(attention, plan.cache, query);
+        self.pending(&plan, attention, mixed.view())
+    }
+
+    /// What is left to do before the last projection.
+    fn pending(&mut self, plan: &Plan, attention: &Attention, mixed: Tensor) -> Mixed {
+        match plan.value_rotation {
+            Some(width) => {
+                let rotation = self.value_rotation(plan.cache, width);
+                Mixed::Rotated { mixed, rotation, bytes: attention.heads * attention.value_dim * self.rows * WORD }
+            }
+            None => Mixed::Pending(mixed),
+        }
     }
 
     /// Queries, keys and values; with one cache values are computed before keys, with two after.
     fn heads(&mut self, plan: &Plan, input: Tensor, gate_source: &mut Option<Tensor>) -> Heads {
+        // A rotation is the first source of its product, so its input comes before what it rotates.
+        if let Some(width) = plan.key_rotation {
+            self.key_rotation(plan.cache, width);
+        }
         let query = self.query_projection(plan, input, gate_source);
+        let query = self.spread_query(plan, query);
         if self.shape.window_cells.is_some() || self.recipe.keys_first {
             let key = self.head_projection(plan, input, plan.key_width);
+            let key = self.spread_key(plan, key);
+            if let Some(width) = plan.value_rotation {
+                self.value_rotation(plan.cache, width);
+            }
             let value = self.value_projection(plan, input);
+            let value = self.spread_value(plan, value);
             Heads { query, key, value }
         } else {
+            if let Some(width) = plan.value_rotation {
+                self.value_rotation(plan.cache, width);
+            }
             let value = self.value_projection(plan, input);
+            let value = self.spread_value(plan, value);
             let key = self.head_projection(plan, input, plan.key_width);
+            let key = self.spread_key(plan, key);
             Heads { query, key, value }
         }
     }
@@ -156,24 +198,25 @@ impl Builder<'_> {
         if self.recipe.value_norm { self.norm_of(plan.value_width * self.rows * WORD, value) } else { value }
     }
 
-    /// Where the cache is quantised, heads are first multiplied by a rotation that spreads their
-    /// outliers (`llama_mul_mat_hadamard`); only heads of whole multiples of 64 elements are.
-    fn rotate_for_quantisation(&mut self, attention: &Attention, cache: Cache, plan: &Plan, heads: Heads) -> Heads {
-        let mut heads = heads;
-        if self.rotates(self.shape.key_type, attention.key_dim) {
-            let rotation = self.key_rotation(cache, rotation_width(attention.key_dim));
-            heads.query = self.fresh(plan.query_width * self.rows * WORD, &[rotation, heads.query.view()]).view();
-            heads.key = self.fresh(plan.key_width * self.rows * WORD, &[rotation, heads.key.view()]).view();
-        }
-        if self.rotates(self.shape.value_type, attention.value_dim) {
-            let rotation = self.value_rotation(cache, 64);
-            heads.value = self.fresh(plan.value_width * self.rows * WORD, &[rotation, heads.value.view()]).view();
-        }
-        heads
+    /// Where keys are quantised, queries and keys are first multiplied by a rotation that spreads
+    /// their outliers (`llama_mul_mat_hadamard`).
+    fn spread_query(&mut self, plan: &Plan, query: Tensor) -> Tensor {
+        let Some(width) = plan.key_rotation else { return query };
+        let rotation = self.key_rotation(plan.cache, width);
+        self.fresh(plan.query_width * self.rows * WORD, &[rotation, query.view()]).view()
     }
 
-    const fn rotates(&self, element_type: ElementType, head: u64) -> bool {
-        element_type.is_quantised() && head.is_multiple_of(64)
+    fn spread_key(&mut self, plan: &Plan, key: Tensor) -> Tensor {
+        let Some(width) = plan.key_rotation else { return key };
+        let rotation = self.key_rotation(plan.cache, width);
+        self.fresh(plan.key_width * self.rows * WORD, &[rotation, key.view()]).view()
+    }
+
+    /// The same for values; the rotation is undone on what attention gives.
+    fn spread_value(&mut self, plan: &Plan, value: Tensor) -> Tensor {
+        let Some(width) = plan.value_rotation else { return value };
+        let rotation = self.value_rotation(plan.cache, width);
+        self.fresh(plan.value_width * self.rows * WORD, &[rotation, value.view()]).view()
     }
 
     /// Writes keys and values into the cache. Values that are stored transposed must lie together first.
@@ -197,26 +240,20 @@ impl Builder<'_> {
     /// softmax(q k) v: one fused operation, or scores for every head and cell.
     fn scores_times_values(&mut self, attention: &Attention, cache: Cache, query: Tensor) -> Tensor {
         let bytes = attention.heads * attention.value_dim * self.rows * WORD;
-        let mixed = if self.shape.flash_attention {
+        if self.shape.flash_attention {
             let mask = self.mask(cache);
-            self.fresh(bytes, &[query.view(), mask])
-        } else {
-            let scores = self.fresh(self.cells(cache) * self.rows * attention.heads * WORD, &[query.view()]);
-            let mask = self.mask(cache);
-            let weights = self.in_place(&[scores, mask]);
-            let mixed = self.fresh(bytes, &[weights]);
-            self.fresh(bytes, &[mixed.view()])
-        };
-        if self.rotates(self.shape.value_type, attention.value_dim) {
-            let rotation = self.value_rotation(cache, 64);
-            return self.fresh(bytes, &[rotation, mixed.view()]);
+            return self.fresh(bytes, &[query.view(), mask]);
         }
-        mixed
+        let scores = self.fresh(self.cells(cache) * self.rows * attention.heads * WORD, &[query.view()]);
+        let mask = self.mask(cache);
+        let weights = self.in_place(&[scores, mask]);
+        let mixed = self.fresh(bytes, &[weights]);
+        self.fresh(bytes, &[mixed.view()])
     }
 }
 
-/// The largest power of two from 64 on that divides a head.
-const fn rotation_width(head: u64) -> u64 {
+/// The largest power of two that divides a head.
+const fn largest_power(head: u64) -> u64 {
     1 << head.trailing_zeros()
 }
 

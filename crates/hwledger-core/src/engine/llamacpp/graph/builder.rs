@@ -16,6 +16,15 @@ pub(super) const WORD: u64 = 4;
 pub(super) enum Mixed {
     /// Still to be projected to the width of the stream.
     Pending(Tensor),
+    /// The same, but the rotation of quantised values has to be undone first.
+    Rotated {
+        /// What attention gave.
+        mixed: Tensor,
+        /// The rotation.
+        rotation: Tensor,
+        /// Size of the result.
+        bytes: u64,
+    },
     /// Done.
     Done(Tensor),
 }
@@ -244,6 +253,10 @@ impl<'a> Builder<'a> {
     fn project_mixed(&mut self, mixed: Mixed) -> Tensor {
         match mixed {
             Mixed::Pending(tensor) => self.project(self.model.hidden_size, tensor),
+            Mixed::Rotated { mixed, rotation, bytes } => {
+                let mixed = self.fresh(bytes, &[rotation, mixed.view()]);
+                self.project(self.model.hidden_size, mixed.view())
+            }
             Mixed::Done(tensor) => tensor,
         }
     }

@@ -93,6 +93,6 @@ impl Builder<'_> {
         let repeated = self.project(latent.rope_dim * heads, rotated);
         let key = self.project_two(key_dim * heads, up.view(), repeated);
         let as_heads = Attention { key_dim, kv_heads: heads, latent: None, ..attention.clone() };
-        Mixed::Pending(self.attend_to_stored(&as_heads, query, key, value).view())
+        self.attend_to_stored(&as_heads, query, key, value)
     }
 }
