@@ -1,7 +1,7 @@
 //! A model as plans use it: read once, described once.
 
 use hwledger_core::ModelSpec;
-use hwledger_formats::{Diagnostic, gguf, huggingface};
+use hwledger_formats::{Diagnostic, gguf, huggingface, safetensors};
 use serde_json::value::RawValue;
 
 use crate::answer::ModelAnswer;
@@ -54,12 +54,66 @@ fn read(reference: &str, located: &Located) -> Result<Described, PlanFailure> {
             }
             Ok((model, diagnostics))
         }
-        (_, Some(config)) => huggingface::read_config(config).map_err(|error| unreadable(reference, &error)),
-        (_, None) => Err(PlanFailure::ModelUnreadable {
+        (Tensors::Safetensors { index, files, is_complete }, config) => {
+            read_safetensors(reference, config.as_deref(), index.as_deref(), files, *is_complete)
+        }
+        (Tensors::None, Some(config)) => read_config(reference, config),
+        (Tensors::None, None) => Err(PlanFailure::ModelUnreadable {
             model: reference.to_owned(),
-            message: "there is no config.json, and tensors alone do not say how they are used".to_owned(),
+            message: "there is neither a config.json nor a weight file".to_owned(),
         }),
     }
+}
+
+fn read_config(reference: &str, config: &[u8]) -> Result<Described, PlanFailure> {
+    huggingface::read_config(config).map_err(|error| unreadable(reference, &error))
+}
+
+/// Reads a configuration and the header of every shard; where the two disagree, the shards win.
+fn read_safetensors(
+    reference: &str,
+    config: Option<&[u8]>,
+    index: Option<&[u8]>,
+    files: &[Source],
+    is_complete: bool,
+) -> Result<Described, PlanFailure> {
+    if let (false, Some(config)) = (is_complete, config) {
+        let (model, mut diagnostics) = read_config(reference, config)?;
+        let remark = "some shards are missing, so only the configuration is used";
+        diagnostics.push(Diagnostic::new("model.safetensors.index.json", remark));
+        return Ok((model, diagnostics));
+    }
+    let mut headers = Vec::with_capacity(files.len());
+    for file in files {
+        let header = safetensors::read_header(file.open()?, Some(file.bytes));
+        headers.push((file.name.clone(), header.map_err(|error| unreadable(&file.name, &error))?));
+    }
+    let (table, mut diagnostics) = match index {
+        Some(index) => {
+            let index = safetensors::read_index(index).map_err(|error| unreadable(reference, &error))?;
+            safetensors::merge_shards(&index, headers).map_err(|error| unreadable(reference, &error))?
+        }
+        None => (without_index(headers), Vec::new()),
+    };
+    let (model, remarks) = match config {
+        Some(config) => {
+            let (mut model, mut remarks) = read_config(reference, config)?;
+            remarks.extend(safetensors::reconcile(&mut model, &table));
+            (model, remarks)
+        }
+        None => safetensors::infer(&table).ok_or_else(|| PlanFailure::ModelUnreadable {
+            model: reference.to_owned(),
+            message: "the files hold no tensors".to_owned(),
+        })?,
+    };
+    diagnostics.extend(remarks);
+    Ok((model, diagnostics))
+}
+
+fn without_index(headers: Vec<(String, safetensors::Header)>) -> safetensors::TensorTable {
+    let format = headers.iter().find_map(|(_, header)| header.format.clone());
+    let tensors = headers.into_iter().flat_map(|(_, header)| header.tensors).collect();
+    safetensors::TensorTable { tensors, format }
 }
 
 fn unreadable(place: &str, error: &dyn std::error::Error) -> PlanFailure {
