@@ -152,7 +152,7 @@ fn recurrent_kind(kind: RecurrentKind) -> &'static str {
         RecurrentKind::Mamba1 => "mamba1",
         RecurrentKind::Mamba2 => "mamba2",
         RecurrentKind::GatedDelta => "gated_delta",
-        RecurrentKind::KimiDelta | RecurrentKind::Lightning => "linear",
+        RecurrentKind::KimiDelta | RecurrentKind::Lightning | RecurrentKind::GatedLinear => "linear",
         RecurrentKind::Rwkv4 | RecurrentKind::Rwkv6 | RecurrentKind::Rwkv7 => "rwkv",
         RecurrentKind::ShortConvolution => "shortconv",
     }

@@ -273,6 +273,8 @@ pub enum RecurrentKind {
     Rwkv6,
     /// RWKV, version 7.
     Rwkv7,
+    /// Gated linear recurrence (`RecurrentGemma`).
+    GatedLinear,
     /// A gated short convolution alone (LFM2).
     ShortConvolution,
 }

@@ -1,6 +1,6 @@
 //! The pieces that most families share: attention and feed-forward blocks, tensor by tensor.
 
-use hwledger_core::model::{Activation, Attention, FeedForward, MixtureOfExperts, Role, Span};
+use hwledger_core::model::{Activation, Attention, FeedForward, Role, Span};
 
 use super::builder::LayerBuilder;
 use super::config::{Config, ConfigError};
@@ -110,46 +110,4 @@ pub(crate) fn plain_feed_forward(layer: &mut LayerBuilder<'_>, hidden: u64, widt
     layer.linear_with_bias(Role::Up, "mlp.up_proj", width, hidden, has_bias);
     layer.linear_with_bias(Role::Down, "mlp.down_proj", hidden, width, has_bias);
     FeedForward::Dense { width, activation: Activation::Plain }
-}
-
-/// Shape of a mixture of gated experts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Experts {
-    pub(crate) experts: u64,
-    pub(crate) per_token: u64,
-    pub(crate) width: u64,
-    /// Width of all shared experts together.
-    pub(crate) shared_width: u64,
-    /// Whether a sigmoid gate scales the shared expert.
-    pub(crate) has_shared_gate: bool,
-    /// Whether the router corrects its scores with a bias per expert.
-    pub(crate) has_router_bias: bool,
-}
-
-/// Router, routed experts and shared experts, all gated.
-pub(crate) fn gated_experts(layer: &mut LayerBuilder<'_>, hidden: u64, shape: Experts) -> FeedForward {
-    let Experts { experts, per_token, width, shared_width, has_shared_gate, has_router_bias } = shape;
-    layer.plain_matrix(Role::Router, experts, hidden);
-    if has_router_bias {
-        layer.vector(Role::Router, experts);
-    }
-    layer.experts(Role::ExpertGate, "mlp.experts.0.gate_proj", experts, width, hidden);
-    layer.experts(Role::ExpertUp, "mlp.experts.0.up_proj", experts, width, hidden);
-    layer.experts(Role::ExpertDown, "mlp.experts.0.down_proj", experts, hidden, width);
-    if shared_width > 0 {
-        layer.linear(Role::SharedGate, "mlp.shared_experts.gate_proj", shared_width, hidden);
-        layer.linear(Role::SharedUp, "mlp.shared_experts.up_proj", shared_width, hidden);
-        layer.linear(Role::SharedDown, "mlp.shared_experts.down_proj", hidden, shared_width);
-        if has_shared_gate {
-            layer.plain_matrix(Role::SharedRouter, 1, hidden);
-        }
-    }
-    FeedForward::Experts(MixtureOfExperts {
-        experts,
-        experts_per_token: per_token,
-        expert_width: width,
-        shared_width,
-        dense_width: 0,
-        activation: Activation::Gated,
-    })
 }

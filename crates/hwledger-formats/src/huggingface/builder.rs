@@ -206,6 +206,14 @@ impl LayerBuilder<'_> {
         self.weights.push(Weight { stored: self.quantization.dtype(), ..Weight::matrix(role, rows, columns) });
     }
 
+    /// A causal convolution of one filter of `taps` per channel.
+    pub(crate) fn convolution(&mut self, channels: u64, taps: u64, has_bias: bool) {
+        self.plain_matrix(Role::RecurrentConvolution, channels, taps);
+        if has_bias {
+            self.vector(Role::RecurrentConvolution, channels);
+        }
+    }
+
     /// One stacked vector per expert (expert biases).
     pub(crate) fn expert_vector(&mut self, role: Role, copies: u64, length: u64) {
         self.weights.push(Weight { stored: self.quantization.dtype(), ..Weight::vector(role, length).stacked(copies) });

@@ -9,10 +9,15 @@ mod blocks;
 mod builder;
 mod config;
 mod dense;
+mod experts;
 mod families;
+mod latent;
 mod quantization;
+mod recurrent;
 mod reference;
 mod reference_defaults;
+mod schedule;
+mod sparse;
 mod tower;
 mod towers;
 
@@ -31,6 +36,46 @@ pub const CONFIG_BYTES_MAX: usize = 16 << 20;
 /// Most layers that are believed.
 pub(crate) const LAYERS_MAX: u64 = 4096;
 
+/// JSON as Python writes it: numbers that JSON cannot hold stand as `Infinity`, `-Infinity` and `NaN`.
+fn parse(bytes: &[u8]) -> Result<serde_json::Value, ConfigError> {
+    match serde_json::from_slice(bytes) {
+        Ok(value) => Ok(value),
+        Err(error) => match without_non_finite(bytes) {
+            Some(plain) => serde_json::from_slice(&plain).map_err(ConfigError::NotJson),
+            None => Err(ConfigError::NotJson(error)),
+        },
+    }
+}
+
+/// The text with `null` for numbers that are not finite; nothing where there are none.
+fn without_non_finite(bytes: &[u8]) -> Option<Vec<u8>> {
+    const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut found = false;
+    let mut in_string = false;
+    let mut rest = bytes;
+    while let Some(&byte) = rest.first() {
+        let word = if in_string { None } else { WORDS.into_iter().find(|word| rest.starts_with(word)) };
+        let taken = match (word, byte) {
+            (Some(word), _) => {
+                found = true;
+                plain.extend_from_slice(b"null");
+                rest = &rest[word.len()..];
+                continue;
+            }
+            (None, b'\\') if in_string => rest.len().min(2),
+            (None, b'"') => {
+                in_string = !in_string;
+                1
+            }
+            (None, _) => 1,
+        };
+        plain.extend_from_slice(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    found.then_some(plain)
+}
+
 /// Reads a `config.json`.
 ///
 /// **Errors**: not JSON, no object, a needed key missing, of the wrong type or absurd.
@@ -40,7 +85,7 @@ pub fn read_config(bytes: &[u8]) -> Result<(ModelSpec, Vec<Diagnostic>), ConfigE
     if bytes.len() > CONFIG_BYTES_MAX {
         return Err(ConfigError::TooLarge { bytes: bytes.len(), most: CONFIG_BYTES_MAX });
     }
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(ConfigError::NotJson)?;
+    let value = parse(bytes)?;
     let object = value.as_object().ok_or(ConfigError::NotAnObject)?;
     let root = Config::root(object);
     let mut source = Source::new(root)?;
@@ -65,4 +110,18 @@ pub fn read_config(bytes: &[u8]) -> Result<(ModelSpec, Vec<Diagnostic>), ConfigE
     let mut diagnostics = source.diagnostics;
     diagnostics.extend(source.root.take_remarks());
     Ok((model, diagnostics))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_json_cannot_hold_are_read_as_absent() {
+        let value = parse(br#"{"limit": [0.0, Infinity, -Infinity], "name": "NaN \" Infinity", "x": NaN}"#).unwrap();
+        assert_eq!(value["limit"], serde_json::json!([0.0, null, null]));
+        assert_eq!(value["name"], "NaN \" Infinity");
+        assert!(value["x"].is_null());
+        assert!(parse(b"{\"open\": \"Infinity").is_err());
+    }
 }

@@ -101,6 +101,8 @@ pub(super) fn recurrent(model: &Hyperparameters<'_>, layer: usize) -> Option<Rec
                 ..empty
             }
         }
+        // llama.cpp knows no architecture of this kind.
+        RecurrentKind::GatedLinear => return None,
         RecurrentKind::ShortConvolution => Recurrent {
             inner_size: model.hidden_size,
             state_size: 0,

@@ -4,19 +4,33 @@ mod bart;
 mod bert;
 mod bloom;
 mod cohere;
+mod deepseek;
+mod deepseek_v4;
 mod gemma;
 mod gemma3n;
 mod gemma4;
 mod glm;
+mod glm_moe;
 mod gpt;
+mod hybrid;
+mod lfm2;
+mod linear;
 mod llama;
+mod llama4;
 mod llava;
+mod mamba;
+mod mimo;
 mod minicpm3;
+mod mixtral;
 mod mllama;
+mod nemotron_h;
 mod phi;
 mod qwen;
+mod qwen_next;
+mod recurrent;
 mod remote;
 mod t5;
+mod zamba;
 
 use hwledger_core::ModelSpec;
 
@@ -29,14 +43,22 @@ use crate::Diagnostic;
 pub(crate) type Reader = fn(&mut Source<'_>) -> Result<ModelSpec, ConfigError>;
 
 /// The reader of `model_type`.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn reader(model_type: &str) -> Option<Reader> {
     Some(match model_type {
+        "afmoe" => glm_moe::read_afmoe,
         "albert" => bert::read_albert,
         "apertus" => llama::read_apertus,
         "aquila" | "granite" | "internlm3" | "iquestcoder" | "llama" | "minicpm" | "xverse" | "yi" => llama::read,
         "arcee" => llama::read_arcee,
+        "arctic" => mixtral::read_arctic,
+        "axk1" => deepseek::read_axk1,
         "aya_vision" | "cohere2_vision" => llava::read_cohere,
         "baichuan" => remote::read_baichuan,
+        "bailing_hybrid" => linear::read_bailing_hybrid,
+        "bailing_moe" | "bailing_moe_v2" => glm_moe::read_bailing,
+        "bailing_moe_linear" => linear::read_bailing_linear,
+        "bamba" => hybrid::read_bamba,
         "bart" => bart::read_bart,
         "bert" | "camembert" | "ernie" | "roberta" | "xlm-roberta" => bert::read,
         "bitnet" => llama::read_bitnet,
@@ -46,16 +68,28 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "cohere" => cohere::read,
         "cohere2" => cohere::read_cohere2,
         "cwm" => llama::read_cwm,
+        "dbrx" => mixtral::read_dbrx,
         "deberta" | "deberta-v2" => bert::read_deberta,
         "deci" | "decilm" | "nemotron-nas" => remote::read_decilm,
+        "deepseek" => deepseek::read_v1,
+        "deepseek_v2" | "mistral4" => deepseek::read_v2,
+        "deepseek_v3" | "kimi_k2" => deepseek::read_v3,
+        "deepseek_v32" | "glm_moe_dsa" => deepseek::read_sparse_attention,
+        "deepseek_v4" => deepseek_v4::read,
         "diffllama" => llama::read_diffllama,
         "distilbert" => bert::read_distilbert,
+        "dots1" => glm_moe::read_dots1,
         "electra" => bert::read_electra,
         "ernie4_5" => llama::read_ernie,
+        "ernie4_5_moe" => glm_moe::read_ernie,
         "eurobert" => bert::read_eurobert,
         "exaone" => llama::read_exaone3,
         "exaone4" => llama::read_exaone4,
+        "exaone_moe" => glm_moe::read_exaone,
         "falcon" | "RefinedWeb" | "RefinedWebModel" => bloom::read_falcon,
+        "falcon_h1" => hybrid::read_falcon_h1,
+        "falcon_mamba" | "mamba" => mamba::read,
+        "flex_olmo" | "olmoe" => mixtral::read_olmoe,
         "fuyu" => llava::read_fuyu,
         "gemma" => gemma::read,
         "gemma2" => gemma::read_gemma2,
@@ -67,37 +101,64 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "gemma4_text" => gemma4::read_text,
         "glm" => glm::read_glm,
         "glm4" => glm::read_glm4,
+        "glm4_moe" => glm_moe::read_glm4,
+        "glm4_moe_lite" => deepseek::read_glm_lite,
         "glm4v" | "glm46v" => glm::read_glm4v,
         "glm4v_text" => glm::read_glm4,
         "gpt2" | "gpt-sw3" => gpt::read_gpt2,
         "gpt_bigcode" => gpt::read_bigcode,
         "gpt_neo" => gpt::read_gpt_neo,
         "gpt_neox" => gpt::read_neox,
+        "gpt_oss" => mixtral::read_gpt_oss,
         "granite_swa" => llama::read_granite_swa,
+        "granitemoe" | "granitemoeshared" => mixtral::read_granite,
+        "granitemoehybrid" => hybrid::read_granite,
+        "grok" | "grok-1" | "grok_1" | "git" => mixtral::read_grok,
         "helium" => llama::read_helium,
         "hunyuan_v1_dense" => llama::read_hunyuan,
+        "hunyuan_v1_moe" => glm_moe::read_hunyuan,
+        "hy_v3" => glm_moe::read_normed,
         "hyperclovax" => llama::read_hyperclovax,
         "idefics2" => llava::read_idefics2,
         "idefics3" | "smolvlm" => llava::read_idefics3,
         "internlm" | "internlm2" => remote::read_internlm,
         "internvl" | "internvl_chat" => llava::read_internvl,
         "jais2" | "nemotron" => llama::read_nemotron,
+        "jamba" => hybrid::read_jamba,
+        "jetmoe" => mixtral::read_jetmoe,
+        "kimi_k25" => deepseek::read_kimi_k25,
+        "kimi_linear" => linear::read_kimi,
+        "laguna" => glm_moe::read_laguna,
+        "lfm2" => lfm2::read,
+        "lfm2_moe" => lfm2::read_moe,
+        "lfm2_vl" => lfm2::read_vl,
         "lighton_ocr" | "mistral3" => llava::read_mistral3,
+        "llama4" => llama4::read,
+        "llama4_text" => llama4::read_text,
         "llava" => llava::read,
         "llava_next" | "llava_next_video" | "llava_onevision" => llava::read_next,
+        "longcat_flash" => deepseek::read_longcat,
         "m2m_100" => bart::read_m2m,
+        "mamba2" => mamba::read_mamba2,
         "marian" => bart::read_marian,
         "mbart" => bart::read_mbart,
+        "mellum" => glm_moe::read_mellum,
         "mimo" => llama::read_mimo,
+        "mimo_v2_flash" => mimo::read,
         "minicpm3" | "youtu" => minicpm3::read,
+        "minicpm_moe" => glm_moe::read_minicpm,
+        "minimax" | "minimax_text_01" => linear::read_minimax,
+        "minimax_m2" => mixtral::read_minimax_m2,
         "ministral" => llama::read_ministral,
         "ministral3" | "mistral" => llama::read_mistral,
+        "mixtral" => mixtral::read,
         "mllama" | "mllama_text_model" => mllama::read,
         "modernbert" | "modernbert-decoder" => bert::read_modernbert,
         "mpnet" => bert::read_mpnet,
         "mpt" => bloom::read_mpt,
         "mt5" | "t5" | "umt5" => t5::read,
         "nanochat" => llama::read_nanochat,
+        "nemotron_h" => nemotron_h::read,
         "nomic_bert" => bert::read_nomic,
         "olmo" => llama::read_olmo,
         "olmo2" | "olmo3" => llama::read_olmo2,
@@ -109,20 +170,31 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "persimmon" => phi::read_persimmon,
         "phi" => phi::read,
         "phi3" => phi::read_phi3,
+        "phimoe" => mixtral::read_phimoe,
         "qwen" => qwen::read_qwen,
         "qwen2" => qwen::read_qwen2,
         "qwen2_5_vl" => qwen::read_qwen2_5_vl,
         "qwen2_audio" => llava::read_qwen2_audio,
+        "qwen2_moe" => glm_moe::read_qwen2,
         "qwen2_vl" => qwen::read_qwen2_vl,
         "qwen2_vl_text" | "qwen2_5_vl_text" => qwen::read_qwen2,
         "qwen3" => qwen::read_qwen3,
+        "qwen3_5" => qwen_next::read,
+        "qwen3_5_moe" => qwen_next::read_moe,
+        "qwen3_5_moe_text" => qwen_next::read_moe_text,
+        "qwen3_5_text" => qwen_next::read_text,
         "qwen3_moe" => qwen::read_qwen3_moe,
+        "qwen3_next" => qwen_next::read_next,
         "qwen3_vl" => qwen::read_qwen3_vl,
         "qwen3_vl_moe" => qwen::read_qwen3_vl_moe,
         "qwen3_vl_moe_text" => qwen::read_qwen3_moe,
         "qwen3_vl_text" => qwen::read_qwen3,
+        "recurrent_gemma" => recurrent::read_recurrent_gemma,
+        "rwkv" => recurrent::read_rwkv,
         "seed_oss" => llama::read_seed_oss,
+        "smallthinker" => glm_moe::read_smallthinker,
         "smollm3" => llama::read_smollm3,
+        "solar_open" => glm_moe::read_solar_open,
         "stablelm" => phi::read_stablelm,
         "starcoder2" => gpt::read_starcoder2,
         "vaultgemma" => gemma::read_vaultgemma,
@@ -130,6 +202,10 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "vipllava" => llava::read_vip,
         "voxtral" => llava::read_voxtral,
         "whisper" => bart::read_whisper,
+        "xverse_moe" => glm_moe::read_xverse,
+        "youtu" => deepseek::read_youtu,
+        "zamba" => zamba::read,
+        "zamba2" => zamba::read_zamba2,
         _ => return None,
     })
 }

@@ -1,12 +1,15 @@
 //! Qwen 1 to 3 (transformers `modeling_qwen2.py`, `modeling_qwen3.py`, `modeling_qwen3_moe.py`).
 
 use hwledger_core::ModelSpec;
-use hwledger_core::model::{Mixer, Span};
+use hwledger_core::model::Span;
 
-use crate::huggingface::blocks::{self, AttentionBias, Experts, QueryKeyNorm};
+use super::glm_moe::qwen_sparse_layers;
+use crate::huggingface::blocks::{AttentionBias, QueryKeyNorm};
 use crate::huggingface::builder::Source;
 use crate::huggingface::config::{Config, ConfigError};
 use crate::huggingface::dense::{Dense, spans};
+use crate::huggingface::experts::Mixture;
+use crate::huggingface::sparse::{OutputGate, Sparse};
 use crate::huggingface::towers::qwen_vision;
 
 /// The window applies only where it is switched on, and then from `max_window_layers` upwards.
@@ -58,30 +61,12 @@ pub(super) fn read_qwen3(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErr
 /// Qwen 3 with experts in every `decoder_sparse_step`-th layer.
 pub(super) fn read_qwen3_moe(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let config = source.text.clone();
-    let step = config.count("decoder_sparse_step")?.unwrap_or(1).max(1);
-    let dense_only = config.counts("mlp_only_layers")?.unwrap_or_default();
     let dense = shaped_as_qwen3(source)?;
-    let shape = Experts {
-        experts: config.required_of(&["num_experts", "num_local_experts"])?,
-        per_token: config.required("num_experts_per_tok")?,
-        width: config.required("moe_intermediate_size")?,
-        shared_width: 0,
-        has_shared_gate: false,
-        has_router_bias: false,
-    };
-    let mut model = dense.frame(source);
-    for index in 0..dense.layers {
-        if (index + 1) % step != 0 || dense_only.contains(&index) {
-            model.decoder.push(dense.layer(source, index, dense.attention(index)));
-            continue;
-        }
-        let mut layer = source.layer(format!("model.layers.{index}"));
-        dense.attention_weights(&mut layer);
-        let feed_forward = blocks::gated_experts(&mut layer, dense.hidden, shape);
-        dense.norms(&mut layer, 2);
-        model.decoder.push(layer.finish(Mixer::Attention(dense.attention(index)), feed_forward));
-    }
-    Ok(model)
+    let experts = config.required_of(&["num_experts", "num_local_experts"])?;
+    let per_token = config.required("num_experts_per_tok")?;
+    let mixture = Mixture::gated(experts, per_token, config.required("moe_intermediate_size")?);
+    let is_sparse = qwen_sparse_layers(&config, dense.layers)?;
+    Ok(Sparse { dense, output_gate: OutputGate::None, mixture, is_sparse }.build(source))
 }
 
 /// Qwen2-VL.

@@ -8,7 +8,8 @@ impl Builder<'_> {
     /// A recurrent mixer, from the normed stream to what is added to the residual.
     pub(super) fn recur(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Tensor {
         match recurrent.kind {
-            RecurrentKind::Mamba1 => self.mamba(layer, recurrent, input),
+            // llama.cpp has no graph for gated linear recurrence; Mamba, a scan behind a convolution, is the nearest.
+            RecurrentKind::Mamba1 | RecurrentKind::GatedLinear => self.mamba(layer, recurrent, input),
             RecurrentKind::Mamba2 => self.mamba2(recurrent, input),
             RecurrentKind::GatedDelta => self.gated_delta(recurrent, input),
             RecurrentKind::KimiDelta => self.kimi_delta(recurrent, input),
