@@ -2,7 +2,7 @@
 //!
 //! `models.tsv` holds one model per line, four columns apart by tabs: the public model id, further
 //! names apart by spaces, the provenance of the figures, and the hyper-parameters in the layout of
-//! a Hugging Face `config.json`. Only what planning needs was kept: no token ids, no training or
+//! a Hugging Face `config.json` (see the README beside it). Only what planning needs was kept: no token ids, no training or
 //! sampling settings. Nothing of a line is parsed until that model is asked for.
 
 use crate::names::loose_key;
@@ -75,7 +75,7 @@ impl Entry {
 
     /// The id without its organisation: `Qwen3-8B`.
     pub fn short_name(&self) -> &'static str {
-        self.id.rsplit_once('/').map_or(self.id, |(_, name)| name)
+        without_organisation(self.id)
     }
 }
 
@@ -92,30 +92,59 @@ fn parse_line(line: &'static str) -> Option<Entry> {
 }
 
 /// The model that `name` means: its id, its id without the organisation, or an alias, whatever the
-/// case and the separators; failing those, the name with one of the usual endings.
+/// case and the separators; failing those, the name with or without one of the usual endings.
 pub fn find(name: &str) -> Option<Entry> {
     if let Some(entry) = entries().find(|entry| entry.id == name) {
         return Some(entry);
     }
-    let has_organisation = name.contains('/');
-    let asked = loose_key(name);
-    if asked.is_empty() {
+    let asked = Asked { key: loose_key(name), has_organisation: name.contains('/') };
+    if asked.key.is_empty() {
         return None;
     }
-    let key_of = |entry: &Entry| loose_key(if has_organisation { entry.id } else { entry.short_name() });
-    let mut with_ending: Option<(usize, Entry)> = None;
-    for entry in entries() {
-        let key = key_of(&entry);
-        if key == asked || entry.aliases().any(|alias| loose_key(alias) == asked) {
-            return Some(entry);
-        }
-        let Some(rest) = key.strip_prefix(asked.as_str()) else { continue };
-        let Some(rank) = ENDINGS.iter().position(|ending| *ending == rest) else { continue };
-        if with_ending.is_none_or(|(best, _)| rank < best) {
-            with_ending = Some((rank, entry));
-        }
+    // Instruction-tuned models keep the shapes of the model that they were made from.
+    asked.find().or_else(|| {
+        ENDINGS.iter().find_map(|ending| {
+            let key = asked.key.strip_suffix(ending)?;
+            Asked { key: key.to_owned(), ..asked }.find()
+        })
+    })
+}
+
+/// A name as it is compared.
+struct Asked {
+    key: String,
+    has_organisation: bool,
+}
+
+impl Asked {
+    /// The keys under which an entry is known, with or without organisations as in the name.
+    fn keys_of(&self, entry: &Entry) -> impl Iterator<Item = String> {
+        let has_organisation = self.has_organisation;
+        let names = std::iter::once(entry.id).chain(entry.aliases());
+        names.map(move |name| loose_key(if has_organisation { name } else { without_organisation(name) }))
     }
-    with_ending.map(|(_, entry)| entry)
+
+    fn find_exactly(&self) -> Option<Entry> {
+        entries().find(|entry| self.keys_of(entry).any(|key| key == self.key))
+    }
+
+    /// The entry of this name, or else the one whose name has the likeliest ending behind it.
+    fn find(&self) -> Option<Entry> {
+        self.find_exactly().or_else(|| {
+            let ranked = entries().filter_map(|entry| {
+                let ranks = self.keys_of(&entry).filter_map(|key| {
+                    let rest = key.strip_prefix(self.key.as_str())?;
+                    ENDINGS.iter().position(|ending| *ending == rest)
+                });
+                ranks.min().map(|rank| (rank, entry))
+            });
+            ranked.min_by_key(|(rank, _)| *rank).map(|(_, entry)| entry)
+        })
+    }
+}
+
+fn without_organisation(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, short)| short)
 }
 
 #[cfg(test)]
@@ -135,7 +164,7 @@ mod tests {
             assert!(config.get("model_type").is_some() || config.get("architectures").is_some(), "{}", entry.id);
         }
         assert_eq!(seen, lines);
-        assert!(seen >= 100, "{seen}");
+        assert!(seen >= 300, "{seen}");
         assert!(MODELS.len() < 1 << 20, "the catalogue is part of every binary");
     }
 
@@ -143,8 +172,8 @@ mod tests {
     fn no_two_models_share_a_name() {
         let mut owners: HashMap<String, &str> = HashMap::new();
         for entry in entries() {
-            let mut keys: Vec<String> = entry.aliases().map(loose_key).collect();
-            keys.push(loose_key(entry.short_name()));
+            let asked = Asked { key: String::new(), has_organisation: false };
+            let mut keys: Vec<String> = asked.keys_of(&entry).collect();
             keys.sort();
             keys.dedup();
             for key in keys {
@@ -162,10 +191,19 @@ mod tests {
             ("QWEN3_30B_A3B", "Qwen/Qwen3-30B-A3B"),
             ("gpt-oss-20b", "openai/gpt-oss-20b"),
             ("gemma-3-27b", "google/gemma-3-27b-it"),
+            ("gemma3:27b", "google/gemma-3-27b-it"),
+            ("llama-3.1-8b", "meta-llama/Meta-Llama-3.1-8B"),
+            ("meta-llama/Llama-3.1-8B", "meta-llama/Meta-Llama-3.1-8B"),
+            ("llama-3.1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct"),
+            ("meta-llama/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.2-1B"),
+            ("llama3.2:1b", "meta-llama/Llama-3.2-1B"),
+            ("deepseek-r1:671b", "deepseek-ai/DeepSeek-R1"),
+            ("deepseek-v3.1", "deepseek-ai/DeepSeek-V3"),
+            ("mixtral:8x7b", "mistralai/Mixtral-8x7B-v0.1"),
         ] {
             assert_eq!(find(name).map(|entry| entry.id), Some(id), "{name}");
         }
-        for unknown in ["", "/", "no-such-model", "other/Qwen3-8B", "llama"] {
+        for unknown in ["", "/", "no-such-model", "other/Qwen3-8B", "llama", "meta-llama", "instruct"] {
             assert_eq!(find(unknown), None, "{unknown}");
         }
     }
