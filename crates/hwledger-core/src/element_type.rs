@@ -141,6 +141,9 @@ impl FromStr for ElementType {
             "float16" | "half" | "fp16" => Self::F16,
             "bfloat16" => Self::BF16,
             "int8" => Self::I8,
+            // mlx-lm's cache types: groups of 64 with two 16-bit constants weigh as much.
+            "q4" => Self::Q4_0,
+            "q8" => Self::Q8_0,
             "f8_e4m3" | "f8_e5m2" | "fp8_e4m3" | "fp8_e5m2" | "float8_e4m3fn" | "float8_e5m2" | "f8e4m3"
             | "fp8_e4m3fn" => Self::Fp8,
             name => {

@@ -3,10 +3,15 @@
 mod error;
 pub mod llamacpp;
 mod memory;
+pub mod mistralrs;
 pub mod mlx;
+mod paged;
 mod parallel;
 pub mod sglang;
 mod shard;
+pub mod tensorrt_llm;
+pub mod tgi;
+pub mod transformers;
 pub mod vllm;
 
 pub use error::EngineError;
@@ -26,6 +31,10 @@ pub fn plan_memory(
     match engine {
         Engine::LlamaCpp | Engine::IkLlamaCpp => llamacpp::plan(model, settings, assumptions),
         Engine::Vllm => vllm::plan(model, settings, assumptions),
+        Engine::TensorRtLlm => tensorrt_llm::plan(model, settings, assumptions),
+        Engine::Tgi => tgi::plan(model, settings, assumptions),
+        Engine::MistralRs => mistralrs::plan(model, settings, assumptions),
+        Engine::Transformers => transformers::plan(model, settings, assumptions),
         Engine::Sglang => sglang::plan(model, settings, assumptions),
         Engine::Mlx => mlx::plan(model, settings, assumptions),
         other => Err(EngineError::NotModelled(other.name())),

@@ -83,7 +83,9 @@ pub(super) fn alive_on_processor(model: &ModelSpec, run: &Run, rotates: bool, wi
             };
             chunk * keys * (attention.heads * width * copies + 1)
         });
-        scores + layer_outputs(model, layer, chunk, width)
+        // 16-bit arithmetic goes through 32-bit copies of some arrays.
+        let outputs = layer_outputs(model, layer, chunk, width);
+        scores + if width < 4 { outputs * 5 / 4 } else { outputs }
     };
     model.decoder.kinds.iter().map(layer).max().unwrap_or(0)
 }

@@ -1,15 +1,14 @@
 //! SGLang: a static share of each card for weights and pools, the rest for activations and graphs.
 
-mod pool;
+pub(super) mod pool;
 mod reserve;
 
-use super::parallel::{Layout, device_of};
+use super::paged::{forward_peak, rows};
+use super::parallel::Layout;
 use super::shard::{Sharding, activation_type};
-use super::vllm::activation::{ProfileRun, library_workspace};
-use super::vllm::release::Release;
-use super::{Components, DeviceMemory, EngineError, MemoryPlan};
+use super::{Components, EngineError, MemoryPlan};
 use crate::model::ModelSpec;
-use crate::settings::{Device, Switch};
+use crate::settings::Device;
 use crate::weight_format::{WeightFormat, asked_or_stored};
 use crate::{Assumptions, Bytes, ElementType, Estimate, Settings};
 
@@ -50,33 +49,6 @@ fn sizes(settings: &Settings, layout: &Layout, assumptions: &mut Assumptions) ->
     Sizes { chunk, graph_batch: defaults.graph_batch, fraction }
 }
 
-/// Activations of one prefill chunk: the shapes of the layers, and logits of the running requests.
-fn activations(
-    model: &ModelSpec,
-    settings: &Settings,
-    layout: Layout,
-    activation: ElementType,
-    sizes: &Sizes,
-) -> Estimate<Bytes> {
-    let compute = settings.devices.first().and_then(|device| device.spec?.compute_capability()).unwrap_or(0.0);
-    let run = ProfileRun {
-        model,
-        layout,
-        release: Release::NEWEST,
-        is_version_zero: false,
-        tokens: sizes.chunk.min(settings.context.unwrap_or(u64::MAX)),
-        rows: settings.sequences.unwrap_or(sizes.graph_batch).min(sizes.graph_batch).max(1),
-        context: settings.context.unwrap_or(0),
-        activation_bytes: activation.row_bytes(1),
-        quantises_inputs: false,
-        has_own_expert_kernels: true,
-        multiprocessors: 0,
-        workspace: library_workspace(compute >= 9.0),
-        has_vision: !model.towers.is_empty() && settings.vision_projector != Some(Switch::Off),
-    };
-    Estimate::within(Bytes(run.peak(true, true)), 0.5, 1.6)
-}
-
 /// What the pools get: the static share of what was free before loading, less the weights.
 fn static_memory(total: Estimate<Bytes>, weights: Estimate<Bytes>, fraction: f64) -> Estimate<Bytes> {
     let (low, value, high) = BEFORE_WEIGHTS_GIB;
@@ -107,6 +79,8 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
     let heaviest = weights.iter().copied().max_by_key(|stage| stage.value).unwrap_or(Estimate::ZERO);
     let memory = total.map(|total| static_memory(total, heaviest, sizes.fraction));
     let pools = memory.map(|memory| memory_pools(&cells, memory, settings.sequences));
+    let requests = settings.sequences.unwrap_or(sizes.graph_batch).min(sizes.graph_batch);
+    let peak = forward_peak(model, settings, layout, activation.row_bytes(1), (sizes.chunk.min(context), requests));
     let components = Components {
         weights: None,
         kv_cache: Some(pools.map_or_else(
@@ -117,7 +91,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
             || Estimate::exact(Bytes(cells.state)),
             |pools| floor(pools.map(|pools| pools.state), cells.state),
         )),
-        compute: Some(activations(model, settings, layout, activation, &sizes)),
+        compute: Some(Estimate::within(Bytes(peak), 0.5, 1.6)),
         output: Some(Estimate::ZERO),
         // Context and communication, and the graphs of decode batches.
         overhead: Some(gib(BEFORE_WEIGHTS_GIB.0, BEFORE_WEIGHTS_GIB.1, BEFORE_WEIGHTS_GIB.2) + gib(0.05, 0.4, 1.5)),
@@ -168,27 +142,4 @@ fn memory_pools(cells: &Cells, memory: Estimate<Bytes>, sequences: Option<u64>) 
 fn floor(bytes: [u64; 3], needed: u64) -> Estimate<Bytes> {
     let [low, value, high] = bytes.map(|bytes| Bytes(bytes.max(needed)));
     Estimate::formula(low, value, high)
-}
-
-fn rows(
-    settings: &Settings,
-    layout: &Layout,
-    weights: &[Estimate<Bytes>],
-    components: Components,
-    total: Option<Estimate<Bytes>>,
-) -> Vec<DeviceMemory> {
-    let mut rows = Vec::new();
-    for _ in 0..layout.data {
-        for stage in weights {
-            for _ in 0..layout.tensor {
-                let device = device_of(settings, rows.len() as u64);
-                rows.push(DeviceMemory {
-                    name: device.map_or_else(|| "device".to_owned(), |device| device.name.clone()),
-                    components: Components { weights: Some(*stage), ..components },
-                    capacity: total.map(|total| total.value),
-                });
-            }
-        }
-    }
-    rows
 }

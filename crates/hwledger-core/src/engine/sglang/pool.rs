@@ -12,10 +12,10 @@ const STATE_RATIO: f64 = 0.9;
 
 /// Bytes of one token or one state over all layers of each pool, on one rank.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cells {
-    pub(super) full: u64,
-    pub(super) window: u64,
-    pub(super) state: u64,
+pub(in crate::engine) struct Cells {
+    pub(in crate::engine) full: u64,
+    pub(in crate::engine) window: u64,
+    pub(in crate::engine) state: u64,
 }
 
 fn token_bytes(attention: &Attention, layout: &Layout, key: ElementType, value: ElementType) -> u64 {
@@ -47,7 +47,7 @@ fn state_bytes(recurrent: &Recurrent, layout: &Layout) -> u64 {
 }
 
 /// The cells of `model`.
-pub(super) fn cells(model: &ModelSpec, layout: &Layout, key: ElementType, value: ElementType) -> Cells {
+pub(in crate::engine) fn cells(model: &ModelSpec, layout: &Layout, key: ElementType, value: ElementType) -> Cells {
     let mut cells = Cells::default();
     let has_full = model
         .decoder
@@ -73,18 +73,18 @@ pub(super) fn cells(model: &ModelSpec, layout: &Layout, key: ElementType, value:
 
 /// How `memory` is divided.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Pools {
+pub(in crate::engine) struct Pools {
     /// Bytes of recurrent states.
-    pub(super) state: u64,
+    pub(in crate::engine) state: u64,
     /// Bytes of the attention pools.
-    pub(super) attention: u64,
+    pub(in crate::engine) attention: u64,
     /// Tokens of the full pool.
-    pub(super) tokens: u64,
+    pub(in crate::engine) tokens: u64,
 }
 
 impl Cells {
     /// Divides `memory`; `sequences` is `max_running_requests` where somebody set it.
-    pub(super) fn divide(&self, memory: u64, sequences: Option<u64>) -> Pools {
+    pub(in crate::engine) fn divide(&self, memory: u64, sequences: Option<u64>) -> Pools {
         let state = match (self.state, sequences) {
             (0, _) => 0,
             // With the radix cache a running request may hold three states.
@@ -98,7 +98,7 @@ impl Cells {
     }
 
     /// Bytes that one sequence of `context` tokens needs.
-    pub(super) fn request(&self, context: u64) -> u64 {
+    pub(in crate::engine) fn request(&self, context: u64) -> u64 {
         context.saturating_mul(self.full).saturating_add(scaled(context.saturating_mul(self.window), WINDOW_RATIO))
     }
 }
