@@ -48,6 +48,11 @@ impl<'a> Source<'a> {
         for _ in 0..2 {
             if let Some(nested) = TEXT_KEYS.iter().find_map(|key| text.nested(key)) {
                 text = nested;
+            } else if let Some(key) = TEXT_KEYS.iter().find(|key| text.has_part(key)) {
+                // Older files have the language model's keys outside; where they are not there either, all take the
+                // defaults of the class.
+                let has_keys = text.has("num_hidden_layers");
+                text = if has_keys { text.as_part(key) } else { text.nested_or_empty(key) };
             }
         }
         let quantization = Quantization::read(&root, &text)?;

@@ -102,9 +102,9 @@ impl<'a> Config<'a> {
         Self { object, path: String::new(), defaults: &[], class, remarks: Rc::default() }
     }
 
-    /// The same object, read as the reference reads configurations of `model_type`.
-    pub(crate) fn as_class(&self, model_type: &str) -> Self {
-        Self { class: Class::named(model_type), ..self.clone() }
+    /// The same object, read as the reference reads the one nested under `key`.
+    pub(crate) fn as_part(&self, key: &str) -> Self {
+        Self { class: self.class.and_then(|class| class.part(key)), ..self.clone() }
     }
 
     /// The model type: as the file says, or else of the class it is read as.
@@ -182,6 +182,11 @@ impl<'a> Config<'a> {
     /// The nested object under `key`; an empty one, which leaves every key to its default, where there is none.
     pub(crate) fn nested_or_empty(&self, key: &str) -> Config<'a> {
         self.nested(key).unwrap_or_else(|| self.part(key, &EMPTY))
+    }
+
+    /// Whether the reference's class nests a configuration under `key`.
+    pub(crate) fn has_part(&self, key: &str) -> bool {
+        self.class.and_then(|class| class.part(key)).is_some()
     }
 
     fn part(&self, key: &str, object: &'a Map<String, Value>) -> Config<'a> {

@@ -11,6 +11,8 @@ mod config;
 mod dense;
 mod experts;
 mod families;
+#[cfg(test)]
+mod hostile;
 mod latent;
 mod quantization;
 mod recurrent;
