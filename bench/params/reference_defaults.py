@@ -23,8 +23,8 @@ NESTED = ["clip_vision_model", "siglip_vision_model", "siglip2_vision_model", "p
           "smolvlm_vision", "internvl_vision", "llama4_vision_model", "mllama_vision_model", "voxtral_encoder",
           "qwen2_audio_encoder", "nomic_bert"]
 # Keys that change no shape.
-DROP = re.compile(r"token|dropout|drop_|pdrop|_eps$|epsilon|initializer|seed|beam|rope_|logit|softcap|max_length|min_length"
-                  r"|penalty|multiplier|mask_(time|feature)|median|pretraining_tp|sampl|loss|_index$|chunk_size_feed"
+DROP = re.compile(r"token|dropout|drop_|pdrop|_eps$|epsilon|initializer|seed|beam|^rope_|logit|softcap|max_length|min_length"
+                  r"|penalty|multiplier|mask_(time|feature)|median|pretraining_tp|do_sample|loss|_index$|chunk_size_feed"
                   r"|return_dict|output_(attentions|hidden)|batch|use_cache|is_decoder|top_p|window_left|scale_|rescale"
                   r"|^norm_topk|routed_scaling|gradient|softmax|init_|summary|reorder|upcast|remove_invalid|ctc|codebook"
                   r"|diffusion|vocoder|upsample|variance|speaker|f0_|t2u|lang|duration|_id$|id_|image_aspect|fps|time_step")

@@ -129,7 +129,9 @@ impl<'a> Source<'a> {
     /// Whether `architectures` names a class that predicts tokens; embedding models name the bare model.
     pub(crate) fn has_language_head(&self) -> bool {
         let names = self.root.texts("architectures").ok().flatten().unwrap_or_default();
-        !names.first().is_some_and(|name| name.ends_with("Model") && !name.ends_with("LMHeadModel"))
+        !names.first().is_some_and(|name| {
+            name.ends_with("Model") && !["LMHeadModel", "MTModel"].iter().any(|suffix| name.ends_with(suffix))
+        })
     }
 
     /// A vector outside the layers.

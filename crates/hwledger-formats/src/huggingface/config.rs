@@ -63,7 +63,8 @@ pub enum ConfigError {
 }
 
 /// Most of anything that is counted by an integer key: dimensions, heads, vocabulary.
-const COUNT_MAX: u64 = 1 << 24;
+/// Three such counts multiplied still fit 64 bits.
+pub(crate) const COUNT_MAX: u64 = 1 << 21;
 /// Most positions.
 const POSITIONS_MAX: u64 = 1 << 40;
 
@@ -338,7 +339,7 @@ mod tests {
             );
             assert_eq!(
                 text.required("heads").unwrap_err().to_string(),
-                "`text_config.heads` is 99999999999; at most 16777216 is believed"
+                "`text_config.heads` is 99999999999; at most 2097152 is believed"
             );
             assert_eq!(
                 text.required("layers").unwrap_err().to_string(),

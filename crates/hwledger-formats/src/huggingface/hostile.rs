@@ -62,7 +62,7 @@ fn class_defaults_are_read_with_remarks() {
 
 #[test]
 fn absurd_counts_do_not_overflow() {
-    let largest = 1_u64 << 24;
+    let largest = super::config::COUNT_MAX;
     for model_type in known() {
         check(&filled(model_type, 2, &|key, default| match default {
             0 | 1 => json!(default == 1),

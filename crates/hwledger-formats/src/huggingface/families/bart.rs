@@ -79,11 +79,6 @@ fn frame(source: &Source<'_>, config: &Config<'_>, has_key_bias: bool) -> Result
     let decoder = Side::read(source, config, "decoder")?;
     let mut model = source.decoder(decoder.hidden, config.required("vocab_size")?, source.is_head_tied(true)?);
     model.head.retain(|weight| weight.role != Role::Norm);
-    if !model.is_head_tied {
-        // Encoder and decoder then have tables of their own beside the shared one, which is read by nobody.
-        let table = model.embedding[0];
-        model.embedding.extend([table, table]);
-    }
     model.encoder = Some(encoder.stack(source, false, has_key_bias));
     model.decoder = decoder.stack(source, true, has_key_bias);
     Ok(model)
@@ -93,6 +88,11 @@ fn text(source: &mut Source<'_>, shape: Shape) -> Result<ModelSpec, ConfigError>
     let config = source.text.clone();
     let mut model = frame(source, &config, true)?;
     let hidden = model.hidden_size;
+    if !source.is_head_tied(true)? {
+        // Encoder and decoder then have tables of their own beside the shared one, which is read by nobody.
+        let table = model.embedding[0];
+        model.embedding.extend([table, table]);
+    }
     for _ in ["encoder", "decoder"] {
         if let Some(offset) = shape.position_offset {
             let rows = config.required("max_position_embeddings")? + offset;

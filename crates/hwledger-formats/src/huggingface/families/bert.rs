@@ -44,6 +44,8 @@ pub(super) struct Encoder {
     pub(super) head: Head,
     /// Width of the embedding tables.
     pub(super) table: u64,
+    /// An untied token table has a bias of its own beside the head's.
+    pub(super) unties_bias: bool,
 }
 
 impl Encoder {
@@ -55,7 +57,7 @@ impl Encoder {
         dense.has_feed_forward_bias = true;
         dense.activation = Activation::Plain;
         dense.norm = NormShape::ScaleAndBias;
-        Ok(Self { dense, head: Head::read(config)?, table: hidden })
+        Ok(Self { dense, head: Head::read(config)?, table: hidden, unties_bias: true })
     }
 
     /// Whether a token table of its own predicts masked tokens.
@@ -108,9 +110,10 @@ impl Encoder {
         self.norm(source, &mut model.head, table);
         model.head.push(source.vector(Role::LanguageHead, self.dense.vocabulary));
         if !is_tied {
-            // The decoder then has a bias of its own as well.
             model.head.push(source.matrix(Role::LanguageHead, self.dense.vocabulary, table));
-            model.head.push(source.vector(Role::LanguageHead, self.dense.vocabulary));
+            if self.unties_bias {
+                model.head.push(source.vector(Role::LanguageHead, self.dense.vocabulary));
+            }
         }
     }
 
@@ -152,6 +155,7 @@ pub(super) fn read(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
 /// `DistilBERT`: no types, no pooler.
 pub(super) fn read_distilbert(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let mut encoder = Encoder::read(source, &["dim", "hidden_size"], &["hidden_dim"])?;
+    encoder.unties_bias = false;
     let is_tied = encoder.dense.is_head_tied;
     let mut model = encoder.build(source, source.text.required("max_position_embeddings")?, 0);
     encoder.masked_head(source, &mut model, is_tied);
@@ -179,6 +183,7 @@ pub(super) fn read_electra(source: &mut Source<'_>) -> Result<ModelSpec, ConfigE
     let is_tied = encoder.dense.is_head_tied;
     let config = source.text.clone();
     encoder.table = config.required("embedding_size")?;
+    encoder.unties_bias = false;
     let hidden = encoder.dense.hidden;
     let types = config.count("type_vocab_size")?.unwrap_or(2);
     let is_discriminator = encoder.head == Head::PreTraining;
@@ -247,7 +252,7 @@ pub(super) fn read_modernbert(source: &mut Source<'_>) -> Result<ModelSpec, Conf
     let is_decoder = source.text.text("model_type")? == Some("modernbert-decoder");
     let head = if is_decoder { Head::Masked } else { Head::read(&config)? };
     let is_tied = dense.is_head_tied;
-    let mut encoder = Encoder { dense, head, table: hidden };
+    let mut encoder = Encoder { dense, head, table: hidden, unties_bias: false };
     let every = config.count("global_attn_every_n_layers")?.unwrap_or(3).max(1);
     let window = config.positions("local_attention")?.unwrap_or(128);
     let has_decoder_bias = config.flag("decoder_bias", true)?;

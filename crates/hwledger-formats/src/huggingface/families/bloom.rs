@@ -33,8 +33,8 @@ pub(super) fn read_bloom(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErr
 /// MPT: no biases, not even in norms; positions by slopes.
 pub(super) fn read_mpt(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let hidden = source.text.required_of(&["d_model", "hidden_size"])?;
-    let width = hidden * source.text.required("expansion_ratio")?;
-    let mut dense = plain(source, hidden, width, false)?;
+    // MptMLP is four times as wide, whatever `expansion_ratio` says.
+    let mut dense = plain(source, hidden, 4 * hidden, false)?;
     dense.norm = NormShape::Scale;
     Ok(dense.build(source))
 }

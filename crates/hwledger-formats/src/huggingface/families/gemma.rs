@@ -71,7 +71,8 @@ pub(super) fn read_paligemma(source: &mut Source<'_>) -> Result<ModelSpec, Confi
     let mut model = if inner == "gemma2" { read_gemma2(source)? } else { read(source)? };
     let config = source.root.nested_or_empty("vision_config");
     let (mut tower, shape) = siglip::siglip(source, &config)?;
-    let projection = config.count("projection_dim")?.unwrap_or(model.hidden_size);
+    let projection = source.root.count("projection_dim")?.or(config.count("projection_dim")?);
+    let projection = projection.unwrap_or(model.hidden_size);
     tower.start_projector();
     tower.linear(projection, shape.hidden, true);
     model.towers.push(tower.finish(shape));

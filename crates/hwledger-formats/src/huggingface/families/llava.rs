@@ -7,7 +7,7 @@ use hwledger_core::model::Activation;
 
 use super::language_model;
 use crate::huggingface::builder::Source;
-use crate::huggingface::config::ConfigError;
+use crate::huggingface::config::{ConfigError, Defaults};
 use crate::huggingface::tower::{TowerBuilder, TowerShape, square};
 use crate::huggingface::towers::{self, audio, internvit, siglip};
 
@@ -154,8 +154,20 @@ pub(super) fn read_cohere(source: &mut Source<'_>) -> Result<ModelSpec, ConfigEr
     Ok(model)
 }
 
+/// What `VoxtralConfig` takes for keys that its Llama leaves out.
+const VOXTRAL: Defaults = &[
+    ("vocab_size", 131_072),
+    ("hidden_size", 3072),
+    ("intermediate_size", 8192),
+    ("num_hidden_layers", 30),
+    ("num_key_value_heads", 8),
+    ("max_position_embeddings", 131_072),
+    ("head_dim", 128),
+];
+
 /// Voxtral.
 pub(super) fn read_voxtral(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    source.text = source.text.with_defaults(VOXTRAL);
     let mut model = language_model(source)?;
     model.towers.push(audio::voxtral(source, model.hidden_size)?);
     Ok(model)
