@@ -35,7 +35,8 @@ impl Builder<'_> {
     /// Attention over the cache, from the normed residual stream to the projected output.
     pub(super) fn attention(&mut self, layer: &Layer, attention: &Attention, input: Tensor) -> Mixed {
         let is_windowed = attention.span.window().is_some();
-        let cache = if is_windowed && self.shape.window_cells.is_some() { Cache::Window } else { Cache::Full };
+        let has_window = self.shape.window_cells.is_some() || !self.model.is_causal;
+        let cache = if is_windowed && has_window { Cache::Window } else { Cache::Full };
         let mut plan = self.plan(attention, cache);
         plan.rotates = match self.recipe.rotation {
             Rotation::Every => true,
@@ -47,6 +48,12 @@ impl Builder<'_> {
             plan.fused = Some(self.project(plan.query_width + plan.key_width + plan.value_width, input));
         }
         let mut gate_source = None;
+        if attention.cache == CacheOwner::Nobody || !self.model.is_causal {
+            let query = self.head_projection(&plan, input, plan.query_width);
+            let key = self.head_projection(&plan, input, plan.key_width);
+            let value = self.value_projection(&plan, input);
+            return Mixed::Pending(self.attend_within_batch(attention, &plan, Heads { query, key, value }).view());
+        }
         let mixed = if attention.cache == CacheOwner::Own {
             let heads = self.heads(&plan, input, &mut gate_source);
             self.store_heads(&plan, heads);
@@ -235,6 +242,25 @@ impl Builder<'_> {
         }
         let cells = self.value_cells(plan.cache);
         self.store(&[value.view(), cells]);
+    }
+
+    /// Attention of the batch to itself alone, without a cache. The fused operation wants keys and
+    /// values of 16 bits.
+    fn attend_within_batch(&mut self, attention: &Attention, plan: &Plan, heads: Heads) -> Tensor {
+        let bytes = attention.heads * attention.value_dim * self.rows * WORD;
+        if self.shape.flash_attention {
+            let key = self.fresh(plan.key_width * self.rows * 2, &[heads.key.view()]);
+            let value = self.fresh(plan.value_width * self.rows * 2, &[heads.value.view()]);
+            let mask = self.batch_mask(plan.cache);
+            return self.fresh(bytes, &[heads.query.view(), key, value, mask]);
+        }
+        let transposed = self.fresh(plan.value_width * self.rows * WORD, &[heads.value.view()]);
+        let scores = self.rows * self.rows * attention.heads * WORD;
+        let scores = self.fresh(scores, &[heads.query.view(), heads.key.view()]);
+        let mask = self.batch_mask(plan.cache);
+        let weights = self.in_place(&[scores, mask]);
+        let mixed = self.fresh(bytes, &[transposed, weights]);
+        self.fresh(bytes, &[mixed.view()])
     }
 
     /// softmax(q k) v: one fused operation, or scores for every head and cell.

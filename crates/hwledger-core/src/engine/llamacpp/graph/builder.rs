@@ -5,7 +5,7 @@ use super::recipe::{Embedding, OutputRows, Recipe, Residual};
 use super::shape::{GraphPlacement, GraphShape};
 use super::tape::{Backend, Kind, Tape, Tensor};
 use crate::ModelSpec;
-use crate::model::{Attention, FeedForward, Layer, Mixer, Role};
+use crate::model::{Attention, FeedForward, Layer, Mixer, RecurrentKind, Role};
 
 /// Bytes of a 32-bit float or integer.
 pub(super) const WORD: u64 = 4;
@@ -44,6 +44,8 @@ pub(super) struct Builder<'a> {
     pub(super) rows: u64,
     /// The number of the layer being built.
     pub(super) index: usize,
+    /// Convolution state that was read ahead for a layer to come.
+    pub(super) state_ahead: Option<Tensor>,
     placement: &'a GraphPlacement,
     /// The backend of graph inputs: the host, last in order.
     host: Backend,
@@ -60,6 +62,7 @@ impl<'a> Builder<'a> {
             inputs: Inputs::default(),
             rows: shape.tokens,
             index: 0,
+            state_ahead: None,
             placement,
             host: Backend::try_from(placement.devices).unwrap_or(0),
         }
@@ -68,6 +71,7 @@ impl<'a> Builder<'a> {
     /// The whole graph.
     pub(super) fn build(mut self) -> Tape {
         let mut stream = self.embed();
+        self.read_state_ahead(0);
         let last = self.model.decoder.len().saturating_sub(1);
         for index in self.simulated_layers() {
             let kind = self.model.decoder.order[index];
@@ -107,6 +111,36 @@ impl<'a> Builder<'a> {
                 let looked_up = self.fresh(bytes, &[positions]);
                 self.in_place(&[stream, looked_up])
             }
+            Embedding::Typed => {
+                let learned = self.model.embedding.iter().any(|weight| weight.role == Role::PositionEmbedding);
+                let mut sum = stream;
+                if learned {
+                    let positions = self.positions();
+                    let looked_up = self.fresh(bytes, &[positions]);
+                    sum = self.in_place(&[looked_up, stream]);
+                }
+                self.norm(sum)
+            }
+        }
+    }
+
+    /// Reads the convolution state of the next layer if that is a scan.
+    ///
+    /// Operations are ordered when something that needs them is expanded. A scan expands the read of
+    /// its state first, so the read comes before whatever the layers before it have not expanded yet:
+    /// all that follows their attention, their scan, or their routed experts.
+    pub(super) fn read_state_ahead(&mut self, from: usize) {
+        let decoder = &self.model.decoder;
+        let following = decoder.order.iter().skip(from).map(|&kind| &decoder.kinds[usize::from(kind)]);
+        let next = following
+            .into_iter()
+            .find(|layer| layer.mixer != Mixer::None || matches!(layer.feed_forward, FeedForward::Experts(_)));
+        let Some(recurrent) = next.and_then(|layer| layer.mixer.recurrent()) else { return };
+        if matches!(recurrent.kind, RecurrentKind::Mamba1 | RecurrentKind::Mamba2 | RecurrentKind::ShortConvolution)
+            && self.state_ahead.is_none()
+        {
+            let elements = recurrent.convolution_elements();
+            self.state_ahead = Some(self.state(elements));
         }
     }
 
@@ -134,12 +168,16 @@ impl<'a> Builder<'a> {
         if self.recipe.post_norms {
             mixed = self.norm(mixed);
         }
-        let middle = self.sum(mixed, residual, self.recipe.residual_first[0]);
+        let mut middle = self.sum(mixed, residual, self.recipe.residual_first[0]);
+        if self.recipe.norms_sums {
+            middle = self.norm(middle);
+        }
         let normed = if self.recipe.no_input_norm { middle } else { self.norm(middle) };
         let output = self.feed_forward(layer, normed);
         let output = if self.recipe.post_norms { self.norm(output) } else { output };
         let residual = if self.recipe.normed_residual { normed } else { middle };
-        self.sum(output, residual, self.recipe.residual_first[1])
+        let sum = self.sum(output, residual, self.recipe.residual_first[1]);
+        if self.recipe.norms_sums { self.norm(sum) } else { sum }
     }
 
     /// A layer that has a mixer or a feed-forward, not both.
@@ -157,6 +195,10 @@ impl<'a> Builder<'a> {
             return self.sum(output, residual, false);
         }
         let mixed = self.mix(layer, normed);
+        if self.model.architecture == "deci" {
+            // The builder goes on to the next layer before it takes over this one's output.
+            return input;
+        }
         let mut mixed = self.project_mixed(mixed);
         if selects {
             mixed = self.select_outputs(mixed);
@@ -228,13 +270,19 @@ impl<'a> Builder<'a> {
 
     /// The mixer of a layer.
     fn mix(&mut self, layer: &Layer, input: Tensor) -> Mixed {
+        let expands_later = matches!(layer.feed_forward, FeedForward::Experts(_));
         match &layer.mixer {
+            Mixer::Attention(attention) if !expands_later => {
+                let mixed = self.attend(layer, attention, input);
+                self.read_state_ahead(self.index + 1);
+                mixed
+            }
             Mixer::Attention(attention) => self.attend(layer, attention, input),
             Mixer::Recurrent(recurrent) => Mixed::Done(self.recur(layer, recurrent, input)),
             Mixer::Both(attention, recurrent) => {
-                // Falcon-H1 scans first, attends to the same input, and adds.
-                let scanned = self.recur(layer, recurrent, input);
+                // Falcon-H1 attends first, scans the same input, and adds.
                 let attended = self.attend(layer, attention, input);
+                let scanned = self.recur(layer, recurrent, input);
                 let attended = self.project_mixed(attended);
                 Mixed::Done(self.sum(attended, scanned, false))
             }
@@ -269,8 +317,11 @@ impl<'a> Builder<'a> {
             stream = self.select_outputs(stream);
             self.rows = self.shape.outputs;
         }
-        let mut normed = self.norm(stream);
+        let mut normed = if self.recipe.norms_sums { stream } else { self.norm(stream) };
         self.tape.keep(normed);
+        if self.embeds_only() {
+            return;
+        }
         if self.recipe.output_rows == OutputRows::AfterNorm {
             normed = self.select_outputs(normed);
             self.tape.keep(normed);
@@ -278,6 +329,13 @@ impl<'a> Builder<'a> {
         }
         let logits = self.fresh(self.model.vocabulary_size * self.rows * WORD, &[normed]);
         self.tape.keep(logits);
+    }
+
+    /// Whether there are no logits: an encoder.
+    fn embeds_only(&self) -> bool {
+        let has_head =
+            self.model.is_head_tied || self.model.head.iter().any(|weight| weight.role == Role::LanguageHead);
+        !self.model.is_causal && (!has_head || self.model.architecture == "gemma-embedding")
     }
 
     /// Bytes of the residual stream.

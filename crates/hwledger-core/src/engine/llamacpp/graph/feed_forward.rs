@@ -102,6 +102,8 @@ impl Builder<'_> {
         let each = if self.recipe.weighs_input { each } else { self.in_place(&[each, weights]) };
         let first = self.fresh(self.stream_bytes(), &[each.view()]);
         // The sums that follow run over the first one, and only keep the experts' outputs alive.
-        if used > 2 { self.in_place(&[first, each.view()]) } else { first }
+        let sum = if used > 2 { self.in_place(&[first, each.view()]) } else { first };
+        self.read_state_ahead(self.index + 1);
+        sum
     }
 }

@@ -91,6 +91,16 @@ impl Builder<'_> {
         *self.cache_inputs(cache).mask.insert(mask)
     }
 
+    /// The mask of a batch that attends to itself alone.
+    pub(super) fn batch_mask(&mut self, cache: Cache) -> Tensor {
+        if let Some(mask) = self.cache_inputs(cache).mask {
+            return mask;
+        }
+        let element = if self.shape.flash_attention { 2 } else { WORD };
+        let mask = self.input(self.shape.tokens * self.shape.tokens * element);
+        *self.cache_inputs(cache).mask.insert(mask)
+    }
+
     /// The matrix that spreads outliers of keys before they are quantised.
     pub(super) fn key_rotation(&mut self, cache: Cache, width: u64) -> Tensor {
         if let Some(rotation) = self.cache_inputs(cache).key_rotation {

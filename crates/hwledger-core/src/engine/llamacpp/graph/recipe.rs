@@ -50,6 +50,8 @@ pub(super) enum Embedding {
     Normed,
     /// Learned positions are looked up and added.
     Positions,
+    /// Token types (and learned positions) are added, and all is normed (BERT).
+    Typed,
 }
 
 /// A gate on the output of attention.
@@ -104,6 +106,8 @@ pub(super) struct Recipe {
     pub(super) value_norm: bool,
     /// `LayerNorm`, which cannot run in place, instead of `RMSNorm`.
     pub(super) layer_norm: bool,
+    /// Norms on the sums after attention and feed-forward instead of before them (BERT).
+    pub(super) norms_sums: bool,
     /// No norm before attention and feed-forward (OLMo 2).
     pub(super) no_input_norm: bool,
     /// Norms on the outputs of attention and feed-forward.
@@ -144,6 +148,7 @@ impl Recipe {
         own_norms: false,
         value_norm: false,
         layer_norm: false,
+        norms_sums: false,
         no_input_norm: false,
         post_norms: false,
         inner_norms: false,
@@ -183,6 +188,19 @@ impl Recipe {
             }
             "bloom" => Self { embedding: Embedding::Normed, rotation: Rotation::Never, ..base },
             "mpt" | "jais" => Self { rotation: Rotation::Never, ..base },
+            "bert" | "nomic-bert" | "nomic_bert" | "jina-bert-v2" | "jina-bert-v3" | "nomic-bert-moe" | "roberta"
+            | "xlm-roberta" => Self {
+                norms_sums: true,
+                no_input_norm: true,
+                embedding: Embedding::Typed,
+                rotation: if architecture.starts_with("nomic") || architecture == "jina-bert-v3" {
+                    Rotation::Every
+                } else {
+                    Rotation::Never
+                },
+                ..base
+            },
+            "modern-bert" | "modernbert" => Self { embedding: Embedding::Normed, ..base },
             "starcoder2" | "stablelm" | "codeshell" | "orion" | "nemotron" | "olmo" | "phimoe" | "dbrx" => base,
             _ => return None,
         })
@@ -232,9 +250,7 @@ impl Recipe {
                 Self { head_norm: HeadNorm::PerHead, residual_first: [true, true], ..base }
             }
             "jamba" => Self { rotation: Rotation::Never, expert_weights: ExpertWeights::AsScored, ..base },
-            "nemotron_h" | "nemotron_h_moe" | "granitehybrid" | "granitemoehybrid" => {
-                Self { rotation: Rotation::Never, ..base }
-            }
+            "nemotron_h" | "nemotron_h_moe" => Self { rotation: Rotation::Never, ..base },
             "rwkv6" | "rwkv7" => Self { layer_norm: true, embedding: Embedding::Normed, ..base },
             "minimax-01" | "minimax" => Self { normed_residual: true, ..base },
             _ => return None,
@@ -251,7 +267,7 @@ impl Recipe {
             "bitnet" | "bitnet-25" => Self { inner_norms: true, ..base },
             "phi3" | "phi4mm" => Self { residual_first: [false, true], ..base },
             "llama4" | "llama4_text" => Self {
-                rotation: Rotation::Windowed,
+                // Where queries are not rotated they are scaled by position, to the same effect.
                 weighs_input: true,
                 expert_weights: ExpertWeights::AsScored,
                 ..base

@@ -2,7 +2,7 @@
 
 use super::builder::{Builder, WORD};
 use super::tape::{Kind, Tensor};
-use crate::model::{Layer, Recurrent, RecurrentKind, Role};
+use crate::model::{FeedForward, Layer, Recurrent, RecurrentKind, Role};
 
 impl Builder<'_> {
     /// A recurrent mixer, from the normed stream to what is added to the residual.
@@ -10,30 +10,50 @@ impl Builder<'_> {
         match recurrent.kind {
             // llama.cpp has no graph for gated linear recurrence; Mamba, a scan behind a convolution, is the nearest.
             RecurrentKind::Mamba1 | RecurrentKind::GatedLinear => self.mamba(layer, recurrent, input),
-            RecurrentKind::Mamba2 => self.mamba2(recurrent, input),
+            RecurrentKind::Mamba2 => self.mamba2(layer, recurrent, input),
             RecurrentKind::GatedDelta => self.gated_delta(recurrent, input),
             RecurrentKind::KimiDelta => self.kimi_delta(recurrent, input),
             RecurrentKind::Lightning => self.lightning(recurrent, input),
-            RecurrentKind::ShortConvolution => self.short_convolution(recurrent, input),
+            RecurrentKind::ShortConvolution => self.short_convolution(layer, recurrent, input),
             RecurrentKind::Rwkv4 | RecurrentKind::Rwkv6 => self.rwkv6(recurrent, input),
             RecurrentKind::Rwkv7 => self.rwkv7(recurrent, input),
         }
     }
 
     /// A state read from the cache for every sequence.
-    fn state(&mut self, elements: u64) -> Tensor {
+    pub(super) fn state(&mut self, elements: u64) -> Tensor {
         let copies = self.state_rows();
         self.fresh(elements * self.shape.sequences * WORD, &[copies.view()])
     }
 
+    /// The remembered columns of a convolution, unless they were read already.
+    fn remembered(&mut self, recurrent: &Recurrent) -> Tensor {
+        match self.state_ahead.take() {
+            Some(state) => state,
+            None => self.state(recurrent.convolution_elements()),
+        }
+    }
+
+    /// After the last operation that a scan expands.
+    fn expanded(&mut self, layer: &Layer) {
+        if !matches!(layer.feed_forward, FeedForward::Experts(_)) {
+            self.read_state_ahead(self.index + 1);
+        }
+    }
+
     /// New columns behind the remembered ones; what the next batch needs is written back.
-    fn convolve(&mut self, recurrent: &Recurrent, remembered: Tensor, columns: Tensor) -> Tensor {
-        let channels = recurrent.convolution_channels;
+    fn join(&mut self, recurrent: &Recurrent, remembered: Tensor, columns: Tensor) -> Tensor {
         let taps = recurrent.convolution_taps.saturating_sub(1);
-        let joined = channels * (self.rows + taps * self.shape.sequences) * WORD;
+        let joined = recurrent.convolution_channels * (self.rows + taps * self.shape.sequences) * WORD;
         let joined = self.fresh(joined, &[remembered.view(), columns.view()]);
         self.store(&[joined.view()]);
-        self.fresh(channels * self.rows * WORD, &[joined])
+        joined
+    }
+
+    /// The convolution of new columns behind the remembered ones.
+    fn convolve(&mut self, recurrent: &Recurrent, remembered: Tensor, columns: Tensor) -> Tensor {
+        let joined = self.join(recurrent, remembered, columns);
+        self.project(recurrent.convolution_channels, joined)
     }
 
     /// Bytes of one scan's output: what it computes for each token, then the states of all sequences.
@@ -44,7 +64,7 @@ impl Builder<'_> {
     /// Mamba (`build_mamba_layer` of mamba-base.cpp).
     fn mamba(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Tensor {
         let inner = recurrent.inner_size;
-        let remembered = self.state(recurrent.convolution_elements());
+        let remembered = self.remembered(recurrent);
         let both = self.project(2 * inner, input);
         let convolved = self.convolve(recurrent, remembered, both);
         let maps_width = layer
@@ -56,6 +76,7 @@ impl Builder<'_> {
         let maps = self.project(maps_width, convolved);
         let step = self.project(step_rank, maps.view());
         let norms = layer.weights.iter().filter(|weight| weight.role == Role::Norm && weight.rows < inner).count();
+        let step = self.project(inner, step);
         // Jamba norms the maps, which makes copies of them.
         let copies = if norms >= 3 {
             let input_map = self.project(recurrent.state_size, maps.view());
@@ -64,7 +85,6 @@ impl Builder<'_> {
         } else {
             None
         };
-        let step = self.project(inner, step);
         let copy = self.state_rows();
         let bytes = self.scan_bytes(recurrent);
         let scanned = match copies {
@@ -74,6 +94,7 @@ impl Builder<'_> {
             None => self.fresh(bytes, &[convolved.view(), step, maps.view(), copy.view()]),
         };
         self.store(&[scanned.view()]);
+        self.expanded(layer);
         let gate = self.project(inner, both.view());
         let skipped = self.in_place(&[convolved]);
         let sum = self.tape.push(Kind::InPlace, inner * self.rows * WORD, &[scanned.view(), skipped]);
@@ -82,16 +103,17 @@ impl Builder<'_> {
     }
 
     /// Mamba-2 (`build_mamba2_layer` of mamba-base.cpp).
-    fn mamba2(&mut self, recurrent: &Recurrent, input: Tensor) -> Tensor {
+    fn mamba2(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Tensor {
         let inner = recurrent.inner_size;
         let bytes = inner * self.rows * WORD;
-        let remembered = self.state(recurrent.convolution_elements());
+        let remembered = self.remembered(recurrent);
         let all = self.project(inner + recurrent.convolution_channels + recurrent.heads, input);
         let convolved = self.convolve(recurrent, remembered, all);
         let step = self.project(recurrent.heads, all.view());
         let copy = self.state_rows();
         let scanned = self.fresh(self.scan_bytes(recurrent), &[convolved.view(), step, copy.view()]);
         self.store(&[scanned.view()]);
+        self.expanded(layer);
         let gate = self.fresh(bytes, &[all.view()]);
         let skipped = self.fresh(bytes, &[convolved.view()]);
         let sum = self.tape.push(Kind::InPlace, bytes, &[scanned.view(), skipped]);
@@ -105,12 +127,9 @@ impl Builder<'_> {
         let inner = recurrent.inner_size;
         let bytes = inner * self.rows * WORD;
         let remembered = self.state(recurrent.convolution_elements());
-        let projected = self.project(recurrent.convolution_channels, input);
         let channels = recurrent.convolution_channels;
-        let taps = recurrent.convolution_taps.saturating_sub(1);
-        let joined = channels * (self.rows + taps * self.shape.sequences) * WORD;
-        let joined = self.fresh(joined, &[remembered.view(), projected.view()]);
-        self.store(&[joined.view()]);
+        let projected = self.project(channels, input);
+        let joined = self.join(recurrent, remembered, projected);
         let state = self.state(recurrent.state_elements);
         let convolved = self.project(channels, joined);
         let repeats = self.model.architecture.starts_with("qwen3next") || self.model.architecture == "qwen3_next";
@@ -208,12 +227,14 @@ impl Builder<'_> {
     }
 
     /// A gated convolution alone (lfm2.cpp).
-    fn short_convolution(&mut self, recurrent: &Recurrent, input: Tensor) -> Tensor {
+    fn short_convolution(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Tensor {
         let width = recurrent.convolution_channels;
-        let remembered = self.state(recurrent.convolution_elements());
+        let remembered = self.remembered(recurrent);
         let all = self.project(3 * width, input.view());
         let gated = self.project(width, all.view());
-        let convolved = self.convolve(recurrent, remembered, gated);
+        let joined = self.join(recurrent, remembered, gated);
+        self.expanded(layer);
+        let convolved = self.project(width, joined);
         let output = self.tape.push(Kind::InPlace, width * self.rows * WORD, &[all.view(), convolved]);
         self.project(self.model.hidden_size, output).view()
     }
