@@ -19,6 +19,7 @@ pub mod model;
 mod nearest;
 pub mod settings;
 pub mod speculation;
+pub mod training;
 pub mod units;
 pub mod verdict;
 pub mod weight_format;

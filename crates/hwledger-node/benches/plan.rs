@@ -26,7 +26,7 @@ const MODELS: &[&str] = &[
 
 fn model(name: &str) -> ModelSpec {
     let entry = catalogue::find(name).unwrap();
-    hwledger_formats::huggingface::read_config(&entry.config()).unwrap().0
+    hwledger_formats::huggingface::read_config(entry.config()).unwrap().0
 }
 
 fn settings(engine: Engine, card: &str, count: usize) -> Settings {

@@ -2,6 +2,7 @@
 
 use hwledger_core::advice::{Change, changes};
 use hwledger_core::breakdown::{LayerMemory, layers};
+use hwledger_core::engine::log_lines;
 use hwledger_core::model::ParameterCount;
 use hwledger_core::verdict::Verdict;
 use hwledger_core::weight_format::{WeightFormat, element_type};
@@ -33,6 +34,12 @@ pub struct Report {
 }
 
 impl Planner {
+    /// The lines about memory that the engine's own log would print.
+    pub fn log(&self, request: &PlanRequest) -> Result<Vec<String>, PlanFailure> {
+        let prepared = self.prepare(request)?;
+        Ok(log_lines(prepared.engine, &prepared.model.spec, &prepared.settings)?)
+    }
+
     /// Plans one request and explains the plan.
     pub fn report(&self, request: &PlanRequest) -> Result<Report, PlanFailure> {
         let prepared = self.prepare(request)?;

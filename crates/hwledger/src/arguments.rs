@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use hwledger_node::PlanRequest;
 use hwledger_node::request::{CountOrAll, DeviceRequest, DraftRequest, HostRequest, LoraRequest};
+use hwledger_node::train::TrainRequest;
 
 /// Will a language model fit, how fast will it be, what will it cost.
 #[derive(Debug, Parser)]
@@ -22,6 +23,79 @@ pub(crate) enum Command {
     Compare(Box<Question>),
     /// Print settings that the engine itself accepts
     Export(Box<Question>),
+    /// Say what memory training or fine-tuning takes, per device
+    Train(Box<TrainArguments>),
+}
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+pub(crate) struct TrainArguments {
+    /// Model: a path, a Hugging Face id, or a name of the built-in catalogue
+    #[arg(value_name = "MODEL")]
+    model: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What is trained: full, lora, qlora
+    #[arg(long)]
+    method: Option<String>,
+    /// Rank of the adapters
+    #[arg(long)]
+    rank: Option<u64>,
+    /// What adapters change: attention, all
+    #[arg(long)]
+    targets: Option<String>,
+    /// Optimizer: adamw, adamw-8bit, sgd, adafactor
+    #[arg(long)]
+    optimizer: Option<String>,
+    /// Sequences per device and step
+    #[arg(long)]
+    batch: Option<u64>,
+    /// Tokens per sequence
+    #[arg(long, value_parser = tokens)]
+    sequence: Option<u64>,
+    /// Whether activations are computed again in the backward pass
+    #[arg(long, value_name = "BOOL")]
+    checkpointing: Option<bool>,
+    /// Whether attention keeps no score matrix
+    #[arg(long, value_name = "BOOL")]
+    flash_attention: Option<bool>,
+    /// `ZeRO` stage: 1 divides optimizer states among devices, 2 gradients, 3 weights
+    #[arg(long, value_name = "STAGE")]
+    zero: Option<u64>,
+    /// Format of frozen weights
+    #[arg(long, value_name = "FORMAT")]
+    weights: Option<String>,
+    /// A card, as people write it; may be repeated
+    #[arg(long = "device", value_name = "NAME")]
+    devices: Vec<String>,
+}
+
+impl TrainArguments {
+    /// The model and its devices.
+    pub(crate) fn request(&self) -> PlanRequest {
+        PlanRequest {
+            model: self.model.clone().unwrap_or_default(),
+            weights: self.weights.clone(),
+            devices: self.devices.iter().map(|text| device(text, None)).collect(),
+            ..PlanRequest::default()
+        }
+    }
+
+    /// The training.
+    pub(crate) fn training(&self) -> TrainRequest {
+        TrainRequest {
+            method: self.method.clone(),
+            rank: self.rank,
+            targets: self.targets.clone(),
+            optimizer: self.optimizer.clone(),
+            batch: self.batch,
+            sequence: self.sequence,
+            checkpointing: self.checkpointing,
+            flash_attention: self.flash_attention,
+            zero: self.zero,
+        }
+    }
 }
 
 /// Arguments of `plan`.
@@ -43,6 +117,9 @@ pub(crate) struct Question {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print the lines about memory that the engine's own log would print
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) as_log: bool,
     /// Weight format: F16 BF16 FP8 `Q4_K_M` AWQ-4bit MLX-4bit …
     #[arg(long, value_name = "FORMAT")]
     weights: Option<String>,

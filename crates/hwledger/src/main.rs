@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command, PlanArguments, Question};
+use arguments::{Arguments, Command, PlanArguments, Question, TrainArguments};
 use clap::Parser;
 use hwledger_core::verdict::Verdict;
 use hwledger_node::locate::LocateOptions;
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Fit(question) => fit(&planner, &question),
         Command::Compare(question) => compare(&planner, &question),
         Command::Export(question) => export(&planner, &question),
+        Command::Train(arguments) => train(&planner, &arguments),
     };
     result.unwrap_or_else(|failure| refuse(&failure))
 }
@@ -69,6 +70,10 @@ fn json(value: &impl Serialize) -> String {
 }
 
 fn plan(planner: &Planner, arguments: &PlanArguments) -> Result<ExitCode, PlanFailure> {
+    if arguments.question.as_log {
+        let lines = planner.log(&arguments.question.request())?;
+        return Ok(say(&(lines.join("\n") + "\n"), true));
+    }
     let report = planner.report(&arguments.question.request())?;
     let is_yes = report.answer.verdict != Verdict::DoesNotFit;
     let text = if arguments.question.json { json(&report) } else { render::report(&report) };
@@ -91,6 +96,12 @@ fn export(planner: &Planner, question: &Question) -> Result<ExitCode, PlanFailur
     let answer = planner.export(&question.request())?;
     let text = if question.json { json(&answer) } else { answer.text };
     Ok(say(&text, true))
+}
+
+fn train(planner: &Planner, arguments: &TrainArguments) -> Result<ExitCode, PlanFailure> {
+    let answer = planner.train(&arguments.request(), &arguments.training())?;
+    let text = if arguments.json { json(&answer) } else { render::train(&answer) };
+    Ok(say(&text, answer.verdict != Verdict::DoesNotFit))
 }
 
 fn plan_requests(planner: &Planner, path: &str) -> ExitCode {

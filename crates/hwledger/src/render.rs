@@ -5,6 +5,7 @@ use hwledger_core::{Assumptions, Bytes, Estimate};
 use hwledger_node::compare::CompareAnswer;
 use hwledger_node::fit::FitAnswer;
 use hwledger_node::report::Report;
+use hwledger_node::train::TrainAnswer;
 
 use crate::picture;
 use crate::table::Table;
@@ -182,6 +183,43 @@ pub(crate) fn compare(answer: &CompareAnswer) -> String {
         lines.push("no plan".to_owned());
         lines.extend(refusals);
     }
+    lines.extend(assumptions(&answer.assumptions));
+    lines.join("\n") + "\n"
+}
+
+/// Training.
+pub(crate) fn train(answer: &TrainAnswer) -> String {
+    let memory = &answer.memory;
+    let mut table = Table::new(&["per device", "memory", "low", "high"]);
+    let mut row = |name: &str, estimate: Estimate<Bytes>| {
+        table.row(vec![
+            name.to_owned(),
+            estimate.value.to_string(),
+            estimate.low.to_string(),
+            estimate.high.to_string(),
+        ]);
+    };
+    row("weights", memory.weights);
+    row("master weights", memory.master_weights);
+    row("gradients", memory.gradients);
+    row("optimizer", memory.optimizer);
+    row("activations", memory.activations);
+    row("logits", memory.logits);
+    row("overhead", memory.overhead);
+    row("total", answer.total);
+    let mut lines = vec![
+        format!(
+            "{} · {} trained parameters · {} devices",
+            answer.model,
+            billions(memory.trained_parameters),
+            answer.devices
+        ),
+        String::new(),
+    ];
+    lines.extend(table.lines("  "));
+    lines.push(String::new());
+    lines.push(format!("verdict: {} of {}", answer.verdict.name(), size(answer.capacity)));
+    lines.push(format!("compute-optimal training tokens: {}", billions(memory.compute_optimal_tokens)));
     lines.extend(assumptions(&answer.assumptions));
     lines.join("\n") + "\n"
 }
