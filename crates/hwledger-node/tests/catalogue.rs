@@ -1,5 +1,6 @@
 //! The catalogue's hyper-parameters against what their publishers count.
 
+use hwledger_core::model::Certainty;
 use hwledger_formats::huggingface::read_config;
 use hwledger_node::catalogue;
 
@@ -33,6 +34,7 @@ const PUBLISHED: &[(&str, u64)] = &[
     ("Qwen/Qwen3-Coder-30B-A3B-Instruct", 30_532_122_624),
     ("Qwen/Qwen3-Coder-480B-A35B-Instruct", 480_154_875_392),
     ("TinyLlama/TinyLlama-1.1B-Chat-v1.0", 1_100_048_384),
+    ("ai21labs/AI21-Jamba-1.5-Mini", 51_570_323_328),
     ("allenai/OLMo-2-0325-32B-Instruct", 32_234_279_936),
     ("allenai/OLMo-2-1124-13B-Instruct", 13_716_198_400),
     ("allenai/OLMo-2-1124-7B-Instruct", 7_298_617_344),
@@ -42,6 +44,7 @@ const PUBLISHED: &[(&str, u64)] = &[
     ("bigscience/bloom-7b1", 7_069_016_064),
     ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 1_777_088_000),
     ("deepseek-ai/DeepSeek-R1-Distill-Qwen-14B", 14_770_033_664),
+    ("deepseek-ai/DeepSeek-V2", 235_741_434_880),
     ("deepseek-ai/deepseek-coder-33b-instruct", 33_342_991_360),
     ("deepseek-ai/deepseek-coder-6.7b-instruct", 6_740_512_768),
     ("facebook/opt-1.3b", 1_315_758_080),
@@ -57,8 +60,11 @@ const PUBLISHED: &[(&str, u64)] = &[
     ("internlm/internlm2_5-20b-chat", 19_861_149_696),
     ("meta-llama/Llama-3.1-405B", 405_853_388_800),
     ("meta-llama/Llama-3.2-11B-Vision-Instruct", 10_670_220_835),
+    ("meta-llama/Llama-4-Maverick-17B-128E-Instruct", 401_583_781_376),
+    ("meta-llama/Llama-4-Scout-17B-16E-Instruct", 108_641_793_536),
     ("meta-llama/Meta-Llama-3-70B", 70_553_706_496),
     ("microsoft/Phi-3-medium-4k-instruct", 13_960_238_080),
+    ("microsoft/Phi-3.5-MoE-instruct", 41_873_153_344),
     ("microsoft/Phi-3.5-mini-instruct", 3_821_079_552),
     ("mistralai/Codestral-22B-v0.1", 22_247_282_688),
     ("mistralai/Devstral-Small-2505", 23_572_403_200),
@@ -66,6 +72,8 @@ const PUBLISHED: &[(&str, u64)] = &[
     ("mistralai/Mistral-7B-Instruct-v0.2", 7_241_732_096),
     ("mistralai/Mistral-Large-Instruct-2407", 122_610_069_504),
     ("mistralai/Mistral-Small-3.1-24B-Instruct-2503", 24_011_361_280),
+    ("mistralai/Mixtral-8x22B-Instruct-v0.1", 140_630_071_296),
+    ("mistralai/Mixtral-8x7B-v0.1", 46_702_792_704),
     ("openai-community/gpt2", 124_439_808),
     ("openai-community/gpt2-large", 774_030_080),
     ("openai-community/gpt2-medium", 354_823_168),
@@ -74,6 +82,10 @@ const PUBLISHED: &[(&str, u64)] = &[
     ("openai/whisper-large-v3-turbo", 808_878_080),
     ("openai/whisper-medium", 763_857_920),
     ("openai/whisper-tiny", 37_760_640),
+    ("state-spaces/mamba-1.4b-hf", 1_372_178_432),
+    ("state-spaces/mamba-2.8b-hf", 2_768_345_600),
+    ("state-spaces/mamba-370m-hf", 371_516_416),
+    ("state-spaces/mamba-790m-hf", 793_204_224),
     ("tiiuae/Falcon3-10B-Instruct", 10_305_653_760),
     ("tiiuae/Falcon3-1B-Instruct", 1_669_408_768),
     ("tiiuae/Falcon3-3B-Instruct", 3_227_655_168),
@@ -87,5 +99,14 @@ fn published_counts_come_out_exactly() {
         assert_eq!(entry.id, *id);
         let (model, _) = read_config(entry.config()).unwrap_or_else(|error| panic!("{id}: {error}"));
         assert_eq!(model.parameters().total, *expected, "{id}");
+    }
+}
+
+#[test]
+fn every_entry_can_be_described() {
+    for entry in catalogue::entries() {
+        let (model, _) = read_config(entry.config()).unwrap_or_else(|error| panic!("{}: {error}", entry.id));
+        assert!(model.parameters().total > 1_000_000, "{}", entry.id);
+        assert_eq!(model.certainty, Certainty::Known, "{}", entry.id);
     }
 }
