@@ -402,9 +402,6 @@ add("arwkv7-7b-l8-f16", "arwkv7", "F16",
     base(8, 3584, 0, 0, 18944, 152064, 1048576, wkv__head_size=64, attention__decay_lora_rank=96,
          attention__iclr_lora_rank=96, attention__value_residual_mix_lora_rank=64, attention__gate_lora_rank=128,
          token_shift_count=1), keep=[".*"])
-add("rwkv6qwen2-7b-l8-f16", "rwkv6qwen2", "F16",
-    base(8, 3584, 28, 4, 18944, 152064, 1048576, wkv__head_size=128, time_mix_extra_dim=64, time_decay_extra_dim=128,
-         token_shift_count=1), keep=[".*"])
 add("granite-swa-l8-q8_0", "granite_swa", "Q8_0",
     base(8, 2560, 32, 8, 8192, 100352, 131072, head=128, logit_scale=8.0, residual_scale=0.22, embedding_scale=12.0,
          attention__scale=0.0078125, attention__sliding_window=512, attention__sliding_window_pattern=[1, 1, 1, 0] * 2), tied=True)
