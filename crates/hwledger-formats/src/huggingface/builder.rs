@@ -3,7 +3,6 @@
 use hwledger_core::ModelSpec;
 use hwledger_core::model::{Certainty, FeedForward, Layer, Mixer, Role, Stack, Weight};
 
-use super::LAYERS_MAX;
 use super::config::{Config, ConfigError};
 use super::quantization::Quantization;
 use crate::Diagnostic;
@@ -65,7 +64,10 @@ impl<'a> Source<'a> {
             return Ok(name.to_owned());
         }
         match self.root.texts("architectures").ok().flatten().and_then(|names| names.first().copied()) {
-            Some(class) => Ok(snake_case(class.trim_end_matches("ForCausalLM").trim_end_matches("Model"))),
+            Some(class) => {
+                let suffixes = ["ForCausalLM", "ForConditionalGeneration", "ForMaskedLM", "LMHeadModel", "Model"];
+                Ok(snake_case(suffixes.iter().find_map(|suffix| class.strip_suffix(suffix)).unwrap_or(class)))
+            }
             None => Err(self.root.missing("model_type")),
         }
     }
@@ -77,16 +79,7 @@ impl<'a> Source<'a> {
 
     /// Number of layers under one of `keys`, bounded.
     pub(crate) fn layers_under(&self, keys: &[&str]) -> Result<u64, ConfigError> {
-        self.layers_in(&self.text, keys)
-    }
-
-    /// Number of layers of one part of the configuration, bounded.
-    pub(crate) fn layers_in(&self, config: &Config<'_>, keys: &[&str]) -> Result<u64, ConfigError> {
-        let count = config.required_of(keys)?;
-        if count > LAYERS_MAX {
-            return Err(config.contradiction(keys[0], format!("is {count}; at most {LAYERS_MAX} layers are believed")));
-        }
-        Ok(count)
+        self.text.layers(keys)
     }
 
     /// A layer to fill; `prefix` is its module path, as quantisation exceptions name it.

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
+use super::LAYERS_MAX;
 use super::reference::Class;
 use crate::Diagnostic;
 
@@ -254,6 +255,15 @@ impl<'a> Config<'a> {
         self.required(found.unwrap_or(&keys[0]))
     }
 
+    /// A bounded number of layers, under one of `keys`.
+    pub(crate) fn layers(&self, keys: &[&str]) -> Result<u64, ConfigError> {
+        let count = self.required_of(keys)?;
+        if count > LAYERS_MAX {
+            return Err(self.contradiction(keys[0], format!("is {count}; at most {LAYERS_MAX} layers are believed")));
+        }
+        Ok(count)
+    }
+
     /// A number of positions.
     pub(crate) fn positions(&self, key: &str) -> Result<Option<u64>, ConfigError> {
         match self.get(key) {
@@ -316,7 +326,7 @@ fn whole_number(value: &Value) -> Option<u64> {
             clippy::float_cmp,
             reason = "range and wholeness are checked"
         )]
-        (number >= 0.0 && number < 9.0e15 && number.trunc() == number).then_some(number as u64)
+        ((0.0..9.0e15).contains(&number) && number.trunc() == number).then_some(number as u64)
     })
 }
 

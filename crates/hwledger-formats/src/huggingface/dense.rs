@@ -69,7 +69,7 @@ impl Dense {
         Ok(Self {
             hidden,
             vocabulary: config.required("vocab_size")?,
-            layers: source.layers_in(config, &["num_hidden_layers", "n_layer", "n_layers", "num_layers"])?,
+            layers: config.layers(&["num_hidden_layers", "n_layer", "n_layers", "num_layers"])?,
             heads: Heads::read(config, hidden)?,
             projections: Projections::Separate,
             attention_bias: AttentionBias::default(),

@@ -37,7 +37,7 @@ impl Pattern {
         match text.strip_prefix("re:") {
             Some(expression) => {
                 let anchored_end = expression.ends_with('$');
-                let plain = expression.trim_matches(['^', '$']).replace("\\.", ".").replace("\\", "");
+                let plain = expression.trim_matches(['^', '$']).replace("\\.", ".").replace('\\', "");
                 let pieces = plain.split(".*").filter(|piece| !piece.is_empty()).map(str::to_owned).collect();
                 Self::Pieces { pieces, anchored_end }
             }

@@ -43,7 +43,7 @@ pub(crate) struct TowerLayer {
 }
 
 impl TowerLayer {
-    /// The layer of ViT (Dosovitskiy et al. 2020): biases everywhere, no gate.
+    /// The layer of `ViT` (Dosovitskiy et al. 2020): biases everywhere, no gate.
     pub(crate) const fn vit(hidden: u64, width: u64) -> Self {
         Self {
             hidden,

@@ -27,11 +27,11 @@ struct Side {
 }
 
 impl Side {
-    fn read(source: &Source<'_>, config: &Config<'_>, side: &str) -> Result<Self, ConfigError> {
+    fn read(config: &Config<'_>, side: &str) -> Result<Self, ConfigError> {
         let hidden = config.required("d_model")?;
         let key = |suffix: &str| format!("{side}_{suffix}");
         let heads = config.required(&key("attention_heads"))?;
-        let layers = source.layers_in(config, &[&key("layers")])?;
+        let layers = config.layers(&[&key("layers")])?;
         let head_dim = hidden / heads;
         if head_dim == 0 {
             return Err(config.contradiction(&key("attention_heads"), format!("is more than the width {hidden}")));
@@ -75,8 +75,8 @@ impl Side {
 
 /// Both stacks, the shared table and the head; nothing else yet.
 fn frame(source: &Source<'_>, config: &Config<'_>, has_key_bias: bool) -> Result<ModelSpec, ConfigError> {
-    let encoder = Side::read(source, config, "encoder")?;
-    let decoder = Side::read(source, config, "decoder")?;
+    let encoder = Side::read(config, "encoder")?;
+    let decoder = Side::read(config, "decoder")?;
     let mut model = source.decoder(decoder.hidden, config.required("vocab_size")?, source.is_head_tied(true)?);
     model.head.retain(|weight| weight.role != Role::Norm);
     model.encoder = Some(encoder.stack(source, false, has_key_bias));
@@ -105,7 +105,7 @@ fn text(source: &mut Source<'_>, shape: Shape) -> Result<ModelSpec, ConfigError>
             }
         }
     }
-    let heads = Side::read(source, &config, "decoder")?.heads;
+    let heads = Side::read(&config, "decoder")?.heads;
     super::remark_on_cross_attention(source, heads);
     Ok(model)
 }
@@ -152,7 +152,7 @@ pub(super) fn read_whisper(source: &mut Source<'_>) -> Result<ModelSpec, ConfigE
         model.embedding.push(source.vector(Role::Norm, hidden));
     }
     model.context_max = config.positions("max_target_positions")?;
-    let heads = Side::read(source, &config, "decoder")?.heads;
+    let heads = Side::read(&config, "decoder")?.heads;
     super::remark_on_cross_attention(source, heads);
     Ok(model)
 }

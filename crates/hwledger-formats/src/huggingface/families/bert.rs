@@ -1,4 +1,4 @@
-//! Encoders: BERT, `RoBERTa`, `DistilBERT`, ELECTRA, MPNet, ALBERT, Nomic BERT, ModernBERT, DeBERTa
+//! Encoders: BERT, `RoBERTa`, `DistilBERT`, ELECTRA, `MPNet`, ALBERT, Nomic BERT, `ModernBERT`, `DeBERTa`
 //! (transformers `modeling_bert.py` and its relatives).
 
 use hwledger_core::ModelSpec;
@@ -164,7 +164,7 @@ pub(super) fn read_distilbert(source: &mut Source<'_>) -> Result<ModelSpec, Conf
     Ok(model)
 }
 
-/// MPNet: one table of relative positions for all layers beside the absolute ones.
+/// `MPNet`: one table of relative positions for all layers beside the absolute ones.
 pub(super) fn read_mpnet(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let mut encoder = Encoder::read(source, &["hidden_size"], &["intermediate_size"])?;
     let is_tied = encoder.dense.is_head_tied;
@@ -238,7 +238,7 @@ pub(super) fn read_nomic(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErr
     Ok(model)
 }
 
-/// ModernBERT: rotary positions, fused projections, scales only; the first layer has no norm before attention.
+/// `ModernBERT`: rotary positions, fused projections, scales only; the first layer has no norm before attention.
 pub(super) fn read_modernbert(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let config = source.text.clone();
     let hidden = config.required("hidden_size")?;

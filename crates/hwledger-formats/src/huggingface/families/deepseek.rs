@@ -31,7 +31,7 @@ pub(super) fn read_v1(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError>
 
 /// Latent attention and experts by DeepSeek's keys.
 fn shaped(source: &Source<'_>, config: &Config<'_>, dense_layers: u64) -> Result<LatentSparse, ConfigError> {
-    let layers = source.layers_in(config, &["num_hidden_layers"])?;
+    let layers = config.layers(&["num_hidden_layers"])?;
     Ok(LatentSparse {
         hidden: config.required("hidden_size")?,
         vocabulary: config.required("vocab_size")?,

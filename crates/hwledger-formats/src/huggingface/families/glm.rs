@@ -35,7 +35,7 @@ pub(super) fn read_chatglm(source: &mut Source<'_>) -> Result<ModelSpec, ConfigE
     let dense = Dense {
         hidden,
         vocabulary: config.required_of(&["padded_vocab_size", "vocab_size"])?,
-        layers: source.layers_in(&config, &["num_layers", "num_hidden_layers"])?,
+        layers: config.layers(&["num_layers", "num_hidden_layers"])?,
         heads: Heads { query_heads: heads, kv_heads, head_dim },
         projections: Projections::Fused,
         attention_bias: AttentionBias {

@@ -96,7 +96,7 @@ pub(super) fn read_smollm3(source: &mut Source<'_>) -> Result<ModelSpec, ConfigE
     let rotary = config.counts("no_rope_layers")?;
     let has_positions = |index: u64| match &rotary {
         Some(list) => usize::try_from(index).ok().and_then(|index| list.get(index)).is_some_and(|&flag| flag != 0),
-        None => (index + 1) % interval != 0,
+        None => !(index + 1).is_multiple_of(interval),
     };
     dense.spans = spans(config, dense.layers, window, |index| !has_positions(index))?;
     Ok(dense.build(source))
@@ -127,7 +127,7 @@ pub(super) fn read_diffllama(source: &mut Source<'_>) -> Result<ModelSpec, Confi
     Ok(dense.build(source))
 }
 
-/// HyperCLOVA X: with `use_post_norm` a norm after each block as well.
+/// `HyperCLOVA` X: with `use_post_norm` a norm after each block as well.
 pub(super) fn read_hyperclovax(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let mut dense = shaped_as_llama(source)?;
     dense.norms_per_layer = if source.text.flag("use_post_norm", true)? { 4 } else { 2 };
@@ -192,12 +192,12 @@ pub(super) fn read_exaone4(source: &mut Source<'_>) -> Result<ModelSpec, ConfigE
     let config = &source.text;
     let window = config.positions("sliding_window")?;
     // The pattern may also be a word of `L` and `G`, as in `LLLG`.
-    let pattern: Vec<bool> = match config.get("sliding_window_pattern").and_then(|value| value.as_str()) {
-        Some(word) => word.chars().map(|letter| letter == 'L').collect(),
-        None => {
-            let period = config.count("sliding_window_pattern")?.unwrap_or(0).min(dense.layers);
-            (1..=period).map(|index| index < period).collect()
-        }
+    let word = config.get("sliding_window_pattern").and_then(|value| value.as_str());
+    let pattern: Vec<bool> = if let Some(word) = word {
+        word.chars().map(|letter| letter == 'L').collect()
+    } else {
+        let period = config.count("sliding_window_pattern")?.unwrap_or(0).min(dense.layers);
+        (1..=period).map(|index| index < period).collect()
     };
     let is_sliding = |index: u64| {
         let at = usize::try_from(index).unwrap_or(0).checked_rem(pattern.len());

@@ -1,5 +1,5 @@
 //! Language models behind a vision or audio tower and a projector: `LLaVA` and its relatives, Pixtral, Mistral 3,
-//! InternVL, Idefics, Aya Vision, Voxtral, Qwen2-Audio
+//! `InternVL`, Idefics, Aya Vision, Voxtral, Qwen2-Audio
 //! (transformers `modeling_llava.py`, `modeling_mistral3.py`, `modeling_internvl.py`, `modeling_idefics3.py`, ...).
 
 use hwledger_core::ModelSpec;
@@ -89,7 +89,7 @@ pub(super) fn read_mistral3(source: &mut Source<'_>) -> Result<ModelSpec, Config
     Ok(model)
 }
 
-/// InternVL.
+/// `InternVL`.
 pub(super) fn read_internvl(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let mut model = language_model(source)?;
     model.towers.push(internvit::internvit(source, model.hidden_size)?);

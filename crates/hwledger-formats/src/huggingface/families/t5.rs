@@ -41,11 +41,8 @@ pub(super) fn read(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     for index in 0..dense.layers {
         encoder.push(layer(index, Attention { cache: CacheOwner::Nobody, ..dense.attention(index) }, false));
     }
-    let decoder_layers = if config.has("num_decoder_layers") {
-        source.layers_in(&config, &["num_decoder_layers"])?
-    } else {
-        dense.layers
-    };
+    let decoder_layers =
+        if config.has("num_decoder_layers") { config.layers(&["num_decoder_layers"])? } else { dense.layers };
     for index in 0..decoder_layers {
         model.decoder.push(layer(index, dense.attention(index), true));
     }

@@ -1,4 +1,4 @@
-//! `InternViT`, the vision tower of InternVL (transformers `modeling_internvl.py`; remote code `modeling_intern_vit.py`).
+//! `InternViT`, the vision tower of `InternVL` (transformers `modeling_internvl.py`; remote code `modeling_intern_vit.py`).
 
 use hwledger_core::model::{Modality, Tower};
 
