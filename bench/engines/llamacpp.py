@@ -81,6 +81,7 @@ MODEL_BUFFER = re.compile(r"(\S+)\s+model buffer size =\s*([\d.]+) MiB")
 KV_BUFFER = re.compile(r"(\S+):\s+(\S+) (KV|RS) buffer size =\s*([\d.]+) MiB")
 KV_SIZE = re.compile(r"(\S+): size =\s*([\d.]+) MiB \(\s*(\d+) cells,\s*(\d+) layers,\s*(\d+)(?:/(\d+))? seqs[^)]*\)(.*)")
 PART = re.compile(r"([A-Za-z_]+) \((\w+)\):\s*([\d.]+) MiB")
+DSV4 = re.compile(r"(llama_dsv4_comp_state): (\w+) ratio = (\d+), state = (\d+) x (\d+), streams = (\d+), .* layers = (\d+), size =\s*([\d.]+) MiB")
 OUTPUT = re.compile(r"(\S+)\s+output buffer size =\s*([\d.]+) MiB")
 COMPUTE = re.compile(r"(\S+) compute buffer size =\s*([\d.]+) MiB")
 GRAPH = re.compile(r"graph(?: \(.*?\))?: nodes = (.*?), splits = (.*?), input objects = (.*?), input tensors = (.*)")
@@ -107,6 +108,10 @@ def parse_context(lines):
             parts = {p: {"type": t, "mib": float(v)} for p, t, v in PART.findall(m[7])}
             out["caches"].append({"what": m[1], "mib": float(m[2]), "cells": int(m[3]), "layers": int(m[4]),
                                   "sequences": int(m[5]), "streams": int(m[6] or 0), "parts": parts})
+        elif m := DSV4.search(line):  # compressor state, float32, per sequence
+            out["caches"].append({"what": m[1], "mib": float(m[8]), "cells": int(m[4]), "layers": int(m[7]),
+                                  "sequences": int(m[6]), "streams": int(m[6]), "kind": m[2], "ratio": int(m[3]),
+                                  "parts": {"S": {"type": "f32", "mib": float(m[8])}}})
         elif m := OUTPUT.search(line):
             out["output_mib"][m[1]] = float(m[2])
         elif m := COMPUTE.search(line):
