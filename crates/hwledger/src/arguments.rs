@@ -5,12 +5,16 @@ use hwledger_node::PlanRequest;
 use hwledger_node::request::{CountOrAll, DeviceRequest, DraftRequest, HostRequest, LoraRequest};
 use hwledger_node::train::TrainRequest;
 
+use crate::location::{Location, SearchArguments};
+
 /// Will a language model fit, how fast will it be, what will it cost.
 #[derive(Debug, Parser)]
 #[command(name = "hwledger", version, about)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) location: Location,
 }
 
 #[derive(Debug, Subcommand)]
@@ -25,6 +29,8 @@ pub(crate) enum Command {
     Export(Box<Question>),
     /// Say what memory training or fine-tuning takes, per device
     Train(Box<TrainArguments>),
+    /// List the models on this machine and in the catalogue whose names hold some words
+    Search(SearchArguments),
 }
 
 /// Arguments of `train`.

@@ -1,6 +1,7 @@
 //! The hwledger command line.
 
 mod arguments;
+mod location;
 mod picture;
 mod render;
 mod table;
@@ -15,6 +16,7 @@ use hwledger_core::verdict::Verdict;
 use hwledger_node::locate::LocateOptions;
 use hwledger_node::planner::with_causes;
 use hwledger_node::{PlanFailure, Planner, batch};
+use location::SearchArguments;
 use serde::Serialize;
 
 /// Exit status when the answer is no, or at least one of several answers is an error.
@@ -23,8 +25,9 @@ const NO: u8 = 1;
 const ERROR: u8 = 2;
 
 fn main() -> ExitCode {
-    let Arguments { command } = Arguments::parse();
-    let planner = Planner::new(LocateOptions::from_environment());
+    let Arguments { command, location } = Arguments::parse();
+    let options = location.options();
+    let planner = Planner::new(options.clone());
     let result = match command {
         Command::Plan(arguments) => match &arguments.requests {
             Some(path) => return plan_requests(&planner, path),
@@ -34,8 +37,22 @@ fn main() -> ExitCode {
         Command::Compare(question) => compare(&planner, &question),
         Command::Export(question) => export(&planner, &question),
         Command::Train(arguments) => train(&planner, &arguments),
+        Command::Search(arguments) => return search(&options, &arguments),
     };
     result.unwrap_or_else(|failure| refuse(&failure))
+}
+
+/// The models that can be planned without the network.
+fn search(options: &LocateOptions, arguments: &SearchArguments) -> ExitCode {
+    let found = arguments.run(options);
+    if found.is_empty() {
+        let _ = writeln!(
+            io::stderr(),
+            "no model on this machine or in the catalogue has a name that holds all these words"
+        );
+    }
+    let text = if arguments.json { found.iter().map(json).collect() } else { location::render(&found) };
+    say(&text, !found.is_empty())
 }
 
 /// One sentence on standard error, and the status of an error.

@@ -1,11 +1,13 @@
 //! Free-text search over what can be planned without the network.
 
+use serde::Serialize;
+
 use super::{LocateOptions, download_folders, hub_cache, ollama};
 use crate::catalogue;
 use crate::names::loose_key;
 
 /// A model that a search found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Match {
     /// The reference to give to [`locate`](super::locate).
     pub reference: String,
@@ -14,7 +16,8 @@ pub struct Match {
 }
 
 /// Where a model that was searched for is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MatchPlace {
     /// Ollama's store.
@@ -27,6 +30,19 @@ pub enum MatchPlace {
     LlamaCache,
     /// The built-in catalogue.
     Catalogue,
+}
+
+impl MatchPlace {
+    /// The place as people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ollama => "Ollama",
+            Self::HubCache => "Hugging Face cache",
+            Self::LmStudio => "LM Studio",
+            Self::LlamaCache => "llama.cpp cache",
+            Self::Catalogue => "built-in catalogue",
+        }
+    }
 }
 
 /// Everything that can be planned without the network.
