@@ -5,6 +5,7 @@ pub mod llamacpp;
 mod memory;
 pub mod mistralrs;
 pub mod mlx;
+pub mod ollama;
 mod paged;
 mod parallel;
 pub mod sglang;
@@ -30,6 +31,7 @@ pub fn plan_memory(
 ) -> Result<MemoryPlan, EngineError> {
     match engine {
         Engine::LlamaCpp | Engine::IkLlamaCpp => llamacpp::plan(model, settings, assumptions),
+        Engine::Ollama => ollama::plan(model, settings, assumptions),
         Engine::Vllm => vllm::plan(model, settings, assumptions),
         Engine::TensorRtLlm => tensorrt_llm::plan(model, settings, assumptions),
         Engine::Tgi => tgi::plan(model, settings, assumptions),
@@ -49,6 +51,7 @@ pub fn plan_memory(
 pub fn log_lines(engine: Engine, model: &ModelSpec, settings: &Settings) -> Result<Vec<String>, EngineError> {
     match engine {
         Engine::LlamaCpp | Engine::IkLlamaCpp => llamacpp::log_lines(model, settings),
+        Engine::Ollama => ollama::log_lines(model, settings),
         other => Err(EngineError::NotModelled(other.name())),
     }
 }
