@@ -3,7 +3,7 @@
 use super::Layout;
 use super::architecture;
 use super::cache::CacheGeometry;
-use super::graph::{GraphPlacement, GraphShape};
+use super::graph::{GraphPlacement, GraphShape, compute_buffers};
 use crate::model::ModelSpec;
 use crate::units::round_up;
 use crate::{Bytes, Estimate};
@@ -57,8 +57,70 @@ impl Layout {
     }
 }
 
+/// Compute buffers by device, as claims.
+pub(super) struct Compute {
+    /// Of each card.
+    pub(super) cards: Vec<Estimate<Bytes>>,
+    /// Of the host.
+    pub(super) host: Estimate<Bytes>,
+}
+
+impl Compute {
+    /// The buffers of a layout.
+    ///
+    /// On a processor alone, the graph's peak. With cards, each card that holds layers runs the same
+    /// operations on them, so it needs the peak of that graph; logits exist only where the output
+    /// layer is, and pipelining keeps copies of the inputs. The host then holds the inputs alone,
+    /// unless it computes layers itself.
+    pub(super) fn of(model: &ModelSpec, layout: &Layout) -> Self {
+        let shape = layout.graph_shape(model);
+        let peak = |shape: &GraphShape| compute_buffers(model, shape, &GraphPlacement::host_only()).host;
+        let placement = &layout.placement;
+        if placement.cards.is_empty() {
+            return Self { cards: Vec::new(), host: estimate(peak(&shape)) };
+        }
+        let inputs = input_bytes(model, &shape);
+        let copies = if placement.is_pipelined() { 3 * inputs } else { 0 };
+        let with_logits = peak(&shape);
+        let output = placement.output_card();
+        let is_alone = output.is_some() && placement.cards.len() == 1 && placement.is_full();
+        let without_logits = if is_alone { 0 } else { peak(&GraphShape { outputs: 1, ..shape }) };
+        let layers = model.decoder.len() as u64;
+        let cards = (0..placement.cards.len())
+            .map(|card| {
+                if output == Some(card) {
+                    on_card(with_logits + copies)
+                } else if (0..layers).any(|layer| placement.card_of(layer) == Some(card)) {
+                    on_card(without_logits + copies)
+                } else {
+                    Estimate::ZERO
+                }
+            })
+            .collect();
+        let host = match output {
+            Some(_) if placement.is_full() => on_card(inputs),
+            Some(_) => on_card(without_logits),
+            None => on_card(with_logits),
+        };
+        Self { cards, host }
+    }
+}
+
+/// Embedded tokens and masks: what a graph reads from the host.
+fn input_bytes(model: &ModelSpec, shape: &GraphShape) -> u64 {
+    let embedded = shape.tokens.saturating_mul(model.hidden_size).saturating_mul(4);
+    let cells = shape.cells.saturating_add(shape.window_cells.unwrap_or(0));
+    let mask_width = if shape.flash_attention { 2 } else { 4 };
+    embedded.saturating_add(shape.tokens.saturating_mul(cells).saturating_mul(mask_width))
+}
+
+/// A card's buffer: kernels of other back ends fuse and split operations differently.
+fn on_card(bytes: u64) -> Estimate<Bytes> {
+    Estimate::within(Bytes(bytes), 0.7, 1.4)
+}
+
 /// A compute buffer with the interval that other builds of the engine fall into: graphs change with
 /// most releases, by a tensor or two that live at the peak.
-pub(super) fn estimate(bytes: u64) -> Estimate<Bytes> {
+fn estimate(bytes: u64) -> Estimate<Bytes> {
     Estimate::within(Bytes(bytes), 0.95, 1.05)
 }

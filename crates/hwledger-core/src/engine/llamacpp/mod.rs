@@ -132,13 +132,13 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
 /// The plan of a layout.
 pub(crate) fn memory_plan(model: &ModelSpec, settings: &Settings, layout: &Layout) -> MemoryPlan {
     let mut devices = Vec::with_capacity(layout.cards.len() + 1);
-    let buffers = graph::compute_buffers(model, &layout.graph_shape(model), &layout.graph_placement(model));
+    let compute = compute::Compute::of(model, layout);
     for (index, card) in layout.placement.cards.iter().enumerate() {
         let components = Components {
             weights: Some(layout.weights.estimate(layout.weights.cards[index])),
             kv_cache: Some(exact(layout.cards[index].attention())),
             recurrent_state: Some(exact(layout.cards[index].state)),
-            compute: None,
+            compute: Some(compute.cards[index]),
             output: Some(Estimate::ZERO),
             overhead: Some(overhead::of_card(card, settings.backend.as_deref())),
         };
@@ -148,7 +148,7 @@ pub(crate) fn memory_plan(model: &ModelSpec, settings: &Settings, layout: &Layou
         weights: Some(layout.weights.estimate(layout.weights.host)),
         kv_cache: Some(exact(layout.host.attention())),
         recurrent_state: Some(exact(layout.host.state)),
-        compute: layout.placement.cards.is_empty().then(|| compute::estimate(buffers.host)),
+        compute: Some(compute.host),
         output: Some(exact(layout.output_bytes(model))),
         overhead: Some(overhead::of_host()),
     };
