@@ -3,7 +3,7 @@
 //! Names are accepted in both spellings, Hugging Face's and GGUF's. Source: the
 //! architecture files of llama.cpp 0.5.0 (autumn 2026).
 
-use crate::model::{Attention, CacheOwner, Layer, Role, Span};
+use crate::model::{Attention, CacheOwner, Layer, ModelSpec, Role, Span};
 
 /// Windows that the model has and llama.cpp ignores, so that these layers keep every token:
 /// Mistral and Mixtral run as `llama`, Phi-3's window is disabled by name, StarCoder 2 and
@@ -87,7 +87,12 @@ pub(crate) fn cached_latent(architecture: &str, layer: &Layer, attention: &Atten
     is_cached.then_some(latent.kv_rank + latent.rope_dim)
 }
 
-/// Whether a layer has a cache of its own.
+/// Whether llama.cpp keeps a cache: for all that generates, and, without need, for T5's encoder alone.
+pub(crate) fn has_cache(model: &ModelSpec) -> bool {
+    model.is_causal || model.architecture == "t5encoder"
+}
+
+/// Whether a layer has a cache of its own. Layers that need none keep one if their model does.
 pub(crate) const fn owns_cache(attention: &Attention) -> bool {
-    matches!(attention.cache, CacheOwner::Own)
+    matches!(attention.cache, CacheOwner::Own | CacheOwner::Nobody)
 }

@@ -109,7 +109,7 @@ fn cache_lines(model: &ModelSpec, layout: &Layout, names: &[String], lines: &mut
 /// Layers with equally many cells: cells, layers, key bytes, value bytes.
 fn cell_groups(model: &ModelSpec, layout: &Layout) -> Vec<(u64, u64, u64, u64)> {
     let mut groups: Vec<(u64, u64, u64, u64)> = Vec::new();
-    if !model.is_causal {
+    if !architecture::has_cache(model) {
         return groups;
     }
     let geometry = CacheGeometry::new(model, &layout.parameters);

@@ -64,7 +64,7 @@ impl Layout {
     }
 
     fn add_caches(&mut self, model: &ModelSpec) {
-        if !model.is_causal {
+        if !architecture::has_cache(model) {
             return;
         }
         let geometry = CacheGeometry::new(model, &self.parameters);
