@@ -108,7 +108,7 @@ impl PoolRules {
             weights_bytes: settings.weights_bytes.map(|bytes| bytes.0),
             vocabulary_multiple: 1,
             is_torch: false,
-            activation_bytes: width,
+            rotary_bytes: width,
         };
         let stages = sharding.stages().into_iter().map(|bytes| Estimate::within(Bytes(bytes), 0.97, 1.06)).collect();
         let default = if activation == ElementType::F32 { ElementType::F32 } else { ElementType::BF16 };

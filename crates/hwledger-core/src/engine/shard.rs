@@ -2,7 +2,7 @@
 
 use super::parallel::Layout;
 use crate::element_type::ElementType;
-use crate::model::{Attention, Layer, ModelSpec, Role, Weight};
+use crate::model::{Attention, Layer, ModelSpec, Role, Span, Weight};
 use crate::units::{MEBIBYTE, round_up};
 use crate::weight_format::{self, WeightFormat};
 
@@ -19,8 +19,8 @@ pub(super) struct Sharding<'a> {
     pub(super) vocabulary_multiple: u64,
     /// Tensors come from the caching allocator of torch.
     pub(super) is_torch: bool,
-    /// Element type of activations, which unquantised tables and rotary tables have.
-    pub(super) activation_bytes: u64,
+    /// Bytes of one element of the cosine and sine tables; 0 where they are computed on the fly.
+    pub(super) rotary_bytes: u64,
 }
 
 /// Bytes that the CUDA caching allocator of torch takes for one tensor of `bytes`.
@@ -160,11 +160,20 @@ impl Sharding<'_> {
         }
     }
 
-    /// The cosine and sine tables of rotary positions: one row per position, shared by all layers.
+    /// The cosine and sine tables of rotary positions: one row per position, shared by layers that
+    /// rotate alike. Windowed layers of Gemma 3 and 4 have a base of their own.
     fn rotary(&self) -> u64 {
-        let attention = self.model.decoder.kinds.iter().find_map(|layer| layer.mixer.attention());
-        let dim = attention.map_or(0, |attention| attention.latent.map_or(attention.key_dim, |latent| latent.rope_dim));
-        self.model.context_max.unwrap_or(0).min(1 << 24) * dim * self.activation_bytes
+        let has_local_base = ["gemma3", "gemma4"].iter().any(|name| self.model.architecture.starts_with(name));
+        let mut tables: Vec<(u64, bool)> = Vec::with_capacity(2);
+        for attention in self.model.decoder.kinds.iter().filter_map(|layer| layer.mixer.attention()) {
+            let dim = attention.latent.map_or(attention.key_dim, |latent| latent.rope_dim);
+            let table = (dim, has_local_base && attention.span != Span::Full);
+            if !tables.contains(&table) {
+                tables.push(table);
+            }
+        }
+        let dims: u64 = tables.iter().map(|(dim, _)| dim).sum();
+        self.model.context_max.unwrap_or(0).min(1 << 24).saturating_mul(dims).saturating_mul(self.rotary_bytes)
     }
 
     /// What one rank of each pipeline stage holds.
@@ -241,7 +250,7 @@ mod tests {
             weights_bytes: None,
             vocabulary_multiple: 64,
             is_torch: true,
-            activation_bytes: 2,
+            rotary_bytes: 2,
         }
         .stages()
     }

@@ -72,7 +72,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
         weights_bytes: settings.weights_bytes.map(|bytes| bytes.0),
         vocabulary_multiple: 1,
         is_torch: settings.devices.first().is_some_and(|device| device.kind != DeviceKind::Cpu),
-        activation_bytes: 0,
+        rotary_bytes: 0,
     };
     let weights: Vec<_> =
         sharding.stages().into_iter().map(|bytes| Estimate::within(Bytes(bytes), 0.995, 1.02)).collect();

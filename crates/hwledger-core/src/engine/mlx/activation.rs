@@ -1,7 +1,7 @@
 //! What is in flight beside weights and caches while mlx-lm computes a chunk.
 
-use super::cache::Run;
-use crate::model::{Activation, Attention, FeedForward, Layer, Mixer, ModelSpec};
+use super::cache::{Run, decompresses, rotates};
+use crate::model::{Activation, Attention, FeedForward, Layer, Mixer, ModelSpec, Recurrent, RecurrentKind};
 
 /// Bytes that the operations of one layer put out for `tokens` tokens, each counted once.
 pub(super) fn layer_outputs(model: &ModelSpec, layer: &Layer, tokens: u64, width: u64) -> u64 {
@@ -9,16 +9,14 @@ pub(super) fn layer_outputs(model: &ModelSpec, layer: &Layer, tokens: u64, width
     let mixer = match &layer.mixer {
         Mixer::None => 0,
         Mixer::Attention(attention) => attention_outputs(attention),
-        Mixer::Recurrent(recurrent) | Mixer::Both(_, recurrent) => {
-            2 * recurrent.convolution_channels + 4 * recurrent.inner_size
-        }
+        Mixer::Recurrent(recurrent) | Mixer::Both(_, recurrent) => recurrent_outputs(recurrent),
     };
     let feed_forward = match &layer.feed_forward {
         FeedForward::None => 0,
         FeedForward::Dense { width, activation } => inner_outputs(*width, *activation),
         FeedForward::Experts(moe) => {
             moe.experts
-                + moe.experts_per_token * (inner_outputs(moe.expert_width, moe.activation) + 2 * hidden)
+                + moe.experts_per_token * (inner_outputs(moe.expert_width, moe.activation) + hidden)
                 + inner_outputs(moe.shared_width + moe.dense_width, moe.activation)
         }
     };
@@ -26,8 +24,16 @@ pub(super) fn layer_outputs(model: &ModelSpec, layer: &Layer, tokens: u64, width
     tokens * width * (6 * hidden + mixer + feed_forward)
 }
 
+const fn recurrent_outputs(recurrent: &Recurrent) -> u64 {
+    2 * recurrent.convolution_channels + 4 * recurrent.inner_size
+}
+
 const fn attention_outputs(attention: &Attention) -> u64 {
     let query = attention.heads * attention.key_dim;
+    if attention.latent.is_some() {
+        // Queries, attended latents or values, and those brought back in order.
+        return query + 2 * attention.heads * attention.value_dim;
+    }
     let key_value = attention.kv_heads * (attention.key_dim + attention.value_dim);
     // Projected, rotated; attended, brought back in order.
     2 * query + key_value + key_value / 2 + 2 * attention.heads * attention.value_dim
@@ -63,31 +69,57 @@ pub(super) fn in_flight_on_metal(model: &ModelSpec, run: &Run, cache_layer: u64,
     scaled(outputs, in_flight)
 }
 
-/// What is alive on a processor: the scores of all heads, the mask, and one layer's outputs.
-/// MLX has no fused attention there.
-pub(super) fn alive_on_processor(model: &ModelSpec, run: &Run, rotates: bool, width: u64) -> u64 {
-    let chunk = run.last_chunk().max(1);
-    let layer = |layer: &Layer| {
-        let scores = layer.mixer.attention().map_or(0, |attention| {
-            let keys = match attention.span.window() {
-                Some(window) if rotates => run.rotating_slots_in_prefill(window),
-                _ => run.prefilled(),
-            };
-            let keys = keys.max(1);
-            // With sinks the scores are also there with a column more, before and after the softmax;
-            // latent attention adds rotary scores to the others as a mask.
-            let copies = match (attention.has_sinks, attention.latent) {
-                (true, _) => 3,
-                (false, Some(_)) => 2,
-                (false, None) => 1,
-            };
-            chunk * keys * (attention.heads * width * copies + 1)
-        });
-        // 16-bit arithmetic goes through 32-bit copies of some arrays.
-        let outputs = layer_outputs(model, layer, chunk, width);
-        scores + if width < 4 { outputs * 5 / 4 } else { outputs }
+/// Tokens that the structured scan of Mamba 2 takes at once (`ssm.py`).
+const SCAN_TOKENS: u64 = 256;
+
+/// What the recurrence of a layer holds, its outputs included.
+fn scan(recurrent: &Recurrent, tokens: u64, width: u64) -> u64 {
+    let per_token = match recurrent.kind {
+        // Decays, masks and products of heads x tokens x tokens of one chunk, of which about six live together.
+        RecurrentKind::Mamba2 => 6 * recurrent.heads * tokens.min(SCAN_TOKENS),
+        // A state per token, step by step.
+        RecurrentKind::Mamba1 | RecurrentKind::GatedDelta | RecurrentKind::KimiDelta => recurrent.state_elements,
+        _ => 0,
     };
-    model.decoder.kinds.iter().map(layer).max().unwrap_or(0)
+    tokens * (per_token + recurrent_outputs(recurrent)) * width
+}
+
+/// Scores of all heads of a layer, and the mask. With sinks the scores are also there with a column
+/// more, before and after the softmax; latent attention adds rotary scores to the others as a mask.
+fn scores(model: &ModelSpec, attention: &Attention, run: &Run, (tokens, keys): (u64, u64), width: u64) -> u64 {
+    let keys = match attention.span.window() {
+        Some(window) if rotates(model) && run.prefilled() > run.chunk => keys.min(window + tokens),
+        _ => keys,
+    };
+    let copies = match attention.latent {
+        _ if attention.has_sinks => 3,
+        Some(_) if !decompresses(model) => 2,
+        _ => 1,
+    };
+    tokens * keys * (attention.heads * width * copies + 1)
+}
+
+/// What is alive on a processor: the scores of all heads, the mask, and one layer's outputs.
+/// MLX has no fused attention there. Prefill asks for caches only, so the last layer is not computed
+/// beyond its keys and values.
+pub(super) fn alive_on_processor(model: &ModelSpec, run: &Run, width: u64) -> u64 {
+    // The last full chunk and the rest after it, each with the keys before it.
+    let full = run.prefilled() / run.chunk * run.chunk;
+    let chunks = [(run.chunk.min(full), full), (run.prefilled() - full, run.prefilled())];
+    let layer = |layer: &Layer, (tokens, keys): (u64, u64)| {
+        let scores =
+            layer.mixer.attention().map_or(0, |attention| scores(model, attention, run, (tokens, keys), width));
+        let scan = layer.mixer.recurrent().map_or(0, |recurrent| scan(recurrent, tokens, width));
+        // 16-bit arithmetic goes through 32-bit copies of some arrays.
+        let outputs = layer_outputs(model, layer, tokens, width);
+        (scores + if width < 4 { outputs * 5 / 4 } else { outputs }).max(scan)
+    };
+    let order = &model.decoder.order;
+    let computed =
+        order.split_last().map_or(&order[..], |(_, before)| if before.is_empty() { &order[..] } else { before });
+    let is_computed = |kind: usize| computed.iter().any(|&index| usize::from(index) == kind);
+    let kinds = model.decoder.kinds.iter().enumerate().filter(|(kind, _)| is_computed(*kind));
+    kinds.flat_map(|(_, kind)| chunks.map(|chunk| layer(kind, chunk))).max().unwrap_or(0)
 }
 
 #[expect(

@@ -84,6 +84,11 @@ const DECOMPRESSED: &[&str] = &["deepseek_v2", "minicpm3"];
 /// Architectures with windows that mlx-lm caches in full all the same.
 const NOT_ROTATING: &[&str] = &["gemma2", "mistral", "phi3", "qwen2", "qwen3", "starcoder2"];
 
+/// Whether keys and values are cached decompressed.
+pub(super) fn decompresses(model: &ModelSpec) -> bool {
+    DECOMPRESSED.contains(&model.architecture.as_str())
+}
+
 /// Whether windows become rotating caches.
 pub(super) fn rotates(model: &ModelSpec) -> bool {
     !NOT_ROTATING.contains(&model.architecture.as_str())
@@ -91,7 +96,7 @@ pub(super) fn rotates(model: &ModelSpec) -> bool {
 
 fn token_bytes(model: &ModelSpec, attention: &Attention, key: ElementType, value: ElementType) -> u64 {
     match (attention.cache, attention.latent) {
-        (CacheOwner::Own, Some(latent)) if DECOMPRESSED.contains(&model.architecture.as_str()) => {
+        (CacheOwner::Own, Some(latent)) if decompresses(model) => {
             attention.heads * (key.row_bytes(latent.nope_dim + latent.rope_dim) + value.row_bytes(attention.value_dim))
         }
         (CacheOwner::Own, Some(latent)) => {
@@ -107,9 +112,10 @@ fn token_bytes(model: &ModelSpec, attention: &Attention, key: ElementType, value
 
 fn state_bytes(recurrent: &Recurrent, activation: ElementType) -> u64 {
     let width = activation.row_bytes(1);
-    // Delta nets accumulate in 32 bits (`gated_delta.py`); other states have the type of their inputs.
+    // Delta nets and Mamba 2 accumulate in 32 bits (`gated_delta.py`, `ssm.py`); other states have the
+    // type of their inputs.
     let state = match recurrent.kind {
-        RecurrentKind::GatedDelta | RecurrentKind::KimiDelta => 4,
+        RecurrentKind::GatedDelta | RecurrentKind::KimiDelta | RecurrentKind::Mamba2 => 4,
         _ => width,
     };
     recurrent.state_elements * state + (recurrent.convolution_elements() + recurrent.shift_elements) * width

@@ -76,12 +76,20 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
     let width = activation.row_bytes(1);
     let is_processor = settings.backend.as_deref().is_some_and(|backend| backend.eq_ignore_ascii_case("cpu"));
     let compute = if is_processor {
-        activation::alive_on_processor(model, &run, cache::rotates(model), width)
+        activation::alive_on_processor(model, &run, width)
     } else {
         activation::in_flight_on_metal(model, &run, bytes.largest_layer, weights.value.0, width)
     };
+    // The first chunk is cached unquantised and quantised after it.
+    let unquantised = if key == activation {
+        0
+    } else {
+        let first = Run { prompt: run.prompt.min(run.chunk + 1), generate: 1, ..run };
+        cache_bytes(model, &first, activation, activation, activation).attention
+    };
     // Rotating caches are largest during prefill, when the activations are there too.
-    let compute = Bytes((compute + bytes.attention_in_prefill - bytes.attention).saturating_mul(sequences));
+    let in_prefill = bytes.attention_in_prefill - bytes.attention;
+    let compute = Bytes((compute + in_prefill + unquantised).saturating_mul(sequences));
     let logits = Bytes(sequences * model.vocabulary_size * (width + ElementType::F32.row_bytes(1)));
     let device = settings.devices.first();
     let components = Components {

@@ -113,7 +113,7 @@ impl<'a> Plan<'a> {
             weights_bytes: self.settings.weights_bytes.map(|bytes| bytes.0),
             vocabulary_multiple: 64,
             is_torch: true,
-            activation_bytes: self.activation.row_bytes(1),
+            rotary_bytes: self.activation.row_bytes(1),
         };
         // Quantised files differ in what they leave at 16 bits, and kernels in how they repack.
         let is_plain = matches!(self.format, Some(WeightFormat::Plain(_)) | None);
