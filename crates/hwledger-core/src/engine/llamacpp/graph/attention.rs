@@ -70,6 +70,7 @@ impl Builder<'_> {
         let mixed = match self.pending(&plan, attention, mixed.view()) {
             Mixed::Rotated { mixed, rotation, bytes } => self.fresh(bytes, &[rotation, mixed]),
             Mixed::Pending(mixed) | Mixed::Done(mixed) => mixed,
+            Mixed::Scan(tail) => self.finish_scan(tail),
         };
         let mixed = match self.recipe.gate {
             AttentionGate::None => mixed,
@@ -248,15 +249,19 @@ impl Builder<'_> {
     /// values of 16 bits.
     fn attend_within_batch(&mut self, attention: &Attention, plan: &Plan, heads: Heads) -> Tensor {
         let bytes = attention.heads * attention.value_dim * self.rows * WORD;
-        if self.shape.flash_attention {
+        let is_biased = self.model.architecture == "t5encoder";
+        if self.shape.flash_attention && !is_biased {
             let key = self.fresh(plan.key_width * self.rows * 2, &[heads.key.view()]);
             let value = self.fresh(plan.value_width * self.rows * 2, &[heads.value.view()]);
             let mask = self.batch_mask(plan.cache);
             return self.fresh(bytes, &[heads.query.view(), key, value, mask]);
         }
         let transposed = self.fresh(plan.value_width * self.rows * WORD, &[heads.value.view()]);
-        let scores = self.rows * self.rows * attention.heads * WORD;
-        let scores = self.fresh(scores, &[heads.query.view(), heads.key.view()]);
+        let score_bytes = self.rows * self.rows * attention.heads * WORD;
+        let mut scores = self.fresh(score_bytes, &[heads.query.view(), heads.key.view()]);
+        if is_biased {
+            scores = self.biased(scores, score_bytes, self.shape.tokens);
+        }
         let mask = self.batch_mask(plan.cache);
         let weights = self.in_place(&[scores, mask]);
         let mixed = self.fresh(bytes, &[transposed, weights]);

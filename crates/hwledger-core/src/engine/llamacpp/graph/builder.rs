@@ -1,7 +1,9 @@
 //! A model as a tape of operations.
 
+use super::gemma::LayerEmbeddings;
 use super::inputs::Inputs;
 use super::recipe::{Embedding, OutputRows, Recipe, Residual};
+use super::recurrent::ScanTail;
 use super::shape::{GraphPlacement, GraphShape};
 use super::tape::{Backend, Kind, Tape, Tensor};
 use crate::ModelSpec;
@@ -25,6 +27,8 @@ pub(super) enum Mixed {
         /// Size of the result.
         bytes: u64,
     },
+    /// A scan whose output is still to be gated and projected.
+    Scan(ScanTail),
     /// Done.
     Done(Tensor),
 }
@@ -46,6 +50,10 @@ pub(super) struct Builder<'a> {
     pub(super) index: usize,
     /// Convolution state that was read ahead for a layer to come.
     pub(super) state_ahead: Option<Tensor>,
+    /// Image features behind the embedding, added after the first layers.
+    image_features: Option<Tensor>,
+    /// Embeddings of the tokens for every layer (Gemma 3n and 4), once they are mixed.
+    pub(super) layer_embeddings: LayerEmbeddings,
     placement: &'a GraphPlacement,
     /// The backend of graph inputs: the host, last in order.
     host: Backend,
@@ -63,6 +71,8 @@ impl<'a> Builder<'a> {
             rows: shape.tokens,
             index: 0,
             state_ahead: None,
+            image_features: None,
+            layer_embeddings: LayerEmbeddings::Absent,
             placement,
             host: Backend::try_from(placement.devices).unwrap_or(0),
         }
@@ -78,6 +88,9 @@ impl<'a> Builder<'a> {
             let layer = &self.model.decoder.kinds[usize::from(kind)];
             self.index = index;
             stream = self.layer(layer, stream, index == last);
+            if let Some(features) = self.image_features.filter(|_| (index as u64) < self.recipe.deep_stack) {
+                stream = self.in_place(&[stream, features.view()]);
+            }
         }
         self.output(stream);
         for node in self.tape.nodes_mut() {
@@ -101,10 +114,15 @@ impl<'a> Builder<'a> {
         let stream = self.fresh(bytes, &[tokens]);
         if self.recipe.deep_stack > 0 {
             // Image features of the first layers lie behind the embedding; text has zeros there.
-            return self.fresh(bytes * (1 + self.recipe.deep_stack), &[stream]).view();
+            let padded = self.fresh(bytes * (1 + self.recipe.deep_stack), &[stream]);
+            self.image_features = Some(padded);
+            return padded.view();
         }
         match self.recipe.embedding {
-            Embedding::Plain => stream,
+            Embedding::Plain => {
+                self.look_up_layer_embeddings(stream);
+                stream
+            }
             Embedding::Normed => self.fresh(bytes, &[stream]),
             Embedding::Positions => {
                 let positions = self.positions();
@@ -148,6 +166,12 @@ impl<'a> Builder<'a> {
         let selects = is_last && self.recipe.output_rows == OutputRows::LastLayer;
         match (&layer.mixer, &layer.feed_forward) {
             (Mixer::None, FeedForward::None) => input,
+            (Mixer::Attention(attention), _) if self.model.encoder.is_some() => {
+                self.cross_attending(layer, attention, input, selects)
+            }
+            (_, FeedForward::Experts(experts)) if self.model.architecture == "arctic" => {
+                self.beside_experts(layer, experts, input, selects)
+            }
             (Mixer::None, _) | (_, FeedForward::None) => self.half_layer(layer, input, selects),
             _ if self.recipe.residual != Residual::Sequential => self.parallel(layer, input, selects),
             _ => self.sequential(layer, input, selects),
@@ -158,11 +182,16 @@ impl<'a> Builder<'a> {
     fn sequential(&mut self, layer: &Layer, input: Tensor, selects: bool) -> Tensor {
         let normed = if self.recipe.no_input_norm { input } else { self.norm_stream(input) };
         let mixed = self.mix(layer, normed);
-        let mut mixed = self.project_mixed(mixed);
         let mut residual = if self.recipe.normed_residual { normed } else { input };
+        if selects && self.recipe.residual_first[0] {
+            residual = self.select_outputs(residual);
+        }
+        let mut mixed = self.project_mixed(mixed);
         if selects {
             mixed = self.select_outputs(mixed);
-            residual = self.select_outputs(residual);
+            if !self.recipe.residual_first[0] {
+                residual = self.select_outputs(residual);
+            }
             self.rows = self.shape.outputs;
         }
         if self.recipe.post_norms {
@@ -172,11 +201,22 @@ impl<'a> Builder<'a> {
         if self.recipe.norms_sums {
             middle = self.norm(middle);
         }
-        let normed = if self.recipe.no_input_norm { middle } else { self.norm(middle) };
-        let output = self.feed_forward(layer, normed);
+        let output = match &layer.feed_forward {
+            FeedForward::Experts(experts) if experts.dense_width > 0 && self.recipe.value_norm => {
+                self.dense_and_experts(layer, experts, middle)
+            }
+            _ => {
+                let normed = if self.recipe.no_input_norm { middle } else { self.norm(middle) };
+                let output = self.feed_forward(layer, normed);
+                if self.recipe.normed_residual {
+                    return self.sum(output, normed, false);
+                }
+                output
+            }
+        };
         let output = if self.recipe.post_norms { self.norm(output) } else { output };
-        let residual = if self.recipe.normed_residual { normed } else { middle };
-        let sum = self.sum(output, residual, self.recipe.residual_first[1]);
+        let sum = self.sum(output, middle, self.recipe.residual_first[1]);
+        let sum = self.add_layer_embedding(sum, selects);
         if self.recipe.norms_sums { self.norm(sum) } else { sum }
     }
 
@@ -269,7 +309,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The mixer of a layer.
-    fn mix(&mut self, layer: &Layer, input: Tensor) -> Mixed {
+    pub(super) fn mix(&mut self, layer: &Layer, input: Tensor) -> Mixed {
         let expands_later = matches!(layer.feed_forward, FeedForward::Experts(_));
         match &layer.mixer {
             Mixer::Attention(attention) if !expands_later => {
@@ -278,11 +318,12 @@ impl<'a> Builder<'a> {
                 mixed
             }
             Mixer::Attention(attention) => self.attend(layer, attention, input),
-            Mixer::Recurrent(recurrent) => Mixed::Done(self.recur(layer, recurrent, input)),
+            Mixer::Recurrent(recurrent) => self.recur(layer, recurrent, input),
             Mixer::Both(attention, recurrent) => {
                 // Falcon-H1 attends first, scans the same input, and adds.
                 let attended = self.attend(layer, attention, input);
                 let scanned = self.recur(layer, recurrent, input);
+                let scanned = self.project_mixed(scanned);
                 let attended = self.project_mixed(attended);
                 Mixed::Done(self.sum(attended, scanned, false))
             }
@@ -298,13 +339,14 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn project_mixed(&mut self, mixed: Mixed) -> Tensor {
+    pub(super) fn project_mixed(&mut self, mixed: Mixed) -> Tensor {
         match mixed {
             Mixed::Pending(tensor) => self.project(self.model.hidden_size, tensor),
             Mixed::Rotated { mixed, rotation, bytes } => {
                 let mixed = self.fresh(bytes, &[rotation, mixed.view()]);
                 self.project(self.model.hidden_size, mixed.view())
             }
+            Mixed::Scan(tail) => self.finish_scan(tail),
             Mixed::Done(tensor) => tensor,
         }
     }
@@ -362,7 +404,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The rows of a tensor as wide as the stream whose logits are wanted.
-    fn select_outputs(&mut self, tensor: Tensor) -> Tensor {
+    pub(super) fn select_outputs(&mut self, tensor: Tensor) -> Tensor {
         let wanted = self.output_rows();
         self.fresh(self.model.hidden_size * self.shape.outputs * WORD, &[tensor, wanted])
     }

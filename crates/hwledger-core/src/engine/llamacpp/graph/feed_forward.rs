@@ -39,7 +39,8 @@ impl Builder<'_> {
 
     /// Routed experts, the shared one and a dense network beside them.
     fn mixture(&mut self, layer: &Layer, experts: &MixtureOfExperts, input: Tensor) -> Tensor {
-        let routed = self.routed(layer, experts, input);
+        let route = self.route(layer, experts, input);
+        let routed = self.routed(layer, experts, input, route);
         if experts.shared_width == 0 {
             return routed;
         }
@@ -52,8 +53,41 @@ impl Builder<'_> {
         self.in_place(&[routed, shared])
     }
 
+    /// Experts on the layer's input beside attention and a dense feed-forward (arctic.cpp). Attention's
+    /// projection is read, and so built, after the experts are.
+    pub(super) fn beside_experts(
+        &mut self,
+        layer: &Layer,
+        experts: &MixtureOfExperts,
+        input: Tensor,
+        selects: bool,
+    ) -> Tensor {
+        let normed = self.norm(input);
+        let mixed = self.mix(layer, normed);
+        let mut residual = input;
+        let mut done = None;
+        if selects {
+            residual = self.select_outputs(input);
+            let attended = self.project_mixed(mixed);
+            done = Some(self.select_outputs(attended));
+            self.rows = self.shape.outputs;
+        }
+        let expert_input = self.norm(residual);
+        let route = self.route(layer, experts, expert_input);
+        let routed = self.routed(layer, experts, expert_input, route);
+        let attended = match done {
+            Some(attended) => attended,
+            None => self.project_mixed(mixed),
+        };
+        let middle = self.sum(attended, residual, false);
+        let dense_input = self.norm(middle);
+        let dense = self.dense(dense_input, experts.dense_width, experts.activation, false);
+        let dense = self.sum(dense, middle, false);
+        self.sum(routed, dense, false)
+    }
+
     /// Scores, the choice of experts, and the weights of the chosen ones.
-    fn route(&mut self, layer: &Layer, experts: &MixtureOfExperts, input: Tensor) -> (Tensor, Tensor) {
+    pub(super) fn route(&mut self, layer: &Layer, experts: &MixtureOfExperts, input: Tensor) -> (Tensor, Tensor) {
         let logits = self.project(experts.experts, input);
         // Llama 4 chooses by the logits and weighs by their sigmoid; DeepSeek-V3 chooses by biased scores.
         let is_biased = self.recipe.expert_weights != ExpertWeights::Softmax
@@ -79,8 +113,14 @@ impl Builder<'_> {
         (chosen, weights)
     }
 
-    fn routed(&mut self, layer: &Layer, experts: &MixtureOfExperts, input: Tensor) -> Tensor {
-        let (chosen, weights) = self.route(layer, experts, input);
+    /// The chosen experts' networks, weighed and summed.
+    pub(super) fn routed(
+        &mut self,
+        layer: &Layer,
+        experts: &MixtureOfExperts,
+        input: Tensor,
+        (chosen, weights): (Tensor, Tensor),
+    ) -> Tensor {
         let used = experts.experts_per_token;
         let mut input = input.view();
         if self.recipe.weighs_input {

@@ -10,6 +10,12 @@ pub(super) struct Inputs {
     positions: Option<Tensor>,
     output_rows: Option<Tensor>,
     state_rows: Option<Tensor>,
+    index_rotation: Option<Tensor>,
+    index_cells: Option<Tensor>,
+    index_mask: Option<Tensor>,
+    distances: Option<Tensor>,
+    encoded: Option<Tensor>,
+    encoded_mask: Option<Tensor>,
     full: CacheInputs,
     window: CacheInputs,
 }
@@ -50,6 +56,61 @@ impl Builder<'_> {
         }
         let rows = self.input(self.shape.outputs * WORD);
         *self.inputs.output_rows.insert(rows)
+    }
+
+    /// The rotation of index keys and queries.
+    pub(super) fn index_rotation(&mut self, width: u64) -> Tensor {
+        if let Some(rotation) = self.inputs.index_rotation {
+            return rotation;
+        }
+        let rotation = self.input(width * width * WORD);
+        *self.inputs.index_rotation.insert(rotation)
+    }
+
+    /// Cells that the batch's index keys go to.
+    pub(super) fn index_cells(&mut self) -> Tensor {
+        if let Some(cells) = self.inputs.index_cells {
+            return cells;
+        }
+        let cells = self.input(self.shape.tokens * 8);
+        *self.inputs.index_cells.insert(cells)
+    }
+
+    /// The mask of the index, of 16 bits always: its operation is fused.
+    pub(super) fn index_mask(&mut self) -> Tensor {
+        if let Some(mask) = self.inputs.index_mask {
+            return mask;
+        }
+        let mask = self.input(self.shape.cells * self.shape.tokens * 2);
+        *self.inputs.index_mask.insert(mask)
+    }
+
+    /// The bucket of the distance between each token and each of `others` (T5).
+    pub(super) fn distances(&mut self, others: u64) -> Tensor {
+        if let Some(distances) = self.inputs.distances {
+            return distances;
+        }
+        let distances = self.input(others * self.shape.tokens * WORD);
+        *self.inputs.distances.insert(distances)
+    }
+
+    /// What an encoder handed over.
+    pub(super) fn encoded(&mut self) -> Tensor {
+        if let Some(encoded) = self.inputs.encoded {
+            return encoded;
+        }
+        let encoded = self.input(self.model.hidden_size * self.shape.encoder_tokens * WORD);
+        *self.inputs.encoded.insert(encoded)
+    }
+
+    /// The mask over what an encoder handed over.
+    pub(super) fn encoded_mask(&mut self) -> Tensor {
+        if let Some(mask) = self.inputs.encoded_mask {
+            return mask;
+        }
+        let element = if self.shape.flash_attention { 2 } else { WORD };
+        let mask = self.input(self.shape.encoder_tokens * self.shape.tokens * element);
+        *self.inputs.encoded_mask.insert(mask)
     }
 
     /// Which rows of recurrent state belong to the batch's sequences.

@@ -4,19 +4,22 @@ use super::attention::has;
 use super::builder::{Builder, Mixed, WORD};
 use super::inputs::Cache;
 use super::tape::{Kind, Tensor};
-use crate::model::{Attention, Latent, Layer, Role};
+use crate::model::{Attention, Indexer, Latent, Layer, Role};
 
 impl Builder<'_> {
     /// Attention over latents: absorbed into the queries where the file splits the up-projection
     /// in two, else over decompressed heads.
     pub(super) fn latent_attention(&mut self, layer: &Layer, attention: &Attention, input: Tensor) -> Mixed {
         let Some(latent) = attention.latent else { return self.attention(layer, attention, input) };
-        let query = self.latent_query(attention, latent, input);
+        if let Some(indexer) = attention.indexer.filter(|indexer| indexer.is_owner) {
+            self.index_keys(indexer, input);
+        }
+        let (query, low_rank) = self.latent_query(attention, latent, input);
         let keeps_heads = matches!(self.model.architecture.as_str(), "minicpm3" | "plm");
         if keeps_heads || has(layer, Role::LatentUp) && !has(layer, Role::LatentKeyUp) && self.is_file() {
             self.decompressed(attention, latent, query, input)
         } else {
-            self.absorbed(attention, latent, query, input)
+            self.absorbed(attention, latent, [query, low_rank], input)
         }
     }
 
@@ -25,14 +28,15 @@ impl Builder<'_> {
         self.model.file_bytes.is_some()
     }
 
-    fn latent_query(&mut self, attention: &Attention, latent: Latent, input: Tensor) -> Tensor {
+    /// Queries, and the low-rank form from which an index makes its own.
+    fn latent_query(&mut self, attention: &Attention, latent: Latent, input: Tensor) -> (Tensor, Tensor) {
         let width = attention.heads * (latent.nope_dim + latent.rope_dim);
         match latent.query_rank {
             Some(rank) => {
                 let down = self.project(rank, input);
-                self.project(width, down)
+                (self.project(width, down), down)
             }
-            None => self.project(width, input),
+            None => (self.project(width, input), input),
         }
     }
 
@@ -45,7 +49,7 @@ impl Builder<'_> {
     }
 
     /// Queries are mapped into the latent space; one latent key serves all heads.
-    fn absorbed(&mut self, attention: &Attention, latent: Latent, query: Tensor, input: Tensor) -> Mixed {
+    fn absorbed(&mut self, attention: &Attention, latent: Latent, [query, index]: [Tensor; 2], input: Tensor) -> Mixed {
         let heads = attention.heads;
         let latent_bytes = latent.kv_rank * heads * self.rows * WORD;
         let positions = self.positions();
@@ -60,7 +64,7 @@ impl Builder<'_> {
         self.store(&[key.view(), cells]);
         let value_bytes = attention.value_dim * heads * self.rows * WORD;
         if self.shape.flash_attention {
-            let mask = self.mask(Cache::Full);
+            let mask = self.chosen_mask(attention, index, input);
             let mixed = self.fresh(latent_bytes, &[query.view(), mask]);
             let values = self.fresh(value_bytes, &[mixed.view()]);
             return Mixed::Pending(self.fresh(value_bytes, &[values.view()]).view());
@@ -69,11 +73,52 @@ impl Builder<'_> {
         let transposed = self.shape.key_type.row_bytes(latent.kv_rank) * cells * self.shape.streams;
         let transposed = self.fresh(transposed, &[]);
         let scores = self.fresh(cells * heads * self.rows * WORD, &[query.view()]);
-        let mask = self.mask(Cache::Full);
+        let mask = self.chosen_mask(attention, index, input);
         let weights = self.in_place(&[scores, mask]);
         let mixed = self.fresh(latent_bytes, &[transposed, weights]);
         let values = self.fresh(value_bytes, &[mixed]);
         Mixed::Pending(self.fresh(value_bytes, &[values.view()]))
+    }
+
+    /// The index keys of the batch, written to their own cache (deepseek32.cpp).
+    fn index_keys(&mut self, indexer: Indexer, input: Tensor) {
+        let bytes = indexer.head_dim * self.rows * WORD;
+        let rotation = self.index_rotation(indexer.head_dim);
+        let key = self.fresh(bytes, &[input]);
+        let normed = self.fresh(bytes, &[key]);
+        let positions = self.positions();
+        let rotated = self.fresh(bytes, &[normed.view(), positions]);
+        let spread = self.fresh(bytes, &[rotation, rotated]);
+        let cells = self.index_cells();
+        self.store(&[spread.view(), cells]);
+    }
+
+    /// The mask of the tokens that the index picks; the plain one where a layer has no index.
+    fn chosen_mask(&mut self, attention: &Attention, low_rank: Tensor, input: Tensor) -> Tensor {
+        let Some(indexer) = attention.indexer.filter(|indexer| indexer.is_owner) else {
+            return self.mask(Cache::Full);
+        };
+        let chosen = indexer.top_k.min(self.cells(Cache::Full));
+        // The zeros that unmask are a tensor of each layer's own, placed with the inputs.
+        let zeros = self.input(chosen * self.rows * WORD);
+        let zeros = self.in_place(&[zeros]);
+        let width = indexer.heads * indexer.head_dim;
+        let rotation = self.index_rotation(indexer.head_dim);
+        let query = self.project(width, low_rank);
+        let positions = self.positions();
+        let query = self.fresh(width * self.rows * WORD, &[query.view(), positions]);
+        let query = self.fresh(width * self.rows * WORD, &[rotation, query]);
+        let weights = self.project(indexer.heads, input);
+        let weights = self.project(indexer.heads, weights.view());
+        let scores = self.cells(Cache::Full) * self.rows * WORD;
+        let index_mask = self.index_mask();
+        let scores = self.fresh(scores, &[query.view(), weights, index_mask]);
+        let picked = self.fresh(chosen * self.rows * WORD, &[scores]);
+        let picked = self.fresh(chosen * self.rows * WORD, &[picked]);
+        let mask = self.mask(Cache::Full);
+        let filled = self.in_place(&[mask]);
+        self.store(&[zeros, picked.view(), filled.view()]);
+        self.tape.push(Kind::InPlace, self.tape.bytes(mask), &[filled.view(), mask])
     }
 
     fn project_two(&mut self, width: u64, first: Tensor, second: Tensor) -> Tensor {

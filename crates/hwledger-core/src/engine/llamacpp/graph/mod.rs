@@ -15,6 +15,7 @@ mod allocator;
 mod attention;
 mod builder;
 mod feed_forward;
+mod gemma;
 mod inputs;
 mod latent;
 mod receptance;
@@ -22,6 +23,7 @@ mod recipe;
 mod recurrent;
 mod shape;
 mod tape;
+mod transformer;
 
 pub use shape::{ComputeBuffers, GraphPlacement, GraphShape};
 

@@ -249,8 +249,15 @@ impl Recipe {
             "lfm2" | "lfm2moe" | "lfm2_moe" => {
                 Self { head_norm: HeadNorm::PerHead, residual_first: [true, true], ..base }
             }
-            "jamba" => Self { rotation: Rotation::Never, expert_weights: ExpertWeights::AsScored, ..base },
-            "nemotron_h" | "nemotron_h_moe" => Self { rotation: Rotation::Never, ..base },
+            "jamba" => Self {
+                rotation: Rotation::Never,
+                expert_weights: ExpertWeights::AsScored,
+                residual_first: [true, false],
+                ..base
+            },
+            "nemotron_h" | "nemotron_h_moe" => {
+                Self { rotation: Rotation::Never, output_rows: OutputRows::AfterNorm, ..base }
+            }
             "rwkv6" | "rwkv7" => Self { layer_norm: true, embedding: Embedding::Normed, ..base },
             "minimax-01" | "minimax" => Self { normed_residual: true, ..base },
             _ => return None,
@@ -263,7 +270,7 @@ impl Recipe {
         match architecture {
             "qwen2vl" | "qwen2_vl" | "qwen2_5_vl" => Self { position_width: 4, ..base },
             "gemma2" | "glm4" | "grok" => Self { post_norms: true, ..base },
-            "baichuan" | "refact" => Self { rotation: Rotation::Never, ..base },
+            "baichuan" | "refact" | "t5" | "t5encoder" => Self { rotation: Rotation::Never, ..base },
             "bitnet" | "bitnet-25" => Self { inner_norms: true, ..base },
             "phi3" | "phi4mm" => Self { residual_first: [false, true], ..base },
             "llama4" | "llama4_text" => Self {

@@ -1,22 +1,58 @@
 //! The operations of mixers with a state of fixed size.
 
-use super::builder::{Builder, WORD};
+use super::builder::{Builder, Mixed, WORD};
 use super::tape::{Kind, Tensor};
 use crate::model::{FeedForward, Layer, Recurrent, RecurrentKind, Role};
 
+/// What is left of a scan after the operations that llama.cpp expands at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ScanTail {
+    /// Mamba: the two halves of the input, the convolution and the scan.
+    First {
+        /// Both halves.
+        both: Tensor,
+        /// The convolved half.
+        convolved: Tensor,
+        /// What the scan gave.
+        scanned: Tensor,
+        /// Inner width.
+        inner: u64,
+    },
+    /// Mamba-2: the same, with a norm.
+    Second {
+        /// The whole input projection.
+        all: Tensor,
+        /// Its convolved part.
+        convolved: Tensor,
+        /// What the scan gave.
+        scanned: Tensor,
+        /// Inner width.
+        inner: u64,
+    },
+    /// A short convolution: the input projection and the columns to convolve.
+    Short {
+        /// The whole input projection.
+        all: Tensor,
+        /// Columns, the remembered ones before them.
+        joined: Tensor,
+        /// Channels.
+        width: u64,
+    },
+}
+
 impl Builder<'_> {
     /// A recurrent mixer, from the normed stream to what is added to the residual.
-    pub(super) fn recur(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Tensor {
+    pub(super) fn recur(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Mixed {
         match recurrent.kind {
             // llama.cpp has no graph for gated linear recurrence; Mamba, a scan behind a convolution, is the nearest.
             RecurrentKind::Mamba1 | RecurrentKind::GatedLinear => self.mamba(layer, recurrent, input),
             RecurrentKind::Mamba2 => self.mamba2(layer, recurrent, input),
-            RecurrentKind::GatedDelta => self.gated_delta(recurrent, input),
-            RecurrentKind::KimiDelta => self.kimi_delta(recurrent, input),
-            RecurrentKind::Lightning => self.lightning(recurrent, input),
+            RecurrentKind::GatedDelta => Mixed::Done(self.gated_delta(recurrent, input)),
+            RecurrentKind::KimiDelta => Mixed::Done(self.kimi_delta(recurrent, input)),
+            RecurrentKind::Lightning => Mixed::Done(self.lightning(recurrent, input)),
             RecurrentKind::ShortConvolution => self.short_convolution(layer, recurrent, input),
-            RecurrentKind::Rwkv4 | RecurrentKind::Rwkv6 => self.rwkv6(recurrent, input),
-            RecurrentKind::Rwkv7 => self.rwkv7(recurrent, input),
+            RecurrentKind::Rwkv4 | RecurrentKind::Rwkv6 => Mixed::Done(self.rwkv6(recurrent, input)),
+            RecurrentKind::Rwkv7 => Mixed::Done(self.rwkv7(recurrent, input)),
         }
     }
 
@@ -62,7 +98,7 @@ impl Builder<'_> {
     }
 
     /// Mamba (`build_mamba_layer` of mamba-base.cpp).
-    fn mamba(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Tensor {
+    fn mamba(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Mixed {
         let inner = recurrent.inner_size;
         let remembered = self.remembered(recurrent);
         let both = self.project(2 * inner, input);
@@ -95,17 +131,12 @@ impl Builder<'_> {
         };
         self.store(&[scanned.view()]);
         self.expanded(layer);
-        let gate = self.project(inner, both.view());
-        let skipped = self.in_place(&[convolved]);
-        let sum = self.tape.push(Kind::InPlace, inner * self.rows * WORD, &[scanned.view(), skipped]);
-        let gated = self.fresh(inner * self.rows * WORD, &[gate, sum]);
-        self.project(self.model.hidden_size, gated)
+        Mixed::Scan(ScanTail::First { both, convolved, scanned, inner })
     }
 
     /// Mamba-2 (`build_mamba2_layer` of mamba-base.cpp).
-    fn mamba2(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Tensor {
+    fn mamba2(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Mixed {
         let inner = recurrent.inner_size;
-        let bytes = inner * self.rows * WORD;
         let remembered = self.remembered(recurrent);
         let all = self.project(inner + recurrent.convolution_channels + recurrent.heads, input);
         let convolved = self.convolve(recurrent, remembered, all);
@@ -114,12 +145,34 @@ impl Builder<'_> {
         let scanned = self.fresh(self.scan_bytes(recurrent), &[convolved.view(), step, copy.view()]);
         self.store(&[scanned.view()]);
         self.expanded(layer);
-        let gate = self.fresh(bytes, &[all.view()]);
-        let skipped = self.fresh(bytes, &[convolved.view()]);
-        let sum = self.tape.push(Kind::InPlace, bytes, &[scanned.view(), skipped]);
-        let gated = self.fresh(bytes, &[gate, sum]);
-        let normed = self.norm_of(bytes, gated.view());
-        self.project(self.model.hidden_size, normed.view())
+        Mixed::Scan(ScanTail::Second { all, convolved, scanned, inner })
+    }
+
+    /// The skip, the gate and the output projection of a scan.
+    pub(super) fn finish_scan(&mut self, tail: ScanTail) -> Tensor {
+        match tail {
+            ScanTail::First { both, convolved, scanned, inner } => {
+                let gate = self.project(inner, both.view());
+                let skipped = self.in_place(&[convolved]);
+                let sum = self.tape.push(Kind::InPlace, inner * self.rows * WORD, &[scanned.view(), skipped]);
+                let gated = self.fresh(inner * self.rows * WORD, &[gate, sum]);
+                self.project(self.model.hidden_size, gated).view()
+            }
+            ScanTail::Second { all, convolved, scanned, inner } => {
+                let bytes = inner * self.rows * WORD;
+                let gate = self.fresh(bytes, &[all.view()]);
+                let skipped = self.fresh(bytes, &[convolved.view()]);
+                let sum = self.tape.push(Kind::InPlace, bytes, &[scanned.view(), skipped]);
+                let gated = self.fresh(bytes, &[gate, sum]);
+                let normed = self.norm_of(bytes, gated.view());
+                self.project(self.model.hidden_size, normed.view())
+            }
+            ScanTail::Short { all, joined, width } => {
+                let convolved = self.project(width, joined);
+                let output = self.tape.push(Kind::InPlace, width * self.rows * WORD, &[all.view(), convolved]);
+                self.project(self.model.hidden_size, output).view()
+            }
+        }
     }
 
     /// Gated delta net (qwen3next.cpp, qwen35.cpp).
@@ -227,15 +280,13 @@ impl Builder<'_> {
     }
 
     /// A gated convolution alone (lfm2.cpp).
-    fn short_convolution(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Tensor {
+    fn short_convolution(&mut self, layer: &Layer, recurrent: &Recurrent, input: Tensor) -> Mixed {
         let width = recurrent.convolution_channels;
         let remembered = self.remembered(recurrent);
         let all = self.project(3 * width, input.view());
         let gated = self.project(width, all.view());
         let joined = self.join(recurrent, remembered, gated);
         self.expanded(layer);
-        let convolved = self.project(width, joined);
-        let output = self.tape.push(Kind::InPlace, width * self.rows * WORD, &[all.view(), convolved]);
-        self.project(self.model.hidden_size, output).view()
+        Mixed::Scan(ScanTail::Short { all, joined, width })
     }
 }
