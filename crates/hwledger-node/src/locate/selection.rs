@@ -139,6 +139,12 @@ fn select_gguf(files: &[Listed], wanted: Option<&str>, selection: &mut Selection
     selection.projectors = names_where(files, |name| is_gguf(name) && is_projector(name));
     // Half precision is the projector that llama.cpp's converter writes unless told otherwise.
     selection.projectors.sort_by_key(|name| !base_name(name).to_ascii_lowercase().contains("-f16"));
+    if selection.projectors.len() > 1 {
+        // They are the same projector at several precisions: an engine loads one.
+        let (count, taken) = (selection.projectors.len(), base_name(&selection.projectors[0]).to_owned());
+        selection.notes.push(format!("of {count} projectors, `{taken}` was taken"));
+        selection.projectors.truncate(1);
+    }
     Ok(())
 }
 
@@ -222,7 +228,8 @@ mod tests {
         let Err(Unselected::Ambiguous(choices)) = gguf(&names, Some("IQ1_S")) else { panic!("chose something") };
         assert_eq!(choices, ["a-Q4_K_M", "a-Q8_0", "a-UD-Q4_K_M"]);
         let selection = select(&listed(&names), None).unwrap();
-        assert_eq!(selection.projectors, ["mmproj-a-f16.gguf", "mmproj-a-BF16.gguf"]);
+        assert_eq!(selection.projectors, ["mmproj-a-f16.gguf"]);
+        assert_eq!(selection.notes.len(), 2, "{:?}", selection.notes);
     }
 
     #[test]

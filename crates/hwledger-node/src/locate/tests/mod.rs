@@ -3,6 +3,7 @@
 mod fetching;
 mod misbehaving;
 mod paths;
+mod planning;
 mod server;
 mod stores;
 
