@@ -8,6 +8,7 @@ pub mod mlx;
 pub mod ollama;
 mod paged;
 mod parallel;
+mod server_log;
 pub mod sglang;
 mod shard;
 pub mod tensorrt_llm;
@@ -39,7 +40,7 @@ pub fn plan_memory(
         Engine::Transformers => transformers::plan(model, settings, assumptions),
         Engine::Sglang => sglang::plan(model, settings, assumptions),
         Engine::Mlx => mlx::plan(model, settings, assumptions),
-        other => Err(EngineError::NotModelled(other.name())),
+        Engine::Hwledger => Err(EngineError::NotModelled(engine.name())),
     }
 }
 
@@ -52,6 +53,6 @@ pub fn log_lines(engine: Engine, model: &ModelSpec, settings: &Settings) -> Resu
     match engine {
         Engine::LlamaCpp | Engine::IkLlamaCpp => llamacpp::log_lines(model, settings),
         Engine::Ollama => ollama::log_lines(model, settings),
-        other => Err(EngineError::NotModelled(other.name())),
+        other => server_log::lines(other, model, settings),
     }
 }
