@@ -24,6 +24,8 @@ pub(super) fn attention(
     let is_windowed = windows.is_windowed(layer);
     let (key_dim, value_dim) =
         if is_windowed { (model.key_dim_window, model.value_dim_window) } else { (model.key_dim, model.value_dim) };
+    // One vector per token serves as key and value.
+    let value_dim = if is_shared_key_value(model) { 0 } else { value_dim };
     let plain = Attention {
         key_dim,
         value_dim,
@@ -45,7 +47,7 @@ pub(super) fn attention(
 /// The latent of multi-head latent attention with the decompressed heads' key and value lengths.
 ///
 /// Files without `key_length_mla` were converted before 2025-04; for them llama.cpp caches decompressed keys and
-/// values. DeepSeek-V4 has no ranks: one vector per token serves as key and value.
+/// values.
 fn latent(model: &Hyperparameters<'_>, is_windowed: bool, cached: u64) -> Option<(Latent, u64, u64)> {
     let keys = &model.keys;
     let query_rank = keys.unsigned("attention.q_lora_rank").filter(|&rank| rank > 0);
@@ -53,11 +55,6 @@ fn latent(model: &Hyperparameters<'_>, is_windowed: bool, cached: u64) -> Option
         let windowed = if is_windowed { keys.unsigned(&format!("{suffix}_swa")) } else { None };
         windowed.or_else(|| keys.unsigned(suffix)).filter(|&value| value > 0)
     };
-    if is_shared_key_value(model) {
-        let rope_dim = keys.unsigned("rope.dimension_count").unwrap_or(0).min(cached);
-        let latent = Latent { kv_rank: cached - rope_dim, rope_dim, query_rank, nope_dim: cached - rope_dim };
-        return Some((latent, cached, cached));
-    }
     let key_dim = of_window("attention.key_length_mla")?;
     let value_dim = of_window("attention.value_length_mla")?;
     let kv_rank = of_window("attention.kv_lora_rank")?;

@@ -75,6 +75,8 @@ pub(super) fn outer_role(name: &str) -> Role {
         "output" => Role::LanguageHead,
         "output_norm" | "token_embd_norm" | "per_layer_proj_norm" => Role::Norm,
         "enc" | "dec" if name.contains("output_norm") => Role::Norm,
+        // Tables computed from the configuration, not learned.
+        "rope_freqs" | "rope_factors_long" | "rope_factors_short" => Role::Auxiliary,
         "v" | "a" | "resampler" => Role::Tower,
         "mm" | "adapter" | "model" => Role::Projector,
         _ => Role::Other,
