@@ -167,6 +167,13 @@ def folder_of(case):
         "-head64" if "kv_bits" in case else "")
 
 
+def kv_type(case):
+    """Groups of 64 with a 16-bit scale and bias take the bytes of q4_0 and q8_0."""
+    if "kv_bits" in case:
+        return f"q{case['kv_bits']}_0"
+    return {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}[case["dtype"]]
+
+
 def nbytes(tree):
     import mlx.core as mx
 
@@ -272,10 +279,7 @@ def main():
                 continue
             row = {**case, "config": f"models/mlx/{folder_of(case)}/config.json", "arithmetic_skipped": case["dtype"] == "float32",
                    "request": {"engine": "mlx", "backend": "CPU", "prompt": case["prompt"], "generate": case["generate"],
-                               "context": case["prompt"] + case["generate"], "weights_dtype": case["dtype"]}, "versions": versions}
-            row["request"].pop("weights_dtype")
-            if "kv_bits" in case:
-                row["request"]["kv_type"] = f"q{case['kv_bits']}"
+                               "context": case["prompt"] + case["generate"], "kv_type": kv_type(case)}, "versions": versions}
             if run.returncode:
                 failed += 1
                 row["error"] = run.stderr.strip().splitlines()[-1:]
