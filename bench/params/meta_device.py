@@ -24,14 +24,14 @@ import transformers  # noqa: E402
 from transformers import CONFIG_MAPPING  # noqa: E402
 from transformers.models.auto import modeling_auto as auto  # noqa: E402
 
-TYPES = """albert apertus arcee aya_vision bart bert bitnet bloom camembert codegen cohere cohere2 cohere2_vision cwm deberta
+TYPES = """albert apertus arcee aya_vision bart bert biogpt bitnet bloom camembert codegen cohere cohere2 cohere2_vision cwm deberta
 deberta-v2 diffllama distilbert electra ernie ernie4_5 eurobert exaone4 falcon fuyu gemma gemma2 gemma3 gemma3_text gemma3n
-gemma3n_text gemma4 gemma4_text glm glm4 glm4v gpt2 gpt_bigcode gpt_neo gpt_neox gptj granite granite_swa helium
+gemma3n_text gemma4 gemma4_text glm glm4 glm4v glm4v_moe gpt2 gpt_bigcode gpt_neo gpt_neox gptj granite granite_swa gte helium
 hunyuan_v1_dense hyperclovax idefics2 idefics3 internlm3 internvl iquestcoder jais2 lighton_ocr llama llava llava_next
 llava_next_video llava_onevision m2m_100 marian mbart minicpm3 ministral ministral3 mistral mistral3 mllama modernbert
 modernbert-decoder mpnet mpt mt5 nanochat nemotron nomic_bert olmo olmo2 olmo3 openai-gpt opt paligemma pegasus persimmon phi
 phi3 qwen2 qwen2_5_vl qwen2_audio qwen2_vl qwen3 qwen3_moe qwen3_vl qwen3_vl_moe roberta seed_oss smollm3 smolvlm stablelm
-starcoder2 t5 umt5 vaultgemma video_llava vipllava voxtral whisper xlm-roberta youtu""".split()
+starcoder2 t5 umt5 vaultgemma video_llava vipllava voxtral whisper xglm xlm-roberta youtu""".split()
 TASKS = ["IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM", "SEQ_TO_SEQ_CAUSAL_LM", "SPEECH_SEQ_2_SEQ", "CAUSAL_LM", "MASKED_LM"]
 ENCODERS = {"albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "eurobert",
             "modernbert", "mpnet", "nomic_bert", "roberta", "xlm-roberta"}

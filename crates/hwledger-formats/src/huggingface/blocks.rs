@@ -47,7 +47,8 @@ impl AttentionBias {
 impl Heads {
     /// `num_attention_heads`, `num_key_value_heads` (all heads if absent), `head_dim` (hidden / heads if absent).
     pub(crate) fn read(config: &Config<'_>, hidden: u64) -> Result<Self, ConfigError> {
-        let heads = config.required_of(&["num_attention_heads", "n_head", "num_heads", "n_heads"])?;
+        let heads =
+            config.required_of(&["num_attention_heads", "n_head", "num_heads", "n_heads", "attention_heads"])?;
         let kv_heads = config.count("num_key_value_heads")?.filter(|&count| count > 0).unwrap_or(heads);
         let head_dim = match config.count("head_dim")? {
             Some(dim) if dim > 0 => dim,

@@ -238,6 +238,21 @@ pub(super) fn read_nomic(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErr
     Ok(model)
 }
 
+/// GTE: rotary positions, a gate, biases everywhere but on gate and up.
+pub(super) fn read_gte(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let mut encoder = Encoder::read(source, &["hidden_size"], &["intermediate_size"])?;
+    let is_tied = encoder.dense.is_head_tied;
+    encoder.unties_bias = false;
+    encoder.dense.activation = Activation::Gated;
+    encoder.dense.has_feed_forward_bias = false;
+    encoder.dense.extras = vec![(Role::Down, encoder.dense.hidden)];
+    let types = source.text.count("type_vocab_size")?.unwrap_or(1);
+    let mut model = encoder.build(source, 0, types);
+    encoder.masked_head(source, &mut model, is_tied);
+    encoder.pooled_head(source, &mut model, true);
+    Ok(model)
+}
+
 /// `ModernBERT`: rotary positions, fused projections, scales only; the first layer has no norm before attention.
 pub(super) fn read_modernbert(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let config = source.text.clone();

@@ -62,3 +62,10 @@ pub(super) fn read_glm4v(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErr
     model.towers.push(glm4v::glm4v(source)?);
     Ok(model)
 }
+
+/// GLM-4.5V: GLM-4.5 with the same tower.
+pub(super) fn read_glm4v_moe(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let mut model = super::language_model(source)?;
+    model.towers.push(glm4v::glm4v(source)?);
+    Ok(model)
+}

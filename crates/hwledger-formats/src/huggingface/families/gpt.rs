@@ -88,3 +88,21 @@ pub(super) fn read_starcoder2(source: &mut Source<'_>) -> Result<ModelSpec, Conf
     dense.spans = uniform_spans(dense.layers, source.text.positions("sliding_window")?);
     Ok(dense.build(source))
 }
+
+/// XGLM and `BioGPT`: the decoder of BART alone. `BioGPT` learns its positions, two rows before the first.
+pub(super) fn read_xglm(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let config = source.text.clone();
+    let hidden = config.required_of(&["d_model", "hidden_size"])?;
+    let width = config.required_of(&["ffn_dim", "intermediate_size"])?;
+    let mut dense = Dense::with_width(source, &config, true, hidden, width)?;
+    dense.attention_bias = AttentionBias::all(true);
+    dense.activation = Activation::Plain;
+    dense.has_feed_forward_bias = true;
+    dense.norm = NormShape::ScaleAndBias;
+    let mut model = dense.build(source);
+    if config.text("model_type")? == Some("biogpt") {
+        let positions = config.required("max_position_embeddings")? + 2;
+        model.embedding.push(source.matrix(Role::PositionEmbedding, positions, hidden));
+    }
+    Ok(model)
+}

@@ -7,6 +7,7 @@ use crate::huggingface::blocks::AttentionBias;
 use crate::huggingface::builder::Source;
 use crate::huggingface::config::ConfigError;
 use crate::huggingface::dense::{Dense, NormShape, Projections, uniform_spans};
+use crate::huggingface::towers::phi4;
 
 /// Phi 1, 1.5 and 2: parallel blocks behind one norm, biases everywhere, on the head too.
 pub(super) fn read(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
@@ -31,6 +32,14 @@ pub(super) fn read_phi3(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErro
     dense.projections = Projections::Fused;
     dense.spans = uniform_spans(dense.layers, source.text.positions("sliding_window")?);
     Ok(dense.build(source))
+}
+
+/// Phi-4-multimodal: Phi 3 with towers for images and sound.
+pub(super) fn read_phi4_multimodal(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let mut model = read_phi3(source)?;
+    model.towers.push(phi4::vision(source, model.hidden_size)?);
+    model.towers.push(phi4::audio(source, model.hidden_size)?);
+    Ok(model)
 }
 
 /// Persimmon: fused projections with biases, layer norms, norms with bias on queries and keys.

@@ -7,6 +7,7 @@ pub(crate) mod glm4v;
 pub(crate) mod internvit;
 pub(crate) mod llama4;
 pub(crate) mod moonvit;
+pub(crate) mod phi4;
 pub(crate) mod pixtral;
 pub(crate) mod qwen_vision;
 pub(crate) mod siglip;
