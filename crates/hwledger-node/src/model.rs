@@ -1,6 +1,7 @@
 //! A model as plans use it: read once, described once.
 
-use hwledger_core::ModelSpec;
+use hwledger_core::cache::layer_memory;
+use hwledger_core::{ElementType, ModelSpec};
 use hwledger_formats::{Diagnostic, gguf, huggingface, safetensors};
 use serde_json::value::RawValue;
 
@@ -30,6 +31,7 @@ impl LoadedModel {
     pub fn load(reference: &str, options: &LocateOptions) -> Result<Self, PlanFailure> {
         let located = locate(reference, options)?;
         let (mut spec, diagnostics) = read(reference, &located)?;
+        check_size(reference, &spec)?;
         if spec.file_bytes.is_none() {
             spec.file_bytes = located.weight_file_bytes();
         }
@@ -39,6 +41,30 @@ impl LoadedModel {
         let is_gguf = matches!(located.tensors, Tensors::Gguf(_));
         Ok(Self { spec, diagnostics, notes: located.notes, is_gguf, name: located.name, description })
     }
+}
+
+/// Most parameters that are believed: some thousand times the largest model published so far.
+const PARAMETERS_MAX: u64 = 1 << 50;
+/// Most bytes of cache per token that are believed.
+const CACHE_PER_TOKEN_MAX: u64 = 1 << 28;
+
+/// Refuses models whose products of shapes no memory could hold: each shape may be believable alone.
+fn check_size(reference: &str, spec: &ModelSpec) -> Result<(), PlanFailure> {
+    let refuse = |message: String| Err(PlanFailure::ModelUnreadable { model: reference.to_owned(), message });
+    let parameters = spec.parameters().total;
+    if parameters > PARAMETERS_MAX {
+        return refuse(format!("its shapes make {parameters} parameters, more than any model has"));
+    }
+    let wide = ElementType::F32;
+    let per_token: u64 = spec
+        .decoder
+        .layers()
+        .map(|layer| layer_memory(layer, 1, wide, wide).bytes_per_sequence_at_context)
+        .fold(0, u64::saturating_add);
+    if per_token > CACHE_PER_TOKEN_MAX {
+        return refuse(format!("its shapes make {per_token} bytes of cache per token, more than any model has"));
+    }
+    Ok(())
 }
 
 type Described = (ModelSpec, Vec<Diagnostic>);

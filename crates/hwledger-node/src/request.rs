@@ -114,6 +114,22 @@ pub struct LoraRequest {
     pub targets: Option<String>,
 }
 
+/// Longest context that is believed. Together with the limits on models, products of these stay
+/// far below 64 bits.
+const CONTEXT_MAX: u64 = 1 << 32;
+/// Most tokens of one step.
+const STEP_TOKENS_MAX: u64 = 1 << 24;
+/// Most sequences, ranks or threads.
+const SEQUENCES_MAX: u64 = 1 << 16;
+
+/// A count from 1 to `most`, if given.
+fn bounded(key: &str, value: Option<u64>, most: u64) -> Result<Option<u64>, PlanFailure> {
+    match value {
+        Some(number) if number == 0 || number > most => Err(bad(key, &number.to_string(), format!("from 1 to {most}"))),
+        value => Ok(value),
+    }
+}
+
 fn bad(key: &str, value: &str, hint: impl Into<String>) -> PlanFailure {
     PlanFailure::BadRequest { key: key.to_owned(), value: value.to_owned(), hint: hint.into() }
 }
@@ -176,42 +192,38 @@ impl PlanRequest {
             assumptions.note(key.clone(), "ignored", "the request has a key that plans do not know");
         }
         let kv_type = element_type("kv_type", self.kv_type.as_ref())?;
-        let count = |key: &'static str, value: Option<u64>| match value {
-            Some(0) => Err(bad(key, "0", "a count of at least 1")),
-            value => Ok(value),
-        };
         Ok(Settings {
             engine: self.engine.as_deref().map(engine).transpose()?,
             engine_version: self.engine_version.clone(),
             weights: self.weights.clone(),
             weights_bytes: self.weights_bytes.map(Bytes),
-            context: count("context", self.context)?,
-            sequences: count("sequences", self.sequences)?,
+            context: bounded("context", self.context, CONTEXT_MAX)?,
+            sequences: bounded("sequences", self.sequences, SEQUENCES_MAX)?,
             kv_type_k: element_type("kv_type_k", self.kv_type_k.as_ref())?.or(kv_type),
             kv_type_v: element_type("kv_type_v", self.kv_type_v.as_ref())?.or(kv_type),
-            batch: count("batch", self.batch)?,
-            ubatch: count("ubatch", self.ubatch)?,
-            max_batched_tokens: count("max_batched_tokens", self.max_batched_tokens)?,
+            batch: bounded("batch", self.batch, STEP_TOKENS_MAX)?,
+            ubatch: bounded("ubatch", self.ubatch, STEP_TOKENS_MAX)?,
+            max_batched_tokens: bounded("max_batched_tokens", self.max_batched_tokens, STEP_TOKENS_MAX)?,
             flash_attention: switch("flash_attention", self.flash_attention.as_deref())?,
             kv_unified: self.kv_unified,
             swa_full: self.swa_full,
-            n_outputs_max: self.n_outputs_max,
+            n_outputs_max: self.n_outputs_max.map(|rows| rows.min(STEP_TOKENS_MAX)),
             embeddings: self.embeddings,
             gpu_layers: layer_count("gpu_layers", self.gpu_layers.as_ref())?,
             cpu_moe_layers: layer_count("cpu_moe_layers", self.cpu_moe_layers.as_ref())?,
             gpu_memory_utilization: self.utilization()?,
             devices,
-            tensor_parallel: count("tensor_parallel", self.tensor_parallel)?,
-            pipeline_parallel: count("pipeline_parallel", self.pipeline_parallel)?,
-            expert_parallel: count("expert_parallel", self.expert_parallel)?,
-            data_parallel: count("data_parallel", self.data_parallel)?,
-            attention_data_parallel: count("attention_data_parallel", self.attention_data_parallel)?,
-            threads: count("threads", self.threads)?,
+            tensor_parallel: bounded("tensor_parallel", self.tensor_parallel, SEQUENCES_MAX)?,
+            pipeline_parallel: bounded("pipeline_parallel", self.pipeline_parallel, SEQUENCES_MAX)?,
+            expert_parallel: bounded("expert_parallel", self.expert_parallel, SEQUENCES_MAX)?,
+            data_parallel: bounded("data_parallel", self.data_parallel, SEQUENCES_MAX)?,
+            attention_data_parallel: bounded("attention_data_parallel", self.attention_data_parallel, SEQUENCES_MAX)?,
+            threads: bounded("threads", self.threads, SEQUENCES_MAX)?,
             backend: self.backend.clone(),
             prompt: self.prompt,
             generate: self.generate,
             depth: self.depth,
-            concurrency: count("concurrency", self.concurrency)?,
+            concurrency: bounded("concurrency", self.concurrency, SEQUENCES_MAX)?,
             host_name: self.host.as_ref().and_then(|host| host.name.clone()),
             host_memory: self.host.as_ref().and_then(|host| host.memory_gib).map(Bytes::from_gibibytes),
             vision_projector: switch("vision_projector", self.vision_projector.as_deref())?,
@@ -234,6 +246,8 @@ impl PlanRequest {
         };
         let rank = assumptions.or(lora.rank, "lora.rank", 16, "the usual rank");
         let count = assumptions.or(lora.count, "lora.count", 1, "one adapter was asked for");
+        let checked = |key, value| bounded(key, Some(value), SEQUENCES_MAX).map(|value| value.unwrap_or(1));
+        let (rank, count) = (checked("lora.rank", rank)?, checked("lora.count", count)?);
         Ok(Some(Adapters { rank, count, targets }))
     }
 

@@ -41,6 +41,9 @@ fn gib((low, value, high): (f64, f64, f64)) -> Estimate<Bytes> {
     Estimate::formula(Bytes::from_gibibytes(low), Bytes::from_gibibytes(value), Bytes::from_gibibytes(high))
 }
 
+/// Most tokens of one pass that are believed: beyond, products with widths would leave 64 bits.
+const TOKENS_MAX: u64 = 1 << 34;
+
 /// Bytes that a forward pass of `tokens` tokens holds at once, with logits for `rows` of them: the
 /// shapes of the layers, which all engines share.
 pub(super) fn forward_peak(
@@ -56,7 +59,7 @@ pub(super) fn forward_peak(
         layout,
         release: Release::NEWEST,
         is_version_zero: false,
-        tokens: tokens.max(1),
+        tokens: tokens.clamp(1, TOKENS_MAX),
         rows: rows.max(1),
         context: settings.context.unwrap_or(0),
         activation_bytes,
