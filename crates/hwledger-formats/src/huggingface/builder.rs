@@ -55,6 +55,8 @@ impl<'a> Source<'a> {
             }
         }
         let quantization = Quantization::read(&root, &text)?;
+        let remarks = quantization.remarks.iter().map(|remark| Diagnostic::new("quantization_config", remark.clone()));
+        let diagnostics: Vec<_> = remarks.collect();
         Ok(Self { root, text, quantization, diagnostics: Vec::new(), is_nested: false })
     }
 

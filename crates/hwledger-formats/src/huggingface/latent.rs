@@ -30,7 +30,8 @@ impl LatentShape {
             query_rank: config.count("q_lora_rank")?.filter(|&rank| rank > 0),
             kv_rank: config.required("kv_lora_rank")?,
             nope: config.required("qk_nope_head_dim")?,
-            rope: config.count("qk_rope_head_dim")?.ok_or_else(|| config.missing("qk_rope_head_dim"))?,
+            // The reference's default in every class that has the key.
+            rope: config.count("qk_rope_head_dim")?.unwrap_or(64),
             value: config.required("v_head_dim")?,
             has_bias: config.flag("attention_bias", false)?,
         })

@@ -117,26 +117,6 @@ fn owners(config: &Config<'_>, layers: u64) -> Result<Vec<bool>, ConfigError> {
     Ok((0..layers).map(|index| (index + 1).saturating_sub(offset) % step == 0).collect())
 }
 
-/// Youtu: DeepSeek's latent attention with dense feed-forwards.
-pub(super) fn read_youtu(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
-    let config = source.text.clone();
-    let layers = source.layer_count()?;
-    let shape = LatentSparse {
-        hidden: config.required("hidden_size")?,
-        vocabulary: config.required("vocab_size")?,
-        layers,
-        is_head_tied: source.is_head_tied(true)?,
-        latent: LatentShape::read(&config)?,
-        indexer: None,
-        owns_index: Vec::new(),
-        mixture: Mixture::gated(0, 0, 0),
-        is_sparse: (0..layers).map(|_| false).collect(),
-        width: config.required("intermediate_size")?,
-        norms_per_layer: 2,
-    };
-    Ok(shape.build(source))
-}
-
 /// A.X K1: DeepSeek-V3 with a norm behind the experts.
 pub(super) fn read_axk1(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let config = source.text.clone();

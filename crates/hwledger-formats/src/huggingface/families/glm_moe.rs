@@ -16,7 +16,10 @@ use crate::huggingface::sparse::{OutputGate, Sparse, deepseek_experts, predictio
 
 /// Dense first layers, DeepSeek's expert keys.
 fn shaped(source: &Source<'_>, config: &Config<'_>, dense_layers: u64) -> Result<Sparse, ConfigError> {
-    let dense = Dense::read(source, config, false)?;
+    let hidden = config.required("hidden_size")?;
+    // Models with experts everywhere may leave the dense width out.
+    let width = config.required_of(&["intermediate_size", "moe_intermediate_size"])?;
+    let dense = Dense::with_width(source, config, false, hidden, width)?;
     let is_sparse = schedule::sparse_layers(config, dense.layers, dense_layers)?;
     Ok(Sparse { dense, output_gate: OutputGate::None, mixture: deepseek_experts(config)?, is_sparse })
 }

@@ -162,11 +162,11 @@ pub(super) fn read_bailing_hybrid(source: &mut Source<'_>) -> Result<ModelSpec, 
     let hidden = config.required("hidden_size")?;
     let layers = source.layer_count()?;
     let heads = config.required("num_attention_heads")?;
-    let dim = config.required("head_dim")?;
+    let dim = config.required_of(&["linear_head_dim", "head_dim"])?;
     let taps = config.count_of(&["linear_conv_kernel_dim", "short_conv_kernel_size"])?.unwrap_or(4);
     let shape = DeltaShape { key_heads: heads, key_dim: dim, value_heads: heads, value_dim: dim, taps };
     let group = config.required("layer_group_size")?;
-    let is_linear = linear_layers(&config, layers, |index| !is_outside_groups(index, layers, group))?;
+    let is_linear = linear_layers(&config, layers, |index| (index + 1) % group != 0)?;
     let is_sparse = schedule::sparse_layers(&config, layers, 2)?;
     let latent = LatentShape::read(&config)?;
     let mixture = deepseek_experts(&config)?;

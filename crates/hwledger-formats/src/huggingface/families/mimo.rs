@@ -23,11 +23,16 @@ fn attention(config: &Config<'_>, is_local: bool) -> Result<Attention, ConfigErr
     };
     let sinks = if is_local { "add_swa_attention_sink_bias" } else { "add_full_attention_sink_bias" };
     let key_dim = own("head_dim")?;
+    // The reference doubles the key heads of windows; the files say the same in a key of their own.
+    let kv_heads = match config.count("swa_num_key_value_heads")?.filter(|_| is_local) {
+        Some(heads) => heads,
+        None => config.required("num_key_value_heads")? * if is_local { 2 } else { 1 },
+    };
     Ok(Attention {
         value_dim: own("v_head_dim")?,
         span: if is_local { Span::Sliding(window) } else { Span::Full },
         has_sinks: config.flag(sinks, is_local)?,
-        ..Attention::full(own("num_attention_heads")?, own("num_key_value_heads")?, key_dim)
+        ..Attention::full(own("num_attention_heads")?, kv_heads, key_dim)
     })
 }
 

@@ -203,7 +203,6 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "voxtral" => llava::read_voxtral,
         "whisper" => bart::read_whisper,
         "xverse_moe" => glm_moe::read_xverse,
-        "youtu" => deepseek::read_youtu,
         "zamba" => zamba::read,
         "zamba2" => zamba::read_zamba2,
         _ => return None,
