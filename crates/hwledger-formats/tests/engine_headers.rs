@@ -167,7 +167,7 @@ fn disagreements(spec: &ModelSpec, caches: &[Value]) -> Vec<String> {
             if !is_printed(&parts["R"], shift, cells) || !is_printed(&parts["S"], state, cells) {
                 found.push(format!("printed {cache}, described {shift} and {state} elements"));
             }
-        } else if cache["layers"] != 0 {
+        } else if cache["what"] == "llama_kv_cache" && cache["layers"] != 0 {
             let all_cells = cells * cache["streams"].as_u64().unwrap();
             let at = expected.iter().position(|shape| {
                 // Layers without heads are counted by the engine, with nothing in them (Deci).
