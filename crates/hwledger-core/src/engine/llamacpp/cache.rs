@@ -116,6 +116,11 @@ impl<'a> CacheGeometry<'a> {
         let mut memory = LayerMemory::default();
         let latent = architecture::cached_latent(self.architecture, layer, attention);
         match latent {
+            _ if attention.compression.is_some() => {
+                let entry = attention.compression.map_or(0, |compression| compression.entry_elements);
+                memory.key = rows(type_k, entry, cells);
+                self.add_compressed(&mut memory, attention);
+            }
             Some(elements) if parameters.latent_cache => {
                 memory.key = rows(type_k, elements, cells);
                 if !parameters.release.stores_latent_once() {
@@ -127,10 +132,6 @@ impl<'a> CacheGeometry<'a> {
             Some(_) => {
                 memory.key = rows(type_k, attention.heads * head_key(attention), cells);
                 memory.value = rows(type_v, attention.heads * attention.value_dim, cells);
-            }
-            None if attention.compression.is_some() => {
-                memory.key = rows(type_k, attention.kv_heads * attention.key_dim, cells);
-                self.add_compressed(&mut memory, attention);
             }
             None => {
                 let (key, value) = self.head_rows(attention);
@@ -179,16 +180,17 @@ impl<'a> CacheGeometry<'a> {
         let streams = parameters.n_seq_max;
         let ratio = compression.ratio;
         let cells = round_up(parameters.n_ctx_seq.div_ceil(ratio).max(1), 256).saturating_mul(streams);
-        memory.key = memory.key.saturating_add(rows(parameters.type_k, attention.key_dim, cells));
+        let entry = compression.entry_elements;
+        memory.key = memory.key.saturating_add(rows(parameters.type_k, entry, cells));
         let planes = streams * (1 + parameters.n_rs_seq);
         // Keys and scores are held beside each other, at four bytes.
-        let state = |entry: u64, tokens: u64| 2 * 4 * entry * tokens * planes;
+        let state = |width: u64, tokens: u64| 2 * 4 * width * tokens * planes;
         match attention.indexer {
             Some(indexer) => {
                 memory.index = rows(parameters.type_k, indexer.head_dim, cells);
-                memory.state = state(2 * attention.key_dim, 2 * ratio) + state(2 * indexer.head_dim, 2 * ratio);
+                memory.state = state(2 * entry, 2 * ratio) + state(2 * indexer.head_dim, 2 * ratio);
             }
-            None => memory.state = state(attention.key_dim, ratio),
+            None => memory.state = state(entry, ratio),
         }
     }
 
