@@ -21,7 +21,7 @@ pub(super) fn read(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
         None => config.required("head_dim")?,
     };
     let nope_dim = config.required("qk_nope_head_dim")?;
-    let value_dim = config.required("v_head_dim")?;
+    let value_dim = config.count("v_head_dim")?.filter(|&dim| dim > 0).unwrap_or(hidden / heads);
     let key_dim = nope_dim + rope_dim;
     let has_bias = config.flag("attention_bias", false)?;
     dense.has_feed_forward_bias = config.flag("mlp_bias", false)?;
