@@ -59,6 +59,11 @@ pub fn locate(reference: &str, options: &LocateOptions) -> Result<Located, Locat
     if let Some(found) = find_path(reference, options)? {
         return Ok(found);
     }
+    // Ollama's way to name a repository of the hub; it keeps such a model under that host.
+    if network::HUB_HOSTS.iter().any(|host| reference.strip_prefix(host).is_some_and(|rest| rest.starts_with('/'))) {
+        let stored = OllamaName::parse(reference).map_or(Ok(None), |name| ollama::find(&name, options))?;
+        return stored.map_or_else(|| locate(&format!("https://{reference}"), options), Ok);
+    }
     locate_name(reference, options)
 }
 
@@ -151,6 +156,14 @@ fn find_path(reference: &str, options: &LocateOptions) -> Result<Option<Located>
     }
     if path.exists() {
         return file::locate(&path).map(Some);
+    }
+    // `directory:Q8_0` picks one of the models in a directory.
+    if let Some((directory, wanted)) = reference.rsplit_once(':')
+        && let directory = options.expand(directory)
+        && directory.is_dir()
+        && reference::is_file_name(wanted)
+    {
+        return directory::locate(&directory, Some(wanted)).map(Some);
     }
     if is_spelled_as_path(reference) { Err(LocateError::NoSuchPath { path }) } else { Ok(None) }
 }

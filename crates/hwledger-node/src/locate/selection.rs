@@ -161,23 +161,27 @@ fn group(names: &[String]) -> Vec<Group<'_>> {
     groups
 }
 
-/// The group that is called `wanted`, or else the one with the shortest name that ends in it.
+/// The group that is called `wanted`, or else the one whose name ends in it; none if several do, but
+/// for variants that only put more between name and quantisation (`a-UD-Q4_K_M` beside `a-Q4_K_M`).
 fn best_match(groups: &[Group<'_>], wanted: &str) -> Option<usize> {
     let wanted = wanted.to_ascii_lowercase();
     let wanted = wanted.strip_suffix(".gguf").unwrap_or(&wanted);
     let wanted = PartName::parse(&format!("{wanted}.gguf")).map_or(wanted.to_owned(), |part| part.stem.to_owned());
-    let is_called = |stem: &str| {
-        let stem = stem.to_ascii_lowercase();
-        if stem == wanted || base_name(&stem) == wanted {
-            return Some(0);
-        }
-        let front = stem.strip_suffix(wanted.as_str())?;
-        front.ends_with(['-', '_', '.']).then_some(front.len())
+    let stems: Vec<String> = groups.iter().map(|group| group.stem.to_ascii_lowercase()).collect();
+    if let Some(exact) = stems.iter().position(|stem| *stem == wanted || base_name(stem) == wanted) {
+        return Some(exact);
+    }
+    let front = |stem: &'_ str| {
+        let front = base_name(stem).strip_suffix(wanted.as_str())?.to_owned();
+        front.ends_with(['-', '_', '.']).then_some(front)
     };
-    (0..groups.len())
-        .filter_map(|index| is_called(groups[index].stem).map(|rank| (rank, index)))
-        .min()
-        .map(|(_, index)| index)
+    let matches: Vec<(usize, String)> =
+        stems.iter().enumerate().filter_map(|(index, stem)| Some((index, front(stem)?))).collect();
+    let (index, shortest) = matches.iter().min_by_key(|(_, front)| front.len())?;
+    let is_same_model = |(other, front): &(usize, String)| {
+        other == index || (front.len() > shortest.len() && front.starts_with(shortest.as_str()))
+    };
+    matches.iter().all(is_same_model).then_some(*index)
 }
 
 #[cfg(test)]
@@ -225,6 +229,9 @@ mod tests {
         assert_eq!(gguf(&names, Some("Q4_K_M")).unwrap(), ["a-Q4_K_M.gguf"]);
         assert_eq!(gguf(&names, Some("a-UD-Q4_K_M.gguf")).unwrap(), ["a-UD-Q4_K_M.gguf"]);
         assert_eq!(gguf(&names, None).unwrap(), ["a-Q4_K_M.gguf"]);
+        let two_models = ["a-Q8_0.gguf", "longer-Q8_0.gguf", "b-Q4_0.gguf"];
+        assert!(matches!(gguf(&two_models, Some("Q8_0")), Err(Unselected::Ambiguous(_))));
+        assert_eq!(gguf(&two_models, Some("longer-Q8_0")).unwrap(), ["longer-Q8_0.gguf"]);
         let Err(Unselected::Ambiguous(choices)) = gguf(&names, Some("IQ1_S")) else { panic!("chose something") };
         assert_eq!(choices, ["a-Q4_K_M", "a-Q8_0", "a-UD-Q4_K_M"]);
         let selection = select(&listed(&names), None).unwrap();

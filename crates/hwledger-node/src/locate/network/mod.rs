@@ -20,7 +20,7 @@ pub use client::Token;
 pub(crate) use hub::fetch_repository;
 pub(crate) use registry::fetch_ollama;
 pub(crate) use remote_file::{RemoteFile, RemoteReader};
-pub(crate) use web::{Meaning, fetch_address, meaning};
+pub(crate) use web::{HUB_HOSTS, Meaning, fetch_address, meaning};
 
 use super::{LocateError, LocateOptions, bounded};
 use address::Address;

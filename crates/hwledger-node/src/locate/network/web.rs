@@ -13,7 +13,8 @@ use crate::locate::split::PartName;
 use crate::locate::{LocateError, LocateOptions, Located, Origin, Source, Tensors, index};
 use crate::names::has_ending;
 
-const HUB_HOSTS: [&str; 3] = ["huggingface.co", "www.huggingface.co", "hf.co"];
+/// Where the public hub is reached.
+pub(crate) const HUB_HOSTS: [&str; 3] = ["huggingface.co", "www.huggingface.co", "hf.co"];
 const OLLAMA_SITES: [&str; 2] = ["ollama.com", "www.ollama.com"];
 
 /// What a URL means.

@@ -67,6 +67,19 @@ fn any_part_of_a_split_gguf_gives_all() {
 }
 
 #[test]
+fn one_of_several_models_in_a_directory_is_picked_by_its_quantisation() {
+    let scratch = Scratch::new();
+    for name in ["a-Q5_0.gguf", "a-Q8_0.gguf", "b-Q8_0.gguf"] {
+        scratch.write(name, "GGUF");
+    }
+    let directory = scratch.path().display();
+    assert_eq!(names(&find(format!("{directory}:Q5_0")).unwrap()), ["a-Q5_0.gguf"]);
+    assert_eq!(names(&find(format!("{directory}:b-Q8_0")).unwrap()), ["b-Q8_0.gguf"]);
+    assert!(matches!(find(scratch.path()), Err(LocateError::Ambiguous { choices, .. }) if choices.len() == 3));
+    assert!(matches!(find(format!("{directory}:Q2_K")), Err(LocateError::Ambiguous { .. })));
+}
+
+#[test]
 fn a_nameless_gguf_is_known_by_its_magic() {
     let scratch = Scratch::new();
     let blob = scratch.write("blob", "GGUF...");

@@ -181,6 +181,18 @@ fn lm_studio_and_llama_cpp_downloads_are_found_by_repository() {
 }
 
 #[test]
+fn a_repository_that_ollama_keeps_is_found_by_its_host() {
+    let scratch = Scratch::new();
+    write_ollama_model(&scratch, "hf.co/org/name-GGUF/Q4_K_M");
+    scratch.write("lmstudio/org/other-GGUF/other-Q8_0.gguf", "GGUF88");
+    let located = locate("hf.co/org/name-GGUF:Q4_K_M", &options(&scratch)).unwrap();
+    assert_eq!(located.origin, Origin::Ollama { name: "hf.co/org/name-GGUF:Q4_K_M".to_owned() });
+    let located = locate("hf.co/org/other-GGUF:Q8_0", &options(&scratch)).unwrap();
+    assert_eq!(located.origin, Origin::LmStudio { id: "org/other-GGUF".to_owned() });
+    assert!(matches!(locate("hf.co/org/third", &options(&scratch)), Err(LocateError::Offline { .. })));
+}
+
+#[test]
 fn search_finds_every_place_and_ranks_the_closest_first() {
     let scratch = Scratch::new();
     write_ollama_model(&scratch, "registry.ollama.ai/library/qwen3/8b");
