@@ -110,6 +110,8 @@ impl PoolRules {
             format,
             weights_bytes: settings.weights_bytes.map(|bytes| bytes.0),
             vocabulary_multiple: 1,
+            has_towers: settings.vision_projector != Some(Switch::Off),
+            has_draft: settings.draft.is_some(),
             is_torch: false,
             rotary_bytes: width,
         };

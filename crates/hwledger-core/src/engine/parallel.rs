@@ -1,6 +1,7 @@
 //! How a model is divided among devices by the engines that serve from whole cards.
 
 use super::EngineError;
+use crate::model::{FeedForward, Layer};
 use crate::settings::{Device, Settings};
 use crate::{Assumptions, ModelSpec};
 
@@ -22,6 +23,58 @@ pub(super) struct Layout {
 /// Most ranks of one plan.
 const RANKS_MAX: u64 = 4096;
 
+/// Most tokens or sequences that a request may name: four thousand million.
+const TOKENS_MAX: u64 = 1 << 32;
+
+/// Refuses requests whose sizes could not be added up in 64 bits: no machine holds them.
+pub(super) fn check_magnitude(engine: &'static str, model: &ModelSpec, settings: &Settings) -> Result<(), EngineError> {
+    let counts = [
+        ("context", settings.context),
+        ("sequences", settings.sequences),
+        ("max_batched_tokens", settings.max_batched_tokens),
+        ("prompt", settings.prompt),
+        ("generate", settings.generate),
+        ("depth", settings.depth),
+    ];
+    let refused = |setting, why| Err(EngineError::Refused { engine, setting, why });
+    for (setting, count) in counts {
+        if let Some(count) = count.filter(|&count| count > TOKENS_MAX) {
+            return refused(setting, format!("{count} is more than the {TOKENS_MAX} that plans take"));
+        }
+    }
+    let tokens = counts.iter().filter_map(|(_, count)| *count).max().unwrap_or(0).max(1 << 16) as f64;
+    let per_token: f64 =
+        model.decoder.counted().map(|(layer, count)| count as f64 * elements_per_token(model, layer)).sum();
+    // Eight bytes an element, every token against a chunk of keys: more than any formula here multiplies.
+    let sequences = settings.sequences.unwrap_or(1).max(1) as f64;
+    if per_token * tokens * sequences * 8.0 > 2.0_f64.powi(60) {
+        return refused("context", "cache and activations would be larger than 2^60 bytes".to_owned());
+    }
+    Ok(())
+}
+
+/// An upper bound of what one token occupies in a layer, in elements.
+fn elements_per_token(model: &ModelSpec, layer: &Layer) -> f64 {
+    let product = |a: u64, b: u64| a as f64 * b as f64;
+    let attention = layer.mixer.attention().map_or(0.0, |attention| {
+        product(4 * (attention.heads + attention.kv_heads), attention.key_dim + attention.value_dim)
+    });
+    let recurrent = layer.mixer.recurrent().map_or(0.0, |recurrent| {
+        recurrent.state_elements as f64
+            + 4.0 * (recurrent.inner_size as f64 + product(recurrent.convolution_channels, recurrent.convolution_taps))
+            + 2048.0 * recurrent.heads as f64
+    });
+    let feed_forward = match &layer.feed_forward {
+        FeedForward::None => 0.0,
+        FeedForward::Dense { width, .. } => 4.0 * *width as f64,
+        FeedForward::Experts(moe) => {
+            product(moe.experts_per_token, 4 * moe.expert_width + 4 * model.hidden_size)
+                + 4.0 * (moe.shared_width + moe.dense_width + moe.experts) as f64
+        }
+    };
+    attention + recurrent + feed_forward + 16.0 * model.hidden_size as f64
+}
+
 impl Layout {
     /// One device.
     #[cfg(test)]
@@ -34,6 +87,7 @@ impl Layout {
         settings: &Settings,
         assumptions: &mut Assumptions,
     ) -> Result<Self, EngineError> {
+        check_magnitude(engine, model, settings)?;
         let pipeline = settings.pipeline_parallel.unwrap_or(1).max(1);
         let data = settings.data_parallel.unwrap_or(1).max(1);
         let devices = settings.devices.len() as u64;
@@ -96,6 +150,15 @@ pub(super) fn device_of(settings: &Settings, rank: u64) -> Option<&Device> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn absurd_sizes_are_refused_instead_of_wrapping() {
+        let model = crate::model::fixture::llama_8b();
+        let refused = |settings: Settings| check_magnitude("vllm", &model, &settings).is_err();
+        assert!(refused(Settings { context: Some(u64::MAX), ..Settings::default() }));
+        assert!(refused(Settings { context: Some(1 << 32), sequences: Some(1 << 32), ..Settings::default() }));
+        assert!(!refused(Settings { context: Some(10_000_000), sequences: Some(1024), ..Settings::default() }));
+    }
 
     #[test]
     fn stages_take_all_layers_once() {

@@ -17,6 +17,10 @@ pub(super) struct Sharding<'a> {
     pub(super) weights_bytes: Option<u64>,
     /// Vocabulary tables are padded to a multiple of this many rows.
     pub(super) vocabulary_multiple: u64,
+    /// Towers for images and sound are loaded.
+    pub(super) has_towers: bool,
+    /// Multi-token-prediction layers are loaded, for speculation.
+    pub(super) has_draft: bool,
     /// Tensors come from the caching allocator of torch.
     pub(super) is_torch: bool,
     /// Bytes of one element of the cosine and sine tables; 0 where they are computed on the fly.
@@ -180,7 +184,8 @@ impl Sharding<'_> {
     pub(super) fn stages(&self) -> Vec<u64> {
         let kinds: Vec<u64> = self.model.decoder.kinds.iter().map(|layer| self.layer(layer)).collect();
         let sum = |weights: &[Weight]| weights.iter().fold(0_u64, |sum, weight| sum.saturating_add(self.outer(weight)));
-        let towers = self.model.towers.iter().map(|tower| sum(&tower.weights)).fold(0, u64::saturating_add);
+        let loaded = if self.has_towers { &self.model.towers[..] } else { &[] };
+        let towers = loaded.iter().map(|tower| sum(&tower.weights)).fold(0, u64::saturating_add);
         let encoder = self.model.encoder.as_ref().map_or(0, |encoder| {
             encoder
                 .counted()
@@ -190,14 +195,17 @@ impl Sharding<'_> {
         let first = embedding.saturating_add(towers).saturating_add(encoder);
         // A tied head on another rank than the embedding is a copy of it.
         let is_copied = self.model.is_head_tied && self.layout.pipeline > 1;
-        let last = sum(&self.model.head).saturating_add(if is_copied { embedding } else { 0 });
+        let drafts = if self.has_draft { &self.model.draft_layers[..] } else { &[] };
+        let draft = drafts.iter().map(|layer| self.layer(layer)).fold(0, u64::saturating_add);
+        let last = sum(&self.model.head).saturating_add(draft).saturating_add(if is_copied { embedding } else { 0 });
         let (rotary, stages) = (self.rotary(), self.layout.pipeline);
         let mut out: Vec<u64> = (0..stages)
             .map(|stage| {
                 let (from, to) = self.layout.stage_layers(self.model.decoder.order.len(), stage);
                 let layers = self.model.decoder.order[from..to].iter().map(|&kind| kinds[usize::from(kind)]);
-                let ends = if stage == 0 { first } else { 0 } + if stage + 1 == stages { last } else { 0 };
-                layers.fold(ends + rotary, u64::saturating_add)
+                let ends =
+                    u64::saturating_add(if stage == 0 { first } else { 0 }, if stage + 1 == stages { last } else { 0 });
+                layers.fold(ends.saturating_add(rotary), u64::saturating_add)
             })
             .collect();
         if let Some(stated) = self.weights_bytes {
@@ -249,6 +257,8 @@ mod tests {
             format: None,
             weights_bytes: None,
             vocabulary_multiple: 64,
+            has_towers: true,
+            has_draft: false,
             is_torch: true,
             rotary_bytes: 2,
         }

@@ -1,11 +1,11 @@
 //! Hugging Face transformers: dynamic caches that hold exactly the tokens seen.
 
 use super::paged::{forward_peak, rows};
-use super::parallel::Layout;
+use super::parallel::{Layout, check_magnitude};
 use super::shard::{Sharding, activation_type};
 use super::{Components, EngineError, MemoryPlan};
 use crate::model::{Attention, CacheOwner, ModelSpec, Recurrent, RecurrentKind, Span};
-use crate::settings::{Device, DeviceKind};
+use crate::settings::{Device, DeviceKind, Switch};
 use crate::weight_format::asked_or_stored;
 use crate::{Assumptions, Bytes, ElementType, Estimate, Settings};
 
@@ -61,6 +61,7 @@ fn layout(model: &ModelSpec, settings: &Settings) -> Layout {
 /// Several devices hold consecutive layers (`device_map="auto"`). **Source**: `cache_utils.py` of
 /// transformers 5.23.
 pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumptions) -> Result<MemoryPlan, EngineError> {
+    check_magnitude("transformers", model, settings)?;
     let format = asked_or_stored(model, settings, assumptions)?;
     let activation = activation_type(format.as_ref(), model);
     let width = activation.row_bytes(1);
@@ -71,6 +72,8 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
         format,
         weights_bytes: settings.weights_bytes.map(|bytes| bytes.0),
         vocabulary_multiple: 1,
+        has_towers: settings.vision_projector != Some(Switch::Off),
+        has_draft: settings.draft.is_some(),
         is_torch: settings.devices.first().is_some_and(|device| device.kind != DeviceKind::Cpu),
         rotary_bytes: 0,
     };

@@ -49,14 +49,12 @@ impl Run {
     /// Slots of a rotating cache of `window` tokens: a prompt's chunk is kept as it is, growth goes
     /// by steps up to the window, and the first single token trims what is beyond it.
     pub(super) fn rotating_slots(&self, window: u64) -> u64 {
-        let mut slots = self.prefilled();
-        if self.prefilled() > self.chunk || slots >= window {
+        let kept = self.prefilled();
+        if kept > self.chunk || kept >= window {
             return window;
         }
-        while slots < window && slots < self.held() {
-            slots += STEP.min(window - slots).max(1);
-        }
-        slots
+        let wanted = self.held().min(window);
+        (kept + round_up(wanted.saturating_sub(kept), STEP)).min(window)
     }
 
     /// Slots of a rotating cache while a chunk is in it.

@@ -3,6 +3,7 @@
 mod activation;
 mod cache;
 
+use super::parallel::check_magnitude;
 use super::shard::activation_type;
 use super::{Components, DeviceMemory, EngineError, MemoryPlan};
 use crate::model::ModelSpec;
@@ -66,6 +67,7 @@ fn capacity(device: Option<&Device>, is_processor: bool) -> Option<Bytes> {
 /// **Formula**: weights + caches + what is in flight during the largest prefill chunk.
 /// **Source**: `models/cache.py` and `generate.py` of mlx-lm 0.32, `eval` and `metal/device.cpp` of MLX.
 pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumptions) -> Result<MemoryPlan, EngineError> {
+    check_magnitude("mlx", model, settings)?;
     let format = asked_or_stored(model, settings, assumptions)?;
     let activation = activation_type(format.as_ref(), model);
     let run = run(settings, assumptions);

@@ -8,7 +8,7 @@ use super::parallel::Layout;
 use super::shard::{Sharding, activation_type};
 use super::{Components, EngineError, MemoryPlan};
 use crate::model::ModelSpec;
-use crate::settings::Device;
+use crate::settings::{Device, Switch};
 use crate::weight_format::{WeightFormat, asked_or_stored};
 use crate::{Assumptions, Bytes, ElementType, Estimate, Settings};
 
@@ -124,6 +124,8 @@ fn weights(
         format,
         weights_bytes: settings.weights_bytes.map(|bytes| bytes.0),
         vocabulary_multiple: 64,
+        has_towers: settings.vision_projector != Some(Switch::Off),
+        has_draft: settings.draft.is_some(),
         is_torch: true,
         // `RotaryEmbedding` keeps its table in 32 bits on CUDA.
         rotary_bytes: 4,

@@ -36,6 +36,8 @@ pub(super) struct CacheRules<'a> {
     pub(super) activation_bytes: u64,
     pub(super) context: u64,
     pub(super) batched_tokens: u64,
+    /// Multi-token-prediction layers draft tokens and keep a cache of their own.
+    pub(super) has_draft: bool,
 }
 
 /// The pool of one pipeline stage.
@@ -125,24 +127,23 @@ impl CacheRules<'_> {
     /// The kinds of cache of one stage's layers.
     fn kinds(&self, stage: u64) -> Vec<Kind> {
         let (from, to) = self.layout.stage_layers(self.model.decoder.order.len(), stage);
-        let per_kind: Vec<(Option<(Kept, u64)>, u64)> = self
-            .model
-            .decoder
-            .kinds
-            .iter()
-            .map(|layer: &Layer| {
-                let cached =
-                    layer.mixer.attention().map(|attention| (self.kept(attention), self.token_bytes(attention)));
-                (cached, layer.mixer.recurrent().map_or(0, |recurrent| self.state_bytes(recurrent)))
-            })
-            .collect();
+        let kept = |layer: &Layer| {
+            let cached = layer.mixer.attention().map(|attention| (self.kept(attention), self.token_bytes(attention)));
+            (cached, layer.mixer.recurrent().map_or(0, |recurrent| self.state_bytes(recurrent)))
+        };
+        let per_kind: Vec<(Option<(Kept, u64)>, u64)> = self.model.decoder.kinds.iter().map(kept).collect();
         let mut kinds = Vec::with_capacity(4);
-        for &index in &self.model.decoder.order[from..to] {
-            let (cached, state) = per_kind[usize::from(index)];
+        let mut add = |(cached, state): (Option<(Kept, u64)>, u64)| {
             if let Some((kept, bytes)) = cached {
                 Self::add(&mut kinds, kept, bytes);
             }
             Self::add(&mut kinds, Kept::State, state);
+        };
+        for &index in &self.model.decoder.order[from..to] {
+            add(per_kind[usize::from(index)]);
+        }
+        if self.has_draft && stage + 1 == self.layout.pipeline {
+            self.model.draft_layers.iter().map(kept).for_each(add);
         }
         kinds
     }
@@ -233,6 +234,7 @@ mod tests {
             activation_bytes: 2,
             context,
             batched_tokens: 8192,
+            has_draft: false,
         }
         .pool(0)
         .expect("the model keeps a cache")

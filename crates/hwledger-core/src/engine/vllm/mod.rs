@@ -112,6 +112,8 @@ impl<'a> Plan<'a> {
             format: self.format,
             weights_bytes: self.settings.weights_bytes.map(|bytes| bytes.0),
             vocabulary_multiple: 64,
+            has_towers: self.settings.vision_projector != Some(Switch::Off),
+            has_draft: self.settings.draft.is_some(),
             is_torch: true,
             rotary_bytes: self.activation.row_bytes(1),
         };
@@ -204,6 +206,7 @@ impl<'a> Plan<'a> {
             activation_bytes: self.activation.row_bytes(1).min(2),
             context: self.context,
             batched_tokens: self.batched_tokens,
+            has_draft: self.settings.draft.is_some(),
         }
     }
 }
