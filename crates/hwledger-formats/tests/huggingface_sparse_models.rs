@@ -631,7 +631,8 @@ fn every_golden_folder_says_where_it_is_from() {
 /// The error of a golden model with some keys changed.
 fn error_with(model: &str, changes: &[(&str, Value)]) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/models").join(model).join("config.json");
-    let mut config: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let mut config: Value =
+        serde_json::from_slice(&std::fs::read(path).expect("a golden model")).expect("golden models are JSON");
     for (key, value) in changes {
         config[*key] = value.clone();
     }
@@ -640,7 +641,8 @@ fn error_with(model: &str, changes: &[(&str, Value)]) -> String {
 
 #[test]
 fn contradictions_name_their_key() {
-    let cases: &[(&str, &[(&str, Value)], &str)] = &[
+    type Case<'a> = (&'a str, &'a [(&'a str, Value)], &'a str);
+    let cases: &[Case<'_>] = &[
         ("mixtral-8x22b-v0.1", &[("num_local_experts", json!(0))], "`num_local_experts` is zero"),
         ("deepseek-v2-lite", &[("n_routed_experts", json!(0))], "`n_routed_experts` is zero"),
         (

@@ -57,7 +57,7 @@ impl<'a> Source<'a> {
         let quantization = Quantization::read(&root, &text)?;
         let remarks = quantization.remarks.iter().map(|remark| Diagnostic::new("quantization_config", remark.clone()));
         let diagnostics: Vec<_> = remarks.collect();
-        Ok(Self { root, text, quantization, diagnostics: Vec::new(), is_nested: false })
+        Ok(Self { root, text, quantization, diagnostics, is_nested: false })
     }
 
     /// The family: the outermost `model_type`, or what `architectures` suggests.

@@ -54,6 +54,8 @@ pub(crate) struct Mixture {
     pub(crate) router_vectors: u64,
     /// Whether the projections of routed experts have biases.
     pub(crate) has_expert_bias: bool,
+    /// Whether those of shared experts, and to and from the latent width, have.
+    pub(crate) has_shared_bias: bool,
     /// The width that routed experts read and write, where it is not the hidden size.
     pub(crate) latent: Option<u64>,
     /// The names of the tensors.
@@ -72,6 +74,7 @@ impl Mixture {
             has_shared_gate: false,
             router_vectors: 0,
             has_expert_bias: false,
+            has_shared_bias: false,
             latent: None,
             names: Names::USUAL,
         }
@@ -94,8 +97,9 @@ impl Mixture {
             layer.vector(Role::Router, self.experts);
         }
         if let Some(latent) = self.latent {
-            layer.linear(Role::Other, "mixer.fc1_latent_proj", latent, hidden);
-            layer.linear(Role::Other, "mixer.fc2_latent_proj", hidden, latent);
+            let has_bias = self.has_shared_bias;
+            layer.linear_with_bias(Role::Other, "mixer.fc1_latent_proj", latent, hidden, has_bias);
+            layer.linear_with_bias(Role::Other, "mixer.fc2_latent_proj", hidden, latent, has_bias);
         }
         self.add_routed(layer, self.latent.unwrap_or(hidden));
         self.add_shared(layer, hidden);
@@ -126,15 +130,15 @@ impl Mixture {
     }
 
     fn add_shared(self, layer: &mut LayerBuilder<'_>, hidden: u64) {
-        let Self { shared_width: width, names, .. } = self;
+        let Self { shared_width: width, names, has_shared_bias: has_bias, .. } = self;
         if width == 0 {
             return;
         }
         if self.activation == Activation::Gated {
-            layer.linear(Role::SharedGate, &format!("{}.gate_proj", names.shared), width, hidden);
+            layer.linear_with_bias(Role::SharedGate, &format!("{}.gate_proj", names.shared), width, hidden, has_bias);
         }
-        layer.linear(Role::SharedUp, &format!("{}.up_proj", names.shared), width, hidden);
-        layer.linear(Role::SharedDown, &format!("{}.down_proj", names.shared), hidden, width);
+        layer.linear_with_bias(Role::SharedUp, &format!("{}.up_proj", names.shared), width, hidden, has_bias);
+        layer.linear_with_bias(Role::SharedDown, &format!("{}.down_proj", names.shared), hidden, width, has_bias);
         if self.has_shared_gate {
             layer.plain_matrix(Role::SharedRouter, 1, hidden);
         }

@@ -56,6 +56,7 @@ impl Mamba1 {
 
 /// Mamba-2 (Dao and Gu 2024).
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one tensor is there")]
 pub(crate) struct Mamba2 {
     pub(crate) heads: u64,
     pub(crate) head_dim: u64,

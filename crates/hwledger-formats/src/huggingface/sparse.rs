@@ -21,6 +21,7 @@ pub(crate) enum OutputGate {
 
 /// A decoder of ordinary attention whose feed-forward is a mixture in some layers.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "sparse is the field's own term")]
 pub(crate) struct Sparse {
     /// Attention, norms and the layers without experts.
     pub(crate) dense: Dense,

@@ -114,10 +114,9 @@ pub(super) fn read_laguna(source: &mut Source<'_>) -> Result<ModelSpec, ConfigEr
     shape.dense.attention_bias = AttentionBias::all(config.flag("attention_bias", false)?);
     shape.dense.query_key_norm = QueryKeyNorm::PerHead;
     shape.output_gate = match config.get("gating").and_then(serde_json::Value::as_str) {
-        Some("per-element" | "elementwise") => OutputGate::PerElement,
-        Some(_) => OutputGate::PerHead,
+        Some("per-head") => OutputGate::PerHead,
         None if config.flag("gating", true)? => OutputGate::PerHead,
-        None => OutputGate::None,
+        _ => OutputGate::PerElement,
     };
     shape.mixture.router_vectors = 1;
     shape.mixture.shared_width = config.count("shared_expert_intermediate_size")?.unwrap_or(0);
@@ -135,7 +134,7 @@ pub(super) fn read_laguna(source: &mut Source<'_>) -> Result<ModelSpec, ConfigEr
     Ok(model)
 }
 
-/// AFMoE (Arcee Trinity): four norms, gated attention, a learned score correction.
+/// `AFMoE` (Arcee Trinity): four norms, gated attention, a learned score correction.
 pub(super) fn read_afmoe(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let config = source.text.clone();
     let mut shape = shaped(source, &config, config.count("num_dense_layers")?.unwrap_or(1))?;
@@ -170,7 +169,7 @@ pub(super) fn read_ernie(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErr
     let shared = config.count("moe_num_shared_experts")?.unwrap_or(0);
     let experts = config.required("moe_num_experts")?;
     let plain = Mixture::gated(experts, config.required("moe_k")?, width).with_shared(shared * width);
-    let mixture = Mixture { router_vectors: 1, ..plain };
+    let mixture = Mixture { router_vectors: 1, has_shared_bias: has_bias, ..plain };
     Ok(Sparse { dense, output_gate: OutputGate::None, mixture, is_sparse }.build(source))
 }
 
@@ -247,7 +246,7 @@ pub(super) fn read_xverse(source: &mut Source<'_>) -> Result<ModelSpec, ConfigEr
     Ok(Sparse::everywhere(dense, mixture).build(source))
 }
 
-/// MiniCPM with experts.
+/// `MiniCPM` with experts.
 pub(super) fn read_minicpm(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let config = source.text.clone();
     let dense = Dense::read(source, &config, true)?;

@@ -1,6 +1,5 @@
 //! Mamba between or beside layers of attention: Jamba, Bamba, Granite 4, Falcon-H1 (transformers
-//! `modeling_jamba.py`, `modeling_bamba.py`, `modeling_granitemoehybrid.py`, `modeling_falcon_h1.py`; remote code
-//! of PLaMo 2).
+//! `modeling_jamba.py`, `modeling_bamba.py`, `modeling_granitemoehybrid.py`, `modeling_falcon_h1.py`).
 
 use hwledger_core::ModelSpec;
 use hwledger_core::model::{Activation, FeedForward, Mixer, Role, Span};

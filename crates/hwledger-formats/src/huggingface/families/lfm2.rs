@@ -88,7 +88,11 @@ fn build(source: &Source<'_>, width: u64, mixture: Option<(u64, Mixture)>) -> Re
     let has_bias = config.flag("conv_bias", false)?;
     let layers = source.layer_count()?;
     let is_convolution = convolution_layers(&config, layers)?;
-    let is_tied = source.is_head_tied(config.flag("tie_embedding", true)?)?;
+    // The older key wins over the common one.
+    let is_tied = match config.get("tie_embedding") {
+        Some(_) => config.flag("tie_embedding", true)?,
+        None => source.is_head_tied(true)?,
+    };
     let mut model = source.decoder(hidden, config.required("vocab_size")?, is_tied);
     for (index, &is_convolution) in (0..layers).zip(&is_convolution) {
         let mut layer = source.layer(format!("model.layers.{index}"));

@@ -153,7 +153,7 @@ pub(super) fn read_kimi(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErro
 
 /// Every `layer_group_size`-th layer attends; those after the last whole group do as well.
 fn is_outside_groups(index: u64, layers: u64, group: u64) -> bool {
-    (index + 1) % group == 0 || index >= layers / group * group
+    (index + 1).is_multiple_of(group) || index >= layers / group * group
 }
 
 /// Ring 2.5 and Ling 2.5: Kimi delta attention and latent attention, both gated.

@@ -133,7 +133,7 @@ pub(super) fn read_grok(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErro
     let per_token = config.required_of(&["num_experts_per_tok", "num_selected_experts"])?;
     let mixture = Mixture::gated(experts, per_token, width).named(Names::MIXTRAL);
     let has_dense = config.flag("residual_moe", false)?;
-    beside_dense(source, &dense, mixture, |_| (true, has_dense.then_some(dense.width)))
+    Ok(beside_dense(source, &dense, mixture, |_| (true, has_dense.then_some(dense.width))))
 }
 
 /// Arctic: experts in every `moe_layer_frequency`-th layer beside a dense feed-forward of the hidden size.
@@ -145,10 +145,10 @@ pub(super) fn read_arctic(source: &mut Source<'_>) -> Result<ModelSpec, ConfigEr
     dense.spans = uniform_spans(dense.layers, config.positions("sliding_window")?);
     let mixture = experts(&config, &dense)?;
     let hidden = dense.hidden;
-    beside_dense(source, &dense, mixture, |index| {
+    Ok(beside_dense(source, &dense, mixture, |index| {
         let is_sparse = (index + 1) % step == 0;
         (is_sparse, (is_sparse && is_beside).then_some(hidden))
-    })
+    }))
 }
 
 /// Layers for which `kind` says whether they have experts and how wide a dense feed-forward is beside those;
@@ -158,7 +158,7 @@ fn beside_dense(
     dense: &Dense,
     mixture: Mixture,
     kind: impl Fn(u64) -> (bool, Option<u64>),
-) -> Result<ModelSpec, ConfigError> {
+) -> ModelSpec {
     let mut model = dense.frame(source);
     for index in 0..dense.layers {
         let mut layer = source.layer(format!("model.layers.{index}"));
@@ -176,10 +176,10 @@ fn beside_dense(
         dense.norms(&mut layer, dense.norms_per_layer);
         model.decoder.push(layer.finish(Mixer::Attention(dense.attention(index)), feed_forward));
     }
-    Ok(model)
+    model
 }
 
-/// JetMoE: query and output projections are experts as well, chosen by a router of their own.
+/// `JetMoE`: query and output projections are experts as well, chosen by a router of their own.
 pub(super) fn read_jetmoe(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let config = source.text.clone();
     let hidden = config.required("hidden_size")?;

@@ -138,7 +138,9 @@ fn experts(config: &Config<'_>) -> Result<Mixture, ConfigError> {
     let shared = config.count("moe_shared_expert_intermediate_size")?.unwrap_or(0);
     let plain = Mixture::gated(experts, per_token, config.required("moe_intermediate_size")?);
     let latent = config.count("moe_latent_size")?.filter(|&width| width > 0);
-    Ok(Mixture { activation: Activation::Plain, latent, names: Names::MIXER, ..plain.with_shared(shared) })
+    let has_shared_bias = config.flag("mlp_bias", false)?;
+    let plain = plain.with_shared(shared).named(Names::MIXER);
+    Ok(Mixture { activation: Activation::Plain, latent, has_shared_bias, ..plain })
 }
 
 /// Nemotron-H.

@@ -104,7 +104,7 @@ pub(super) fn read_zamba2(source: &mut Source<'_>) -> Result<ModelSpec, ConfigEr
     let width = config.count("intermediate_size")?.filter(|&width| width > 0).unwrap_or(4 * hidden);
     let layers = source.layer_count()?;
     // The reference's default order: every sixth layer of the first 42, then the 48th and the 52nd.
-    let rule = |index: u64| index > 0 && index <= 42 && index % 6 == 0 || index == 47 || index == 51;
+    let rule = |index: u64| index > 0 && index <= 42 && index.is_multiple_of(6) || index == 47 || index == 51;
     let is_hybrid = hybrid_layers(&config, layers, rule)?;
     let attention = attention(&config, hidden)?;
     let inner = config.required("mamba_expand")? * hidden;

@@ -9,6 +9,7 @@ fn of(config: Value) -> Quantization {
     Quantization::read(&root, &root).unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what it is compared with")]
 const fn grouped(bits: u8, group: u32, group_bits: u8) -> Option<ElementType> {
     Some(ElementType::Grouped { bits, group, group_bits })
 }
