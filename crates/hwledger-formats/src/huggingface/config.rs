@@ -172,6 +172,11 @@ impl<'a> Config<'a> {
         self.get(key).is_some()
     }
 
+    /// Whether the file names `key`, be it as `null`.
+    pub(crate) fn names(&self, key: &str) -> bool {
+        self.object.contains_key(key)
+    }
+
     pub(crate) fn keys(&self) -> impl Iterator<Item = &'a str> {
         self.object.keys().map(String::as_str)
     }

@@ -14,6 +14,8 @@ fn plain(source: &Source<'_>, hidden: u64, width: u64, has_bias: bool) -> Result
     dense.projections = Projections::Fused;
     dense.attention_bias = AttentionBias::all(has_bias);
     dense.has_feed_forward_bias = has_bias;
+    // These modules have no grouped queries, whatever the file carries along.
+    dense.heads.kv_heads = dense.heads.query_heads;
     dense.activation = Activation::Plain;
     dense.norm = NormShape::ScaleAndBias;
     Ok(dense)

@@ -4,7 +4,7 @@
 use hwledger_core::ModelSpec;
 use hwledger_core::model::{Activation, Role};
 
-use crate::huggingface::blocks::AttentionBias;
+use crate::huggingface::blocks::{AttentionBias, Heads};
 use crate::huggingface::builder::Source;
 use crate::huggingface::config::ConfigError;
 use crate::huggingface::dense::{Dense, NormShape, Projections, uniform_spans};
@@ -13,10 +13,17 @@ use crate::huggingface::dense::{Dense, NormShape, Projections, uniform_spans};
 fn shaped_as_gpt2(source: &Source<'_>, is_tied: bool) -> Result<Dense, ConfigError> {
     let config = &source.text;
     let hidden = config.required_of(&["n_embd", "hidden_size"])?;
-    let width = config.count_of(&["n_inner", "intermediate_size"])?.unwrap_or(4 * hidden);
+    // Only files without a key for it at all (`n_inner: null` is one) leave the width to the module.
+    let width = match config.count_of(&["n_inner"])? {
+        Some(width) => width,
+        None if config.names("n_inner") => 4 * hidden,
+        None => config.count("intermediate_size")?.unwrap_or(4 * hidden),
+    };
     let mut dense = Dense::with_width(source, config, is_tied, hidden, width)?;
     dense.projections = Projections::Fused;
     dense.attention_bias = AttentionBias::all(true);
+    // These modules have no grouped queries, whatever the file carries along.
+    dense.heads.kv_heads = dense.heads.query_heads;
     dense.activation = Activation::Plain;
     dense.has_feed_forward_bias = true;
     dense.norm = NormShape::ScaleAndBias;
@@ -81,6 +88,7 @@ pub(super) fn read_neox(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErro
 /// `StarCoder` 2: separate projections, one switch for all biases, a window where the file has one.
 pub(super) fn read_starcoder2(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let mut dense = shaped_as_gpt2(source, true)?;
+    dense.heads = Heads::read(&source.text, dense.hidden)?;
     let has_bias = source.text.flag("use_bias", true)?;
     dense.projections = Projections::Separate;
     dense.attention_bias = AttentionBias::all(has_bias);

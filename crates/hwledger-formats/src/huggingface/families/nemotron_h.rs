@@ -46,6 +46,8 @@ fn kinds(config: &Config<'_>, list: &str, pattern: &str) -> Result<Option<Vec<Ki
             other => Err(schedule::unknown(config, list, other)),
         });
         known.collect::<Result<Vec<_>, _>>()?
+    } else if config.get(pattern).is_some_and(serde_json::Value::is_array) {
+        from_pattern(config, pattern, &config.texts(pattern)?.unwrap_or_default().concat())?
     } else if let Some(letters) = config.text(pattern)? {
         from_pattern(config, pattern, letters)?
     } else {

@@ -45,6 +45,8 @@ pub(super) fn read_phi4_multimodal(source: &mut Source<'_>) -> Result<ModelSpec,
 /// Persimmon: fused projections with biases, layer norms, norms with bias on queries and keys.
 pub(super) fn read_persimmon(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let mut dense = Dense::read(source, &source.text, false)?;
+    // The module has no grouped queries, whatever the file carries along.
+    dense.heads.kv_heads = dense.heads.query_heads;
     dense.projections = Projections::Fused;
     dense.attention_bias = AttentionBias::all(true);
     dense.activation = Activation::Plain;
