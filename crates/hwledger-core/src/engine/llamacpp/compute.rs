@@ -41,6 +41,12 @@ impl Layout {
         }
     }
 
+    /// Mean bytes of a weight's element.
+    fn bytes_per_weight(&self, model: &ModelSpec) -> f64 {
+        let bytes = self.weights.cards.iter().fold(self.weights.host, |sum, card| sum.saturating_add(*card));
+        bytes as f64 / model.parameters().total.max(1) as f64
+    }
+
     /// Where the layers run.
     pub fn graph_placement(&self, model: &ModelSpec) -> GraphPlacement {
         let placement = &self.placement;
@@ -52,6 +58,7 @@ impl Layout {
             host_expert_layers: placement.cpu_moe_layers,
             offloads_cache: true,
             offloads_operations: !placement.cards.is_empty(),
+            bytes_per_weight: if placement.cards.is_empty() { 0.0 } else { self.bytes_per_weight(model) },
             input_copies: if placement.is_pipelined() { 4 } else { 1 },
         }
     }
@@ -66,52 +73,24 @@ pub(super) struct Compute {
 }
 
 impl Compute {
-    /// The buffers of a layout.
-    ///
-    /// On a processor alone, the graph's peak. With cards, each card that holds layers runs the same
-    /// operations on them, so it needs the peak of that graph; logits exist only where the output
-    /// layer is, and pipelining keeps copies of the inputs. The host then holds the inputs alone,
-    /// unless it computes layers itself.
+    /// The buffers of a layout: the larger of what reading a prompt and generating a token need.
+    /// Only where the host runs layers does the second exceed the first on any device: a single
+    /// token is computed where the weights lie, a prompt where cards can borrow them.
     pub(super) fn of(model: &ModelSpec, layout: &Layout) -> Self {
         let shape = layout.graph_shape(model);
-        let peak = |shape: &GraphShape| compute_buffers(model, shape, &GraphPlacement::host_only()).host;
-        let placement = &layout.placement;
-        if placement.cards.is_empty() {
-            return Self { cards: Vec::new(), host: estimate(peak(&shape)) };
+        let placement = layout.graph_placement(model);
+        let mut buffers = compute_buffers(model, &shape, &placement);
+        if placement.devices == 0 {
+            return Self { cards: Vec::new(), host: estimate(buffers.host) };
         }
-        let inputs = input_bytes(model, &shape);
-        let copies = if placement.is_pipelined() { 3 * inputs } else { 0 };
-        let with_logits = peak(&shape);
-        let output = placement.output_card();
-        let is_alone = output.is_some() && placement.cards.len() == 1 && placement.is_full();
-        let without_logits = if is_alone { 0 } else { peak(&GraphShape { outputs: 1, ..shape }) };
-        let layers = model.decoder.len() as u64;
-        let cards = (0..placement.cards.len())
-            .map(|card| {
-                if output == Some(card) {
-                    on_card(with_logits + copies)
-                } else if (0..layers).any(|layer| placement.card_of(layer) == Some(card)) {
-                    on_card(without_logits + copies)
-                } else {
-                    Estimate::ZERO
-                }
-            })
-            .collect();
-        let host = match output {
-            Some(_) if placement.is_full() => on_card(inputs),
-            Some(_) => on_card(without_logits),
-            None => on_card(with_logits),
-        };
-        Self { cards, host }
+        if !layout.placement.is_full() {
+            let tokens = shape.sequences;
+            let generating = GraphShape { tokens, outputs: tokens, ..shape };
+            let generating = compute_buffers(model, &generating, &placement);
+            buffers.host = buffers.host.max(generating.host);
+        }
+        Self { cards: buffers.devices.iter().map(|&bytes| on_card(bytes)).collect(), host: on_card(buffers.host) }
     }
-}
-
-/// Embedded tokens and masks: what a graph reads from the host.
-fn input_bytes(model: &ModelSpec, shape: &GraphShape) -> u64 {
-    let embedded = shape.tokens.saturating_mul(model.hidden_size).saturating_mul(4);
-    let cells = shape.cells.saturating_add(shape.window_cells.unwrap_or(0));
-    let mask_width = if shape.flash_attention { 2 } else { 4 };
-    embedded.saturating_add(shape.tokens.saturating_mul(cells).saturating_mul(mask_width))
 }
 
 /// A card's buffer: kernels of other back ends fuse and split operations differently.

@@ -109,7 +109,7 @@ pub(super) fn peaks(tape: &Tape, alignments: &[u64]) -> Vec<u64> {
     for (index, node) in tape.nodes().iter().enumerate() {
         let sources = tape.sources(node);
         match node.kind {
-            Kind::Input | Kind::Store => {}
+            Kind::Input | Kind::Store | Kind::Weight | Kind::Cache => {}
             Kind::InPlace | Kind::Fresh => {
                 let heir = (node.kind == Kind::InPlace).then(|| reusable(tape, &places, node.bytes, sources)).flatten();
                 let offset = if let Some(parent) = heir {

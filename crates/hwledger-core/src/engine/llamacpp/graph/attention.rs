@@ -271,14 +271,27 @@ impl Builder<'_> {
     /// softmax(q k) v: one fused operation, or scores for every head and cell.
     fn scores_times_values(&mut self, attention: &Attention, cache: Cache, query: Tensor) -> Tensor {
         let bytes = attention.heads * attention.value_dim * self.rows * WORD;
+        let cells = self.cells(cache) * self.shape.streams;
+        let key = self.cached(self.shape.key_type.row_bytes(attention.kv_heads * attention.key_dim) * cells);
+        let value = self.cached(self.shape.value_type.row_bytes(attention.kv_heads * attention.value_dim) * cells);
         if self.shape.flash_attention {
             let mask = self.mask(cache);
-            return self.fresh(bytes, &[query.view(), mask]);
+            return match (key, value) {
+                (Some(key), Some(value)) => self.fresh(bytes, &[query.view(), key, value, mask]),
+                _ => self.fresh(bytes, &[query.view(), mask]),
+            };
         }
-        let scores = self.fresh(self.cells(cache) * self.rows * attention.heads * WORD, &[query.view()]);
+        let scores = self.cells(cache) * self.rows * attention.heads * WORD;
+        let scores = match key {
+            Some(key) => self.fresh(scores, &[key, query.view()]),
+            None => self.fresh(scores, &[query.view()]),
+        };
         let mask = self.mask(cache);
         let weights = self.in_place(&[scores, mask]);
-        let mixed = self.fresh(bytes, &[weights]);
+        let mixed = match value {
+            Some(value) => self.fresh(bytes, &[value, weights]),
+            None => self.fresh(bytes, &[weights]),
+        };
         self.fresh(bytes, &[mixed.view()])
     }
 }

@@ -4,10 +4,14 @@ use super::gemma::LayerEmbeddings;
 use super::inputs::Inputs;
 use super::recipe::{Embedding, OutputRows, Recipe, Residual};
 use super::recurrent::ScanTail;
+use super::schedule::schedule;
 use super::shape::{GraphPlacement, GraphShape};
-use super::tape::{Backend, Kind, Tape, Tensor};
+use super::tape::{ANYWHERE, Backend, Kind, Tape, Tensor};
 use crate::ModelSpec;
 use crate::model::{Attention, FeedForward, Layer, Mixer, RecurrentKind, Role};
+
+/// Rows from which on cards borrow weights of the host (`min_batch_size` of ggml-cuda.cu).
+const OFFLOAD_ROWS_MIN: u64 = 32;
 
 /// Bytes of a 32-bit float or integer.
 pub(super) const WORD: u64 = 4;
@@ -57,6 +61,10 @@ pub(super) struct Builder<'a> {
     placement: &'a GraphPlacement,
     /// The backend of graph inputs: the host, last in order.
     host: Backend,
+    /// Where the weights of what is being built lie.
+    here: Backend,
+    /// Where the routed experts of the layer being built lie.
+    experts_here: Backend,
 }
 
 impl<'a> Builder<'a> {
@@ -75,11 +83,14 @@ impl<'a> Builder<'a> {
             layer_embeddings: LayerEmbeddings::Absent,
             placement,
             host: Backend::try_from(placement.devices).unwrap_or(0),
+            here: ANYWHERE,
+            experts_here: ANYWHERE,
         }
     }
 
     /// The whole graph.
     pub(super) fn build(mut self) -> Tape {
+        self.here = self.host;
         let mut stream = self.embed();
         self.read_state_ahead(0);
         let last = self.model.decoder.len().saturating_sub(1);
@@ -87,16 +98,40 @@ impl<'a> Builder<'a> {
             let kind = self.model.decoder.order[index];
             let layer = &self.model.decoder.kinds[usize::from(kind)];
             self.index = index;
+            self.enter_layer(index);
             stream = self.layer(layer, stream, index == last);
             if let Some(features) = self.image_features.filter(|_| (index as u64) < self.recipe.deep_stack) {
                 stream = self.in_place(&[stream, features.view()]);
             }
         }
+        self.here = self.backend_of(self.placement.output);
         self.output(stream);
-        for node in self.tape.nodes_mut() {
-            node.backend = self.host;
+        if self.placement.devices == 0 {
+            for node in self.tape.nodes_mut() {
+                node.backend = self.host;
+            }
+            return self.tape;
         }
-        self.tape
+        schedule(self.tape, self.host, self.placement.input_copies)
+    }
+
+    /// Where a layer's weights lie, and where its routed experts do.
+    fn enter_layer(&mut self, index: usize) {
+        let card = self.placement.layers.get(index).copied().flatten();
+        self.here = self.backend_of(card);
+        let keeps_experts = (index as u64) < self.placement.host_expert_layers;
+        self.experts_here = if keeps_experts { self.host } else { self.here };
+    }
+
+    fn backend_of(&self, card: Option<usize>) -> Backend {
+        card.and_then(|card| Backend::try_from(card).ok()).map_or(self.host, |card| card.min(self.host))
+    }
+
+    /// Where an operation runs that reads a weight: beside it, unless the batch is large enough for
+    /// a card to borrow a weight of the host (`offload_op`, from 32 rows on).
+    fn runs_at(&self, weight: Backend) -> Backend {
+        let borrows = weight == self.host && self.placement.offloads_operations && self.rows >= OFFLOAD_ROWS_MIN;
+        if borrows { 0 } else { weight }
     }
 
     /// Layers worth building: of each run of like layers the first two, and the last layer of all.
@@ -112,6 +147,8 @@ impl<'a> Builder<'a> {
         // Nothing reads it in a batch of tokens, so nothing frees it either.
         self.input(bytes * (1 + self.recipe.deep_stack));
         let stream = self.fresh(bytes, &[tokens]);
+        // A lookup is never borrowed.
+        self.tape.place(stream, self.host);
         if self.recipe.deep_stack > 0 {
             // Image features of the first layers lie behind the embedding; text has zeros there.
             let padded = self.fresh(bytes * (1 + self.recipe.deep_stack), &[stream]);
@@ -369,7 +406,7 @@ impl<'a> Builder<'a> {
             self.tape.keep(normed);
             self.rows = self.shape.outputs;
         }
-        let logits = self.fresh(self.model.vocabulary_size * self.rows * WORD, &[normed]);
+        let logits = self.project(self.model.vocabulary_size, normed);
         self.tape.keep(logits);
     }
 
@@ -400,7 +437,10 @@ impl<'a> Builder<'a> {
     /// A norm of (a view of) a tensor that gives `bytes`: `RMSNorm` runs in place, `LayerNorm` does not.
     pub(super) fn norm_of(&mut self, bytes: u64, input: Tensor) -> Tensor {
         let kind = if self.recipe.layer_norm { Kind::Fresh } else { Kind::InPlace };
-        self.tape.push(kind, bytes, &[input])
+        let normed = self.tape.push(kind, bytes, &[input]);
+        // Its weight is a few kilobytes, and is not worth a copy in the books.
+        self.tape.place(normed, self.runs_at(self.here));
+        normed
     }
 
     /// The rows of a tensor as wide as the stream whose logits are wanted.
@@ -416,7 +456,53 @@ impl<'a> Builder<'a> {
 
     /// A matrix product that gives `width` elements per row.
     pub(super) fn project(&mut self, width: u64, input: Tensor) -> Tensor {
-        self.fresh(width * self.rows * WORD, &[input])
+        let bytes = width * self.rows * WORD;
+        if self.placement.devices == 0 {
+            return self.fresh(bytes, &[input]);
+        }
+        let columns = self.tape.bytes(input) / (self.rows * WORD).max(1);
+        self.product(bytes, &[input], (width * columns, self.here))
+    }
+
+    /// A product of each token with the experts it chose: reads one stacked weight of all experts.
+    pub(super) fn expert_product(&mut self, width: u64, columns: u64, experts: u64, sources: &[Tensor]) -> Tensor {
+        if self.placement.devices == 0 {
+            return self.fresh(width, sources);
+        }
+        self.product(width, sources, (columns * experts, self.experts_here))
+    }
+
+    /// A product with a weight of so many elements at a backend.
+    fn product(&mut self, bytes: u64, sources: &[Tensor], (elements, at): (u64, Backend)) -> Tensor {
+        let runs_at = self.runs_at(at);
+        let result = if runs_at == at {
+            self.fresh(bytes, sources)
+        } else {
+            let size = (elements as f64 * self.placement.bytes_per_weight).max(0.0);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size, saturating")]
+            let weight = self.tape.push(Kind::Weight, size as u64, &[]);
+            self.tape.place(weight, at);
+            let mut all = sources.to_vec();
+            all.push(weight);
+            self.fresh(bytes, &all)
+        };
+        self.tape.place(result, runs_at);
+        result
+    }
+
+    /// Keys and values that attention reads, where they may lie on another backend than it runs on.
+    pub(super) fn cached(&mut self, bytes: u64) -> Option<Tensor> {
+        if self.placement.devices == 0 {
+            return None;
+        }
+        let at = self.cache_backend();
+        let cache = self.tape.push(Kind::Cache, bytes, &[]);
+        self.tape.place(cache, at);
+        Some(cache)
+    }
+
+    fn cache_backend(&self) -> Backend {
+        if self.placement.offloads_cache { self.here } else { self.host }
     }
 
     /// An elementwise operation as large as its first source, over whose memory it may write.
@@ -427,7 +513,7 @@ impl<'a> Builder<'a> {
 
     /// A write into memory that the graph does not own.
     pub(super) fn store(&mut self, sources: &[Tensor]) {
-        self.tape.push(Kind::Store, 0, sources);
+        self.tape.store(sources, self.cache_backend());
     }
 
     /// A new input of the graph.

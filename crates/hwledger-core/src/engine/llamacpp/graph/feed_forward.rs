@@ -128,17 +128,19 @@ impl Builder<'_> {
             input = self.in_place(&[repeated, weights]);
         }
         let inner_bytes = experts.expert_width * used * self.rows * WORD;
+        let hidden = self.model.hidden_size;
+        let one = experts.expert_width * hidden;
         let inner = if experts.activation == Activation::Plain {
-            self.fresh(inner_bytes, &[input, chosen])
+            self.expert_product(inner_bytes, one, experts.experts, &[input, chosen])
         } else if has(layer, Role::ExpertGateUp) {
-            let both = self.fresh(2 * inner_bytes, &[input, chosen]);
+            let both = self.expert_product(2 * inner_bytes, 2 * one, experts.experts, &[input, chosen]);
             self.fresh(inner_bytes, &[both.view()])
         } else {
-            let gate = self.fresh(inner_bytes, &[input, chosen]);
-            let up = self.fresh(inner_bytes, &[input, chosen]);
+            let gate = self.expert_product(inner_bytes, one, experts.experts, &[input, chosen]);
+            let up = self.expert_product(inner_bytes, one, experts.experts, &[input, chosen]);
             self.fresh(inner_bytes, &[gate, up])
         };
-        let each = self.fresh(self.model.hidden_size * used * self.rows * WORD, &[inner, chosen]);
+        let each = self.expert_product(hidden * used * self.rows * WORD, one, experts.experts, &[inner, chosen]);
         let each = if self.recipe.weighs_input { each } else { self.in_place(&[each, weights]) };
         let first = self.fresh(self.stream_bytes(), &[each.view()]);
         // The sums that follow run over the first one, and only keep the experts' outputs alive.

@@ -21,6 +21,7 @@ mod latent;
 mod receptance;
 mod recipe;
 mod recurrent;
+mod schedule;
 mod shape;
 mod tape;
 mod transformer;

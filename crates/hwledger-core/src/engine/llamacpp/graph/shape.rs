@@ -37,7 +37,7 @@ pub struct ComputeBuffers {
 }
 
 /// Where the parts of a model run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GraphPlacement {
     /// Cards in use.
     pub devices: usize,
@@ -52,6 +52,8 @@ pub struct GraphPlacement {
     pub offloads_cache: bool,
     /// Whether large batches borrow a card for weights that lie on the host.
     pub offloads_operations: bool,
+    /// Mean bytes of one element of a weight, for copies of borrowed weights.
+    pub bytes_per_weight: f64,
     /// Copies of every graph input that pipelined cards keep; 1 without pipelining.
     pub input_copies: u64,
 }
@@ -66,6 +68,7 @@ impl GraphPlacement {
             host_expert_layers: 0,
             offloads_cache: true,
             offloads_operations: false,
+            bytes_per_weight: 0.0,
             input_copies: 1,
         }
     }

@@ -46,6 +46,17 @@ pub(super) enum Kind {
     InPlace,
     /// Writes into memory that exists already (the caches), so allocates nothing.
     Store,
+    /// Memory outside the graph that operations read: a weight.
+    Weight,
+    /// Memory outside the graph that operations read and write: a cache.
+    Cache,
+}
+
+impl Kind {
+    /// Whether nothing runs here: what is read, not computed.
+    pub(super) const fn is_leaf(self) -> bool {
+        matches!(self, Self::Input | Self::Weight | Self::Cache)
+    }
 }
 
 /// One operation.
@@ -59,19 +70,8 @@ pub(super) struct Node {
     pub(super) backend: Backend,
     /// Size of the result.
     pub(super) bytes: u64,
-    /// The weight it reads, if that lies on a backend of its own.
-    pub(super) weight: Option<WeightUse>,
     first_source: u32,
     sources: u32,
-}
-
-/// A weight that an operation reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct WeightUse {
-    /// Where the weight lies.
-    pub(super) backend: Backend,
-    /// Its size, should it have to be copied to where the operation runs.
-    pub(super) bytes: u64,
 }
 
 /// Operations in the order in which they run.
@@ -110,7 +110,6 @@ impl Tape {
             is_kept: false,
             backend: ANYWHERE,
             bytes,
-            weight: None,
             first_source: u32::try_from(self.sources.len()).expect("sources are a few per operation"),
             sources: u32::try_from(sources.len()).expect("sources are a few per operation"),
         });
@@ -118,14 +117,20 @@ impl Tape {
         Tensor { node, is_view: false }
     }
 
+    /// Appends a read that only keeps its sources alive until here.
+    pub(super) fn store(&mut self, sources: &[Tensor], backend: Backend) {
+        let read = self.push(Kind::Store, 0, sources);
+        self.place(read, backend);
+    }
+
     /// Keeps a tensor's memory until the end.
     pub(super) fn keep(&mut self, tensor: Tensor) {
         self.nodes[tensor.node()].is_kept = true;
     }
 
-    /// Says where the operation that made `tensor` runs, by the weight that it reads.
-    pub(super) fn reads_weight(&mut self, tensor: Tensor, weight: WeightUse) {
-        self.nodes[tensor.node()].weight = Some(weight);
+    /// Says where a tensor lies, or where the operation that makes it runs.
+    pub(super) fn place(&mut self, tensor: Tensor, backend: Backend) {
+        self.nodes[tensor.node()].backend = backend;
     }
 
     /// Size of a tensor's memory.
