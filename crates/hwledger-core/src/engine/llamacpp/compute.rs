@@ -3,7 +3,7 @@
 use super::Layout;
 use super::architecture;
 use super::cache::CacheGeometry;
-use super::graph::{GraphPlacement, GraphShape, compute_buffers};
+use super::graph::{BuildRules, GraphPlacement, GraphShape, compute_buffers};
 use crate::model::ModelSpec;
 use crate::units::round_up;
 use crate::{Bytes, Estimate};
@@ -37,6 +37,11 @@ impl Layout {
             flash_attention: parameters.flash_attention,
             key_type: parameters.type_k,
             value_type: parameters.type_v,
+            build: BuildRules {
+                holds_embedding_input: parameters.release.holds_embedding_input(),
+                casts_mask: parameters.release.casts_mask(),
+                decompresses_latents: parameters.release.is_fork(),
+            },
             encoder_tokens: model.context_max.unwrap_or(ENCODER_TOKENS_UNKNOWN),
         }
     }

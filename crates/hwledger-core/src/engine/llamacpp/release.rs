@@ -73,6 +73,16 @@ impl Release {
         }
     }
 
+    /// Graphs of tokens also hold the input for embeddings (pull request 18550, January 2026).
+    pub fn holds_embedding_input(self) -> bool {
+        self.is_at_least(7628)
+    }
+
+    /// Fused attention casts a mask of 32 bits to 16 (until pull request 19056 or so, January 2026; the fork throughout).
+    pub fn casts_mask(self) -> bool {
+        !self.is_at_least(7826)
+    }
+
     /// The number of outputs of one step can be bounded below the batch (summer 2026).
     pub fn has_output_bound(self) -> bool {
         !self.is_fork

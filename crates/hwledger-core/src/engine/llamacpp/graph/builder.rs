@@ -145,7 +145,9 @@ impl<'a> Builder<'a> {
         let bytes = self.stream_bytes();
         let tokens = self.input(self.shape.tokens * WORD);
         // Nothing reads it in a batch of tokens, so nothing frees it either.
-        self.input(bytes * (1 + self.recipe.deep_stack));
+        if self.shape.build.holds_embedding_input {
+            self.input(bytes * (1 + self.recipe.deep_stack));
+        }
         let stream = self.fresh(bytes, &[tokens]);
         // A lookup is never borrowed.
         self.tape.place(stream, self.host);

@@ -146,9 +146,14 @@ impl Builder<'_> {
         if let Some(mask) = self.cache_inputs(cache).mask {
             return mask;
         }
-        let element = if self.shape.flash_attention { 2 } else { WORD };
         // One row of the mask per token, as long as the cells of the token's stream.
-        let mask = self.input(self.cells(cache) * self.shape.tokens * element);
+        let elements = self.cells(cache) * self.shape.tokens;
+        let is_cast = self.shape.build.casts_mask;
+        let element = if self.shape.flash_attention && !is_cast { 2 } else { WORD };
+        let mut mask = self.input(elements * element);
+        if self.shape.flash_attention && is_cast {
+            mask = self.fresh(elements * 2, &[mask]);
+        }
         *self.cache_inputs(cache).mask.insert(mask)
     }
 

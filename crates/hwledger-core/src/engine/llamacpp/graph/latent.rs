@@ -53,6 +53,10 @@ impl Builder<'_> {
         let heads = attention.heads;
         let latent_bytes = latent.kv_rank * heads * self.rows * WORD;
         let positions = self.positions();
+        if self.shape.flash_attention && self.shape.build.decompresses_latents {
+            // The fork writes the latent before it looks at the queries again.
+            return self.decompressed_cache(attention, latent, query, input);
+        }
         let mapped = self.fresh(latent_bytes, &[query.view()]);
         let rotated = self.fresh(latent.rope_dim * heads * self.rows * WORD, &[query.view(), positions]);
         let entry = latent.kv_rank + latent.rope_dim;
@@ -78,6 +82,31 @@ impl Builder<'_> {
         let mixed = self.fresh(latent_bytes, &[transposed, weights]);
         let values = self.fresh(value_bytes, &[mixed]);
         Mixed::Pending(self.fresh(value_bytes, &[values.view()]))
+    }
+
+    /// What the fork does with a prompt: keys and values of all heads and all cells are computed from
+    /// the cached latents at 32 bits, cast to the cache's type, and attended to.
+    fn decompressed_cache(&mut self, attention: &Attention, latent: Latent, query: Tensor, input: Tensor) -> Mixed {
+        let heads = attention.heads;
+        let cells = self.cells(Cache::Full);
+        let positions = self.positions();
+        let rotated = self.fresh(latent.rope_dim * heads * self.rows * WORD, &[query.view(), positions]);
+        let (both, normed) = self.compressed(latent, input);
+        let key = self.project(latent.rope_dim, both.view());
+        let entry = self.project_two(latent.kv_rank + latent.rope_dim, key.view(), normed);
+        let key_cells = self.key_cells(Cache::Full);
+        self.store(&[entry, key_cells]);
+        let key_dim = latent.nope_dim + latent.rope_dim;
+        let query = self.fresh(key_dim * heads * self.rows * WORD, &[rotated.view(), query.view()]);
+        let element_type = self.shape.key_type;
+        let all = self.fresh((latent.nope_dim + attention.value_dim) * heads * cells * WORD, &[]);
+        let part = self.fresh(element_type.row_bytes(latent.nope_dim) * heads * cells, &[all.view()]);
+        let value = self.fresh(element_type.row_bytes(attention.value_dim) * heads * cells, &[all.view()]);
+        let repeated = self.fresh(element_type.row_bytes(latent.rope_dim) * heads * cells, &[]);
+        let key = self.fresh(element_type.row_bytes(key_dim) * heads * cells, &[repeated, part]);
+        let mask = self.mask(Cache::Full);
+        let bytes = heads * attention.value_dim * self.rows * WORD;
+        Mixed::Pending(self.fresh(bytes, &[query.view(), key, value, mask]).view())
     }
 
     /// The index keys of the batch, written to their own cache (deepseek32.cpp).

@@ -26,7 +26,7 @@ mod shape;
 mod tape;
 mod transformer;
 
-pub use shape::{ComputeBuffers, GraphPlacement, GraphShape};
+pub use shape::{BuildRules, ComputeBuffers, GraphPlacement, GraphShape};
 
 use crate::ModelSpec;
 use builder::Builder;

@@ -23,8 +23,27 @@ pub struct GraphShape {
     pub key_type: ElementType,
     /// Element type of cached values.
     pub value_type: ElementType,
+    /// What this build's graphs do differently.
+    pub build: BuildRules,
     /// Tokens that an encoder hands over to cross-attention: the trained context.
     pub encoder_tokens: u64,
+}
+
+/// Rules that changed between releases, and what the fork `ik_llama.cpp` does otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuildRules {
+    /// A graph of tokens also holds the unused input for embeddings (pull request 18550, January 2026).
+    pub holds_embedding_input: bool,
+    /// The mask is an input of 32 bits that fused attention casts to 16 (until late 2025).
+    pub casts_mask: bool,
+    /// Under fused attention, prompts decompress cached latents into keys and values of all heads
+    /// (the fork with `-mla 2` and `-mla 3`).
+    pub decompresses_latents: bool,
+}
+
+impl BuildRules {
+    /// The newest build.
+    pub const NEWEST: Self = Self { holds_embedding_input: true, casts_mask: false, decompresses_latents: false };
 }
 
 /// What one context's graphs need, per backend.
