@@ -16,7 +16,7 @@ pub(crate) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Vec<St
     let distance_max = asked.letters.len() / 3;
     let mut scored: Vec<(usize, String)> = known
         .filter_map(|candidate| {
-            let distance = asked.distance_to(&Comparable::new(&candidate));
+            let distance = asked.distance_to(&Comparable::new(&candidate), distance_max)?;
             (distance <= distance_max).then_some((distance, candidate))
         })
         .collect();
@@ -41,12 +41,14 @@ impl Comparable {
         Self { letters: short.chars().take(COMPARED_MAX).collect(), untagged }
     }
 
-    fn distance_to(&self, other: &Self) -> usize {
+    /// How far `other` is, unless its length alone puts it beyond `distance_max`.
+    fn distance_to(&self, other: &Self, distance_max: usize) -> Option<usize> {
         let is_other_tag = self.untagged.is_some() && self.untagged == other.untagged;
         if is_other_tag || other.letters.starts_with(&self.letters) {
-            return usize::from(self.letters != other.letters);
+            return Some(usize::from(self.letters != other.letters));
         }
-        edit_distance(&self.letters, &other.letters)
+        let is_near = self.letters.len().abs_diff(other.letters.len()) <= distance_max;
+        is_near.then(|| edit_distance(&self.letters, &other.letters))
     }
 }
 
