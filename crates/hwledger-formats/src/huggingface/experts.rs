@@ -54,7 +54,7 @@ pub(crate) struct Mixture {
     pub(crate) router_vectors: u64,
     /// Whether the projections of routed experts have biases.
     pub(crate) has_expert_bias: bool,
-    /// Whether those of shared experts, and to and from the latent width, have.
+    /// Whether those of shared experts have.
     pub(crate) has_shared_bias: bool,
     /// The width that routed experts read and write, where it is not the hidden size.
     pub(crate) latent: Option<u64>,
@@ -97,9 +97,8 @@ impl Mixture {
             layer.vector(Role::Router, self.experts);
         }
         if let Some(latent) = self.latent {
-            let has_bias = self.has_shared_bias;
-            layer.linear_with_bias(Role::Other, "mixer.fc1_latent_proj", latent, hidden, has_bias);
-            layer.linear_with_bias(Role::Other, "mixer.fc2_latent_proj", hidden, latent, has_bias);
+            layer.linear(Role::Other, "mixer.fc1_latent_proj", latent, hidden);
+            layer.linear(Role::Other, "mixer.fc2_latent_proj", hidden, latent);
         }
         self.add_routed(layer, self.latent.unwrap_or(hidden));
         self.add_shared(layer, hidden);

@@ -98,7 +98,7 @@ pub fn read_config(bytes: &[u8]) -> Result<(ModelSpec, Vec<Diagnostic>), ConfigE
         source.diagnostics.push(Diagnostic::new(
             "model_type",
             format!(
-                "`{model_type}` is not known; its layers are read as a plain decoder's, so every figure is a guess"
+                "`{model_type}` is not known; its layers are read as the nearest shape that its keys describe, so every figure is a guess"
             ),
         ));
         let mut model = families::unknown(&mut source)?;
@@ -117,6 +117,22 @@ pub fn read_config(bytes: &[u8]) -> Result<(ModelSpec, Vec<Diagnostic>), ConfigE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unknown_models_are_read_by_their_keys_and_marked() {
+        let config = br#"{"model_type": "brand_new", "hidden_size": 64, "intermediate_size": 128, "vocab_size": 100,
+            "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts": 8,
+            "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_shared_experts": 1, "first_k_dense_replace": 1,
+            "layer_types": ["full_attention", "mystery", "full_attention"]}"#;
+        let (model, diagnostics) = read_config(config).unwrap();
+        assert_eq!(model.certainty, Certainty::Guessed);
+        let parameters: Vec<u64> = model.decoder.layers().map(hwledger_core::model::Layer::parameters).collect();
+        let attention = 64 * 64 * 2 + 64 * 32 * 2 + 2 * 64;
+        let experts = attention + 8 * 64 + 9 * 3 * 64 * 32;
+        assert_eq!(parameters, [attention + 3 * 64 * 128, experts, experts]);
+        let places: Vec<&str> = diagnostics.iter().map(|diagnostic| diagnostic.place.as_str()).collect();
+        assert_eq!(places, ["model_type", "layer_types"]);
+    }
 
     #[test]
     fn numbers_that_json_cannot_hold_are_read_as_absent() {

@@ -4,7 +4,7 @@
 //! `modeling_ernie4_5_moe.py`, `modeling_hunyuan_v1_moe.py`, `modeling_qwen2_moe.py`; remote code of Ling).
 
 use hwledger_core::ModelSpec;
-use hwledger_core::model::Span;
+use hwledger_core::model::{Role, Span};
 
 use crate::huggingface::blocks::{AttentionBias, QueryKeyNorm};
 use crate::huggingface::builder::Source;
@@ -170,7 +170,12 @@ pub(super) fn read_ernie(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErr
     let experts = config.required("moe_num_experts")?;
     let plain = Mixture::gated(experts, config.required("moe_k")?, width).with_shared(shared * width);
     let mixture = Mixture { router_vectors: 1, has_shared_bias: has_bias, ..plain };
-    Ok(Sparse { dense, output_gate: OutputGate::None, mixture, is_sparse }.build(source))
+    let vocabulary = dense.vocabulary;
+    let mut model = Sparse { dense, output_gate: OutputGate::None, mixture, is_sparse }.build(source);
+    if has_bias {
+        model.head.push(source.vector(Role::LanguageHead, vocabulary));
+    }
+    Ok(model)
 }
 
 /// Hunyuan with experts: one shared expert of the routed experts' width.

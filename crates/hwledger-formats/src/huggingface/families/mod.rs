@@ -30,6 +30,7 @@ mod qwen_next;
 mod recurrent;
 mod remote;
 mod t5;
+mod unknown;
 mod zamba;
 
 use hwledger_core::ModelSpec;
@@ -209,9 +210,9 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
     })
 }
 
-/// Reads an unknown model as a plain decoder.
+/// Reads an unknown model as the nearest shape that its keys describe.
 pub(crate) fn unknown(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
-    llama::read(source)
+    unknown::read(source)
 }
 
 /// The language model of a configuration that nests one, read by its own model type.
@@ -221,10 +222,13 @@ fn language_model(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
         return Err(source.text.contradiction("model_type", format!("`{inner}` nests yet another language model")));
     }
     source.is_nested = true;
-    let read = reader(inner).unwrap_or(llama::read);
+    let read = reader(inner).unwrap_or(unknown::read);
     if reader(inner).is_none() {
         let place = source.text.place("model_type");
-        source.diagnostics.push(Diagnostic::new(place, format!("`{inner}` is not known; it is read as Llama")));
+        source.diagnostics.push(Diagnostic::new(
+            place,
+            format!("`{inner}` is not known; it is read as the nearest shape that its keys describe"),
+        ));
     }
     let model = read(source);
     source.is_nested = false;
