@@ -46,27 +46,31 @@ const fn inner_outputs(width: u64, activation: Activation) -> u64 {
     }
 }
 
-/// Bytes of inputs after which MLX closes a Metal command buffer (`max_mb_per_buffer` of Max-class chips)
-/// times the buffers that it keeps in flight (`MAX_ACTIVE_TASKS`).
-const IN_FLIGHT_BYTES: u64 = 10 * 50 * 1000 * 1000;
+/// Share of one layer's outputs that is alive on Metal, where arrays live until the command buffer
+/// that reads them is done. Read off seven published peaks of one model, which give 0.2 to 0.6
+/// (`BENCHMARKS.md` of mlx-lm 0.28, Qwen3-4B).
+const ALIVE_ON_METAL: f64 = 0.4;
 
-/// What is in flight on Metal: arrays live until the command buffer that reads them is done.
-///
-/// **Formula**: layers in flight = `IN_FLIGHT_BYTES` / (outputs + weights of a layer) + 1.4, at most all;
-/// times the outputs of a layer. The constant stands for buffers that are open and being freed; it was
-/// read off seven published peaks of one model (`BENCHMARKS.md` of mlx-lm, Qwen3-4B).
-pub(super) fn in_flight_on_metal(model: &ModelSpec, run: &Run, cache_layer: u64, weights: u64, width: u64) -> u64 {
+/// Layers whose caches are there in their old and their longer copy at once while they grow: the peak
+/// of a 33,898-token prompt of Mistral-7B in pull request 40 of mlx-lm.
+const GROWING_LAYERS: f64 = 2.5;
+
+/// What is alive on Metal: a part of one layer's outputs, caches being copied into longer ones, and,
+/// up to release 0.28, the logits of the last chunk.
+pub(super) fn alive_on_metal(model: &ModelSpec, run: &Run, cache_layer: u64, width: u64, keeps_logits: bool) -> u64 {
     let tokens = run.largest_chunk().max(1);
-    let layers = model.decoder.len().max(1) as u64;
-    let mut outputs =
-        model.decoder.kinds.iter().map(|layer| layer_outputs(model, layer, tokens, width)).max().unwrap_or(0);
-    if run.prefilled() > run.chunk {
-        // Every further chunk copies each layer's cache into a longer one.
-        outputs += cache_layer;
-    }
-    let per_layer = (outputs + weights / layers).max(1);
-    let in_flight = (IN_FLIGHT_BYTES as f64 / per_layer as f64 + 1.4).min(layers as f64);
-    scaled(outputs, in_flight)
+    let outputs = model.decoder.kinds.iter().map(|layer| layer_outputs(model, layer, tokens, width)).max().unwrap_or(0);
+    let growing = if run.grows() { scaled(cache_layer, GROWING_LAYERS) } else { 0 };
+    let logits = if keeps_logits { (run.last_chunk() + 1) * model.vocabulary_size * width } else { 0 };
+    scaled(outputs, ALIVE_ON_METAL) + growing + logits
+}
+
+/// Scores of all heads for chunks of 512 tokens, which releases before 0.22 kept on Metal, with a mask,
+/// their softmax and those of the next layer.
+pub(super) fn unfused_scores(model: &ModelSpec, run: &Run, width: u64) -> u64 {
+    let heads = |layer: &Layer| layer.mixer.attention().map_or(0, |attention| attention.heads);
+    let heads = model.decoder.kinds.iter().map(heads).max().unwrap_or(0);
+    scaled(run.prefilled().min(512) * run.prefilled() * heads * width, 2.5)
 }
 
 /// Tokens that the structured scan of Mamba 2 takes at once (`ssm.py`).

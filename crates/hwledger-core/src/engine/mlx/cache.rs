@@ -35,6 +35,11 @@ impl Run {
         if self.prefilled() < self.chunk { self.prefilled() } else { self.chunk }
     }
 
+    /// Whether caches are copied into longer ones on the way.
+    pub(super) const fn grows(&self) -> bool {
+        self.full_slots() > round_up(self.largest_chunk(), STEP)
+    }
+
     /// Tokens held at the end.
     pub(super) const fn held(&self) -> u64 {
         let held = self.prompt + self.generate.saturating_sub(1);
