@@ -151,3 +151,29 @@ fn without_flash_attention_values_are_as_wide_as_the_widest() {
     check_cache(&model, &without, f64::from((8 + 6 + 4 * 8) * 128 * 2 * 4096 / 1024) / 1024.0);
     check_cache(&model, &settings(4096), f64::from((8 + 6) * 2 * 128 * 2 * 4096 / 1024) / 1024.0);
 }
+
+#[test]
+fn given_weight_bytes_are_kept_to_the_byte() {
+    let given =
+        Settings { weights_bytes: Some(Bytes(1_234_567_891)), weights: Some("Q4_K_M".into()), ..settings(4096) };
+    let weights = plan(&support::llama_3_1_8b(), &given).unwrap().weights.unwrap();
+    assert_eq!(weights.value, Bytes(1_234_567_891));
+}
+
+#[test]
+fn formats_that_gguf_cannot_hold_are_refused() {
+    let asked = Settings { weights: Some("AWQ-4bit".into()), ..settings(4096) };
+    let error = plan(&support::llama_3_1_8b(), &asked).unwrap_err();
+    assert_eq!(error.to_string(), "llama.cpp refuses `weights`: `AWQ-4bit` is no GGUF weight format");
+}
+
+#[test]
+fn the_log_has_the_names_that_the_engine_prints() {
+    let asked = Settings { backend: Some("CPU".into()), ..settings(32_768) };
+    let lines = llamacpp::log_lines(&support::llama_3_1_8b(), &asked).unwrap();
+    let has = |text: &str| assert!(lines.iter().any(|line| line.contains(text)), "{text} is not in {lines:#?}");
+    has("CPU_Mapped model buffer size =");
+    has("llama_kv_cache:        CPU KV buffer size =  4096.00 MiB");
+    has("size = 4096.00 MiB ( 32768 cells,  32 layers,  1/1 seqs), K (f16): 2048.00 MiB, V (f16): 2048.00 MiB");
+    has("CPU compute buffer size =");
+}

@@ -145,3 +145,63 @@ fn predicted(model: &ModelSpec, settings: &Settings, context: u64) -> Bytes {
 pub fn log_lines(model: &ModelSpec, settings: &Settings) -> Result<Vec<String>, EngineError> {
     llamacpp::log_lines(model, &server_settings(model, settings, &mut Assumptions::default()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::llama_8b;
+    use crate::settings::{Device, DeviceKind};
+
+    fn card(gibibytes: u64) -> Device {
+        Device {
+            name: "card".to_owned(),
+            memory: Some(Bytes(gibibytes * GIBIBYTE)),
+            kind: DeviceKind::Nvidia,
+            spec: None,
+        }
+    }
+
+    fn started(settings: &Settings) -> Settings {
+        server_settings(&llama_8b(), settings, &mut Assumptions::default())
+    }
+
+    #[test]
+    fn the_context_follows_the_memory_and_the_sequences() {
+        let on = |gibibytes| Settings { devices: vec![card(gibibytes)], ..Settings::default() };
+        assert_eq!(started(&on(8)).context, Some(4096));
+        assert_eq!(started(&on(24)).context, Some(32_768));
+        // Bounded by what the model was trained for.
+        assert_eq!(started(&on(80)).context, Some(131_072));
+        let four = Settings { context: Some(8192), sequences: Some(4), ..Settings::default() };
+        assert_eq!((started(&four).context, started(&four).sequences), (Some(32_768), Some(4)));
+    }
+
+    #[test]
+    fn the_batch_grows_where_the_prediction_leaves_room() {
+        let batch = |context, gibibytes| {
+            let settings = Settings {
+                context: Some(context),
+                weights_bytes: Some(Bytes(5 * GIBIBYTE)),
+                devices: vec![card(gibibytes)],
+                ..Settings::default()
+            };
+            started(&settings).ubatch
+        };
+        assert_eq!(batch(4096, 24), Some(512));
+        assert_eq!(batch(16_384, 24), Some(1024));
+        // 5 GiB and 4 GiB of cache exceed three quarters of 10 GiB.
+        assert_eq!(batch(32_768, 10), Some(512));
+        // 5 GiB and 8 GiB of cache are within six tenths of 24 GiB.
+        assert_eq!(batch(65_536, 24), Some(2048));
+    }
+
+    #[test]
+    fn some_architectures_run_one_sequence() {
+        let mut model = llama_8b();
+        model.architecture = "qwen35".to_owned();
+        let asked = Settings { sequences: Some(4), ..Settings::default() };
+        let mut assumptions = Assumptions::default();
+        assert_eq!(server_settings(&model, &asked, &mut assumptions).sequences, Some(1));
+        assert!(assumptions.0.iter().any(|assumption| assumption.what == "sequences"));
+    }
+}

@@ -135,3 +135,50 @@ fn shares(cards: &[Device]) -> Vec<f32> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::llama_8b;
+
+    fn cards(gibibytes: &[u64]) -> Vec<Device> {
+        let card = |&size: &u64| Device {
+            name: "card".to_owned(),
+            memory: Some(Bytes(size << 30)),
+            kind: DeviceKind::Nvidia,
+            spec: None,
+        };
+        gibibytes.iter().map(card).collect()
+    }
+
+    fn placed(devices: &[u64], gpu_layers: LayerCount) -> Placement {
+        let settings = Settings { devices: cards(devices), gpu_layers: Some(gpu_layers), ..Settings::default() };
+        Placement::resolve(&llama_8b(), &settings, &mut Assumptions::default())
+    }
+
+    #[test]
+    fn the_output_layer_counts_as_one_and_goes_first() {
+        let one = placed(&[24], LayerCount::Some(1));
+        assert_eq!((one.card_of(31), one.output_card()), (None, Some(0)));
+        let ten = placed(&[24], LayerCount::Some(10));
+        assert_eq!((ten.card_of(22), ten.card_of(23)), (None, Some(0)));
+        assert!(placed(&[24], LayerCount::Some(33)).is_full());
+        assert!(!placed(&[24], LayerCount::Some(32)).is_full());
+        assert!(placed(&[24], LayerCount::Some(999)).is_full());
+    }
+
+    #[test]
+    fn layers_are_divided_by_memory() {
+        let two = placed(&[24, 8], LayerCount::All);
+        let on_first = (0..=32).filter(|&layer| two.card_of(layer) == Some(0)).count();
+        // Three quarters of 33 layers, the output layer included.
+        assert_eq!(on_first, 25);
+        assert!(two.is_pipelined());
+    }
+
+    #[test]
+    fn without_cards_everything_is_on_the_host() {
+        let none = placed(&[], LayerCount::Some(0));
+        assert_eq!((none.card_of(0), none.output_card(), none.cards.len()), (None, None, 0));
+    }
+}

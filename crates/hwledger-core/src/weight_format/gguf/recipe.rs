@@ -347,3 +347,57 @@ fn fallback(wanted: E, columns: u64) -> E {
     };
     if columns.is_multiple_of(smaller.block().0) { smaller } else { E::F16 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::llama_8b;
+    use crate::units::GIBIBYTE;
+
+    fn bytes(name: &str) -> u64 {
+        let model = llama_8b();
+        let recipe = Recipe::new(GgufFormat::parse(name).unwrap(), &model);
+        let outside: u64 = model
+            .embedding
+            .iter()
+            .chain(&model.head)
+            .map(|weight| weight.bytes_as(recipe.element_type(weight, recipe.outside())))
+            .sum();
+        let layers = model.decoder.layers().enumerate().map(|(index, layer)| {
+            let choice = recipe.layer_choice(index as u64, index as u64);
+            layer.weights.iter().map(|weight| weight.bytes_as(recipe.element_type(weight, choice))).sum::<u64>()
+        });
+        outside + layers.sum::<u64>()
+    }
+
+    #[test]
+    fn llama_3_1_8b_has_the_sizes_that_the_quantiser_lists() {
+        // Model sizes in GiB as `llama-quantize` and `llama-bench` print them for this model.
+        for (name, gibibytes) in [
+            ("Q2_K", 2.95),
+            ("Q3_K_S", 3.41),
+            ("Q3_K_M", 3.74),
+            ("Q3_K_L", 4.02),
+            ("Q4_K_S", 4.36),
+            ("Q4_K_M", 4.58),
+            ("Q5_K_S", 5.21),
+            ("Q5_K_M", 5.33),
+            ("Q6_K", 6.14),
+            ("Q8_0", 7.95),
+            ("IQ4_XS", 4.13),
+            ("F16", 14.96),
+        ] {
+            let found = bytes(name) as f64 / GIBIBYTE as f64;
+            assert!((found - gibibytes).abs() < 0.006, "{name}: {found:.3} GiB, listed {gibibytes}");
+        }
+    }
+
+    #[test]
+    fn short_rows_fall_back_to_smaller_blocks() {
+        assert_eq!(fallback(E::Q4K, 4096), E::Q4K);
+        assert_eq!(fallback(E::Q4K, 2880), E::Q5_0);
+        assert_eq!(fallback(E::Q6K, 896), E::Q8_0);
+        assert_eq!(fallback(E::Iq4Xs, 128), E::Iq4Nl);
+        assert_eq!(fallback(E::Q4K, 50), E::F16);
+    }
+}
