@@ -88,7 +88,7 @@ def requests_for(engine, gguf):
         else:
             model = os.path.join(HERE, row["config"])
             figures = mlx_figures(row) if engine == "mlx" else transformers_figures(row)
-        request = {"id": row["id"], "model": model, **{k: v for k, v in row["request"].items() if k != "embeddings"}}
+        request = {"id": row["id"], "model": model, **row["request"]}
         out.append((request, row, figures))
     return out
 

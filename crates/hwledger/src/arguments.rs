@@ -174,6 +174,9 @@ pub(crate) struct Question {
     /// llama.cpp: most tokens whose logits one step returns
     #[arg(long, value_name = "TOKENS")]
     n_outputs_max: Option<u64>,
+    /// llama.cpp: embeddings are returned as well
+    #[arg(long, value_name = "BOOL")]
+    embeddings: Option<bool>,
     /// llama.cpp: layers on the GPU, the output layer counting as one, or `all`
     #[arg(long, value_name = "N|all")]
     gpu_layers: Option<String>,
@@ -320,6 +323,7 @@ impl Question {
             kv_unified: self.kv_unified,
             swa_full: self.swa_full,
             n_outputs_max: self.n_outputs_max,
+            embeddings: self.embeddings,
             gpu_layers: self.gpu_layers.clone().map(CountOrAll::Word),
             cpu_moe_layers: self.cpu_moe_layers.clone().map(CountOrAll::Word),
             gpu_memory_utilization: self.gpu_memory_utilization,
