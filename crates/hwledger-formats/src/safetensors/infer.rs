@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use hwledger_core::ModelSpec;
 use hwledger_core::model::{
-    Activation, Attention, Certainty, FeedForward, Latent, Layer, Mixer, MixtureOfExperts, Modality, Recurrent,
-    RecurrentKind, Role, Stack, Tower, Weight,
+    Activation, Attention, CacheOwner, Certainty, FeedForward, Latent, Layer, Mixer, MixtureOfExperts, Modality,
+    Recurrent, RecurrentKind, Role, Stack, Tower, Weight,
 };
 
 use crate::Diagnostic;
@@ -112,6 +112,16 @@ fn fill(model: &mut ModelSpec, sections: Sections, guesses: &mut Guesses) {
         }
     }
     model.encoder = Some(encoder).filter(|encoder| !encoder.is_empty());
+    // Sentence types are an encoder's: BERT and its kin see all tokens at once and keep nothing.
+    if model.embedding.iter().any(|weight| weight.role == Role::TypeEmbedding) {
+        model.is_causal = false;
+        model.is_head_tied = false;
+        for layer in &mut model.decoder.kinds {
+            if let Mixer::Attention(attention) = &mut layer.mixer {
+                attention.cache = CacheOwner::Nobody;
+            }
+        }
+    }
 }
 
 /// Something that tensors do not tell.
@@ -140,8 +150,7 @@ impl Guess {
             }
             Self::StateGroups => (
                 "state",
-                "tensors do not tell how the state divides into groups; one is taken, which gives the largest state"
-                    .to_owned(),
+                format!("tensors do not tell how the state divides into groups; {STATE_SIZE} elements are taken, or one group"),
             ),
         };
         Diagnostic::new(place, message)
@@ -210,11 +219,21 @@ fn layer(tensors: Vec<Stored>, loose: u64, guesses: &mut Guesses) -> Layer {
     if mixer.attention().is_some() {
         guesses.made.insert(Guess::Windows);
     }
-    if mixer == Mixer::None && feed_forward == FeedForward::None {
+    // A layer that has nothing but a feed-forward and norms mixes nothing; anything else should have been recognised.
+    if mixer == Mixer::None && tensors.iter().any(|stored| !is_feed_forward(stored.weight.role)) {
         guesses.unknown_layers += 1;
     }
     Layer { mixer, feed_forward, weights: settle(&[], tensors, loose) }
 }
+
+const fn is_feed_forward(role: Role) -> bool {
+    role.is_routed_expert()
+        || role.is_shared_expert()
+        || matches!(role, Role::Norm | Role::Gate | Role::Up | Role::Down | Role::GateUp | Role::Router)
+}
+
+/// State of a Mamba-2 head, where the groups that share it are not known: what all large models have.
+const STATE_SIZE: u64 = 128;
 
 /// A layer's tensors by role.
 struct Shapes<'a> {
@@ -243,6 +262,9 @@ impl Shapes<'_> {
     }
 
     fn attention(&self, guesses: &mut Guesses) -> Option<Attention> {
+        if self.is_kimi_delta() {
+            return None;
+        }
         if let Some(latent) = self.latent() {
             return Some(latent);
         }
@@ -265,7 +287,10 @@ impl Shapes<'_> {
         let from_sinks =
             self.vector("sinks").filter(|&heads| heads > 0 && query.is_multiple_of(heads)).map(|heads| query / heads);
         let head_dim = per_head.or(from_sinks).unwrap_or_else(|| guesses.divide([query, key])).max(1);
-        let kv_heads = (key / head_dim).max(1);
+        // Keys and values of different length: without a common division, one head as wide as all.
+        let kv_heads = Some((key / head_dim).max(1))
+            .filter(|heads| key.is_multiple_of(*heads) && value.is_multiple_of(*heads))
+            .unwrap_or(1);
         Some(Attention {
             key_dim: key / kv_heads,
             value_dim: value / kv_heads,
@@ -293,8 +318,13 @@ impl Shapes<'_> {
     }
 
     fn recurrent(&self, guesses: &mut Guesses) -> Option<Recurrent> {
-        let decay = self.tensors.iter().find(|stored| stored.name.ends_with("A_log"))?;
         let convolution = self.matrix(Role::RecurrentConvolution)?.weight;
+        let Some(decay) = self.tensors.iter().find(|stored| stored.name.ends_with("A_log")) else {
+            return self.short_convolution(convolution);
+        };
+        if self.is_kimi_delta() {
+            return self.kimi_delta(decay.weight.elements(), convolution.columns);
+        }
         let inner_size = self.matrix(Role::RecurrentOut).filter(|stored| !stored.is_packed)?.weight.columns;
         let channels = convolution.rows;
         let mixed = channels.checked_sub(inner_size)?;
@@ -321,10 +351,49 @@ impl Shapes<'_> {
             (RecurrentKind::GatedDelta, head_dim, mixed / 2 / head_dim)
         } else {
             guesses.made.insert(Guess::StateGroups);
-            (RecurrentKind::Mamba2, mixed / 2, 1)
+            let all = mixed / 2;
+            let state_size = if all.is_multiple_of(STATE_SIZE) { all.min(STATE_SIZE) } else { all };
+            (RecurrentKind::Mamba2, state_size, all.checked_div(state_size).unwrap_or(1))
         };
         let state_elements = inner_size.saturating_mul(state_size);
         Some(Recurrent { kind, heads, state_size, groups, state_elements, ..empty })
+    }
+
+    /// Kimi's delta attention projects its decay through a low rank, beside queries, keys and values.
+    fn is_kimi_delta(&self) -> bool {
+        self.tensors.iter().any(|stored| stored.name.contains("f_a_proj"))
+    }
+
+    fn kimi_delta(&self, heads: u64, taps: u64) -> Option<Recurrent> {
+        let inner_size = self.outputs(Role::Query)?;
+        let head_dim = inner_size.checked_div(heads)?;
+        Some(Recurrent {
+            kind: RecurrentKind::KimiDelta,
+            heads,
+            inner_size,
+            state_size: head_dim,
+            groups: heads,
+            convolution_channels: inner_size.saturating_mul(3),
+            convolution_taps: taps,
+            state_elements: inner_size.saturating_mul(head_dim),
+            shift_elements: 0,
+        })
+    }
+
+    /// A gated convolution and no recurrence beside it (LFM2).
+    fn short_convolution(&self, convolution: Weight) -> Option<Recurrent> {
+        self.matrix(Role::RecurrentIn)?;
+        Some(Recurrent {
+            kind: RecurrentKind::ShortConvolution,
+            heads: 1,
+            inner_size: convolution.rows,
+            state_size: 0,
+            groups: 0,
+            convolution_channels: convolution.rows,
+            convolution_taps: convolution.columns,
+            state_elements: 0,
+            shift_elements: 0,
+        })
     }
 
     fn feed_forward(&self, guesses: &mut Guesses) -> FeedForward {
@@ -430,6 +499,16 @@ mod tests {
         let state = mamba.mixer.recurrent().unwrap();
         assert_eq!((state.kind, state.state_elements), (RecurrentKind::Mamba1, 128 * 16));
         assert_eq!(state.convolution_elements(), 128 * 3);
+        let kimi = layer(&[
+            ("self_attn.q_proj.weight", &[32, 64]),
+            ("self_attn.k_proj.weight", &[32, 64]),
+            ("self_attn.q_conv1d.weight", &[32, 1, 4]),
+            ("self_attn.f_a_proj.weight", &[8, 64]),
+            ("self_attn.A_log", &[1, 1, 4, 1]),
+        ]);
+        let state = kimi.mixer.recurrent().unwrap();
+        assert!(kimi.mixer.attention().is_none());
+        assert_eq!((state.state_elements, state.convolution_elements()), (4 * 8 * 8, 3 * 32 * 3));
         let delta = layer(&[
             ("linear_attn.A_log", &[8]),
             ("linear_attn.conv1d.weight", &[256, 1, 4]),
@@ -438,6 +517,32 @@ mod tests {
         let state = delta.mixer.recurrent().unwrap();
         assert_eq!((state.kind, state.heads, state.groups), (RecurrentKind::GatedDelta, 8, 4));
         assert_eq!(state.state_elements, 8 * 16 * 16);
+    }
+
+    #[test]
+    fn what_is_not_recognised_is_told() {
+        let mut table = vec![tensor("rwkv.embeddings.weight", "BF16", &[1000, 64])];
+        table.push(tensor("rwkv.blocks.0.attention.key.weight", "BF16", &[64, 64]));
+        let (spec, notes) = check(table);
+        assert_eq!(spec.decoder.kinds[0].mixer, Mixer::None);
+        assert!(notes.iter().any(|note| note.place == "layers"), "{notes:?}");
+        // A feed-forward alone is a layer of its own in Nemotron-H.
+        let mut table = vec![tensor("backbone.embeddings.weight", "BF16", &[1000, 64])];
+        table.push(tensor("backbone.layers.0.mixer.up_proj.weight", "BF16", &[128, 64]));
+        let (_, notes) = check(table);
+        assert!(notes.iter().all(|note| note.place != "layers"), "{notes:?}");
+    }
+
+    #[test]
+    fn sentence_types_tell_an_encoder() {
+        let mut table = vec![tensor("embeddings.word_embeddings.weight", "BF16", &[1000, 64])];
+        table.push(tensor("embeddings.token_type_embeddings.weight", "BF16", &[2, 64]));
+        for name in ["query", "key", "value"] {
+            table.push(tensor(&format!("encoder.layer.0.attention.self.{name}.weight"), "BF16", &[64, 64]));
+        }
+        let (spec, _) = check(table);
+        assert!(!spec.is_causal && !spec.is_head_tied);
+        assert_eq!(spec.decoder.kinds[0].mixer.attention().unwrap().cache, CacheOwner::Nobody);
     }
 
     #[test]

@@ -194,6 +194,13 @@ pub(super) fn layer_role(rest: &str) -> Role {
     if is_norm(leaf) {
         return Role::Norm;
     }
+    // Kimi's delta attention has these beside projections named like attention's.
+    if leaf.contains("conv1d") {
+        return Role::RecurrentConvolution;
+    }
+    if matches!(leaf, "A_log" | "dt_bias") {
+        return Role::RecurrentSmall;
+    }
     let is_shared = has(|word| word.starts_with("shared_expert") || word == "shared_mlp");
     if is_shared || has(|word| word == "experts" || word == "expert" || word == "switch_mlp") {
         return expert_role(leaf, is_shared);

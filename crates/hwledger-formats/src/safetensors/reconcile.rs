@@ -93,6 +93,30 @@ fn move_trailing_layers(sections: &mut Sections, layers: usize) {
     }
 }
 
+/// Tensors that reference modules register as buffers: stored, but neither trained nor counted. Some families count
+/// the router's correction as a parameter; then the configuration has it, and this is not asked.
+fn is_buffer(name: &str) -> bool {
+    const BUFFERS: &[&str] = &[
+        "correction_bias",
+        "expert_bias",
+        "act_fn.beta",
+        "act_fn.eps",
+        "layer_scalar",
+        "std_bias",
+        "std_scale",
+        "input_max",
+        "input_min",
+        "output_max",
+        "output_min",
+        "tid2eid",
+        "slope_rate",
+        "query_decay",
+        "key_decay",
+        "diagonal_decay",
+    ];
+    BUFFERS.iter().any(|end| name.ends_with(end))
+}
+
 /// The weights of one part: the configuration's where they account for the same parameters, else the files'.
 pub(super) fn settle(expected: &[Weight], real: Vec<Stored>, loose_bytes: u64) -> Vec<Weight> {
     let mut open: Vec<Option<&Weight>> = expected.iter().map(Some).collect();
@@ -131,7 +155,11 @@ pub(super) fn settle(expected: &[Weight], real: Vec<Stored>, loose_bytes: u64) -
         } else {
             None
         };
-        settled.push(known.unwrap_or(stored.weight));
+        match known {
+            Some(known) => settled.push(known),
+            None if is_buffer(&stored.name) => rest = rest.saturating_add(stored.bytes),
+            None => settled.push(stored.weight),
+        }
     }
     settled.extend(auxiliary(rest));
     settled

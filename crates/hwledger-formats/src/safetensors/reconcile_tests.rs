@@ -1,6 +1,6 @@
 //! Configurations against tables that agree, disagree, or hold packed tensors.
 
-use hwledger_core::model::{Role, Weight};
+use hwledger_core::model::{Modality, Role, Weight};
 use hwledger_core::{ElementType, ModelSpec};
 
 use super::dtype::element_type;
@@ -181,6 +181,25 @@ fn masks_and_foreign_tensors_are_no_parameters_of_layers() {
     assert_eq!(spec.towers[0].weights.len(), 1);
     let places: Vec<_> = notes.iter().map(|note| note.place.as_str()).collect();
     assert_eq!(places, ["vision tower", "parameters"]);
+}
+
+#[test]
+fn buffers_of_reference_modules_are_bytes_only() {
+    let mut table = llama(plain);
+    table.tensors.push(tensor("model.layers.0.mlp.gate.e_score_correction_bias", "F32", &[8]));
+    table.tensors.push(tensor("model.layers.1.layer_scalar", "BF16", &[1]));
+    let (_, notes) = check(LLAMA, &table);
+    assert_eq!(notes, []);
+}
+
+#[test]
+fn a_projector_beside_an_audio_tower_is_its_own() {
+    let mut table = llama(plain);
+    table.tensors.push(tensor("audio_tower.layers.0.fc1.weight", "BF16", &[96, 32]));
+    table.tensors.push(tensor("multi_modal_projector.linear_1.weight", "BF16", &[64, 32]));
+    let (spec, _) = check(LLAMA, &table);
+    assert_eq!((spec.towers.len(), spec.towers[0].weights.len()), (1, 2));
+    assert_eq!(spec.towers[0].modality, Modality::Audio);
 }
 
 #[test]

@@ -79,7 +79,21 @@ impl Sections {
                 *sections.loose_bytes.entry(name.place).or_default() += bytes;
             }
         }
+        sections.settle_projector();
         sections
+    }
+
+    /// A projector's name does not tell what it projects: beside an audio tower alone it is the audio tower's.
+    fn settle_projector(&mut self) {
+        let is_projector_only = |stored: &[Stored]| stored.iter().all(|stored| stored.weight.role == Role::Projector);
+        if self.places.contains_key(&Place::Audio)
+            && self.places.get(&Place::Vision).is_some_and(|vision| is_projector_only(vision))
+        {
+            let projector = self.places.remove(&Place::Vision).unwrap_or_default();
+            self.places.entry(Place::Audio).or_default().extend(projector);
+            let bytes = self.loose_bytes.remove(&Place::Vision).unwrap_or(0);
+            *self.loose_bytes.entry(Place::Audio).or_default() += bytes;
+        }
     }
 }
 
