@@ -13,8 +13,8 @@ use super::server::{Reply, Server};
 use crate::locate::LocateOptions;
 use crate::model::LoadedModel;
 
-/// Parameters of Llama 3.1 8B, as its publisher counts them, and the 64 rotary factors that GGUF adds.
-const PARAMETERS: u64 = 8_030_261_248 + 64;
+/// Parameters of Llama 3.1 8B, as its publisher counts them.
+const PARAMETERS: u64 = 8_030_261_248;
 /// Size of a real file with that header.
 const FILE_BYTES: u64 = 4_920_738_944;
 
