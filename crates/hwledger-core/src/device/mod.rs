@@ -10,6 +10,7 @@ pub use catalogue::{DeviceSpec, catalogue};
 pub use name::{DeviceError, FoundDevices, find};
 
 use crate::settings::{Device, DeviceKind};
+use crate::units::GIBIBYTE;
 use crate::{Bytes, Estimate};
 
 /// Share of the nominal memory that a driver reports as total, where the catalogue has no figure
@@ -27,10 +28,15 @@ const fn reported_share(kind: DeviceKind) -> (f64, f64, f64) {
 impl Device {
     /// The memory that the device's driver reports as total, where its size is known.
     ///
-    /// A size that is no size sold (79.19 GiB) was read from the driver and is taken as it is.
+    /// A size that is no size sold (79.19 GiB, or 119 GiB of a device of 128) was read from the
+    /// driver and is taken as it is.
     pub fn total(&self) -> Option<Estimate<Bytes>> {
         let memory = self.memory?;
-        if memory.0 % Bytes::from_mebibytes(256).0 != 0 {
+        let is_whole = memory.0.is_multiple_of(GIBIBYTE);
+        let is_sold = self.spec.is_none_or(|spec| {
+            spec.memory_sizes.contains(&memory) || spec.standard_size().is_none_or(|standard| memory > standard)
+        });
+        if !(is_whole && is_sold) {
             return Some(Estimate::exact(memory));
         }
         if let Some((standard, (low, high))) = self.spec.and_then(|spec| spec.standard_size().zip(spec.total_gib)) {
@@ -72,5 +78,7 @@ mod tests {
         assert_eq!(total_gib("NVIDIA H100 80GB HBM3", Some(79.19)), total_gib("H100", Some(79.19)));
         let (low, high) = total_gib("H100", Some(79.19));
         assert!(high - low < 1e-9);
+        let (low, high) = total_gib("NVIDIA GB10", Some(119.0));
+        assert!((low - 119.0).abs() < 1e-9 && (high - 119.0).abs() < 1e-9);
     }
 }

@@ -208,7 +208,12 @@ impl Sharding<'_> {
                 layers.fold(ends.saturating_add(rotary), u64::saturating_add)
             })
             .collect();
-        if let Some(stated) = self.weights_bytes {
+        // Mixtures vary by layer: their exact size is spread like a stated one.
+        let mixture = match self.format {
+            Some(WeightFormat::Gguf(format)) => Some(weight_format::mixture_bytes(format, self.model)),
+            _ => None,
+        };
+        if let Some(stated) = self.weights_bytes.or(mixture) {
             self.scale(&mut out, stated);
         }
         out

@@ -10,7 +10,7 @@ mod scheme;
 pub use parse::UnknownWeightFormat;
 pub use scheme::{Coverage, Scheme};
 
-use gguf::GgufFormat;
+use gguf::{GgufFormat, Recipe};
 
 use crate::model::{ModelSpec, Weight};
 use crate::{Assumptions, ElementType, Settings};
@@ -64,6 +64,23 @@ pub fn element_type(format: Option<&WeightFormat>, model: &ModelSpec, weight: &W
     }
 }
 
+/// Bytes of all weights of `model` in a GGUF mixture, tensor by tensor.
+pub fn mixture_bytes(format: GgufFormat, model: &ModelSpec) -> u64 {
+    let recipe = Recipe::new(format, model);
+    let sum = |weights: &[Weight], choice| {
+        weights
+            .iter()
+            .fold(0_u64, |sum, weight| sum.saturating_add(weight.bytes_as(recipe.element_type(weight, choice))))
+    };
+    let mut values = 0;
+    let mut bytes = sum(&model.embedding, recipe.outside()).saturating_add(sum(&model.head, recipe.outside()));
+    for (index, layer) in (0..).zip(model.decoder.layers()) {
+        bytes = bytes.saturating_add(sum(&layer.weights, recipe.layer_choice(index, values)));
+        values += u64::from(Recipe::has_value(layer));
+    }
+    bytes
+}
+
 /// The format asked for, or an assumption that names what is taken instead.
 pub fn asked_or_stored(
     model: &ModelSpec,
@@ -114,6 +131,14 @@ mod tests {
         assert!((bits("MLX-4bit", &table) - 4.5).abs() < 1e-9);
         assert!((bits("MLX-4bit", &norm) - 16.0).abs() < 1e-9);
         assert!((bits("BF16", &linear) - 16.0).abs() < 1e-9);
+    }
+
+    /// llama.cpp prints a model buffer of 4685.30 MiB for the `Q4_K_M` file of Llama-3-8B.
+    #[test]
+    fn mixtures_weigh_what_their_files_weigh() {
+        let format = GgufFormat::parse("Q4_K_M").expect("a known mixture");
+        let bytes = mixture_bytes(format, &crate::model::fixture::llama_8b());
+        assert!((bytes as f64 / 1_048_576.0 / 4685.30 - 1.0).abs() < 0.001, "{bytes}");
     }
 
     #[test]

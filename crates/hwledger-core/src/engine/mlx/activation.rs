@@ -78,14 +78,18 @@ const SCAN_TOKENS: u64 = 256;
 
 /// What the recurrence of a layer holds, its outputs included.
 fn scan(recurrent: &Recurrent, tokens: u64, width: u64) -> u64 {
+    let outputs = recurrent_outputs(recurrent) * width;
     let per_token = match recurrent.kind {
-        // Decays, masks and products of heads x tokens x tokens of one chunk, of which about six live together.
-        RecurrentKind::Mamba2 => 6 * recurrent.heads * tokens.min(SCAN_TOKENS),
+        // Decays, masks and products of heads x tokens x tokens of one chunk in 32 bits, of which about
+        // six live together.
+        RecurrentKind::Mamba2 => 6 * recurrent.heads * SCAN_TOKENS * 4,
         // A state per token, step by step.
-        RecurrentKind::Mamba1 | RecurrentKind::GatedDelta | RecurrentKind::KimiDelta => recurrent.state_elements,
+        RecurrentKind::Mamba1 | RecurrentKind::GatedDelta | RecurrentKind::KimiDelta => {
+            recurrent.state_elements * width
+        }
         _ => 0,
     };
-    tokens * (per_token + recurrent_outputs(recurrent)) * width
+    tokens * (per_token + outputs)
 }
 
 /// Scores of all heads of a layer, and the mask. With sinks the scores are also there with a column
