@@ -128,6 +128,13 @@ fn method_and_width(folded: &str) -> Option<&'static str> {
     NAMES.iter().map(|(name, _)| *name).find(|name| self::folded(name) == wanted)
 }
 
+/// The nearest names, or the usual ones where nothing is near.
+fn suggestions(text: &str) -> Vec<&'static str> {
+    const MIXTURES: [&str; 8] = ["Q4_K_M", "Q4_K_S", "Q5_K_M", "Q6_K", "Q8_0", "Q4_0", "IQ4_XS", "Q3_K_M"];
+    let near = nearest(text, NAMES.iter().map(|(name, _)| *name).chain(MIXTURES));
+    if near.is_empty() { vec!["BF16", "FP8", "AWQ-4bit", "MLX-4bit", "Q4_K_M"] } else { near }
+}
+
 impl FromStr for WeightFormat {
     type Err = UnknownWeightFormat;
 
@@ -142,10 +149,9 @@ impl FromStr for WeightFormat {
         let found = NAMES.iter().map(|(name, _)| *name).find(|name| folded(name) == word);
         let name = short.or(found).or_else(|| method_and_width(&word));
         let known = name.and_then(|name| NAMES.iter().find(|(known, _)| *known == name)).map(|(_, format)| *format);
-        known.or_else(|| GgufFormat::parse(trimmed).map(Self::Gguf)).ok_or_else(|| UnknownWeightFormat {
-            given: text.to_owned(),
-            suggestions: nearest(trimmed, NAMES.iter().map(|(name, _)| *name)),
-        })
+        known
+            .or_else(|| GgufFormat::parse(trimmed).map(Self::Gguf))
+            .ok_or_else(|| UnknownWeightFormat { given: text.to_owned(), suggestions: suggestions(trimmed) })
     }
 }
 
@@ -184,5 +190,7 @@ mod tests {
     fn unknown_names_get_suggestions() {
         let error = "NVPF4".parse::<WeightFormat>().expect_err("no such format");
         assert!(error.suggestions.contains(&"NVFP4"), "{error}");
+        let error = "completely wrong".parse::<WeightFormat>().expect_err("no such format");
+        assert!(error.suggestions.contains(&"BF16"), "{error}");
     }
 }
