@@ -140,7 +140,7 @@ pub(crate) fn memory_plan(model: &ModelSpec, settings: &Settings, layout: &Layou
             recurrent_state: Some(exact(layout.cards[index].state)),
             compute: Some(compute.cards[index]),
             output: Some(Estimate::ZERO),
-            overhead: Some(overhead::of_card(card, settings.backend.as_deref())),
+            overhead: Some(overhead::of_card(model, card, settings.backend.as_deref())),
         };
         devices.push(DeviceMemory { name: card.name.clone(), components, capacity: card.memory });
     }

@@ -1,8 +1,9 @@
 //! What lies outside llama.cpp's own buffers: driver context, kernels, workspaces.
 
+use crate::model::{ModelSpec, Weight};
 use crate::settings::{Device, DeviceKind};
 use crate::units::MEBIBYTE;
-use crate::{Bytes, Estimate};
+use crate::{Bytes, ElementType, Estimate};
 
 /// What a driver holds for one process on one card, in MiB: lower end, best figure, upper end.
 ///
@@ -22,14 +23,28 @@ const fn context_mebibytes(kind: DeviceKind) -> (u64, u64, u64) {
     }
 }
 
+/// The most that reading a prompt takes beside the compute buffer where products of quantised
+/// matrices are left to the vendor's library: the largest matrix at 16 bits.
+///
+/// **Source**: `ggml_cuda_op_mul_mat_cublas` of llama.cpp, whose pool keeps it once allocated; HIP
+/// and Vulkan use such products for batches, CUDA cards since Turing have kernels of their own.
+fn dequantised(model: &ModelSpec) -> Bytes {
+    let matrices = model.decoder.kinds.iter().flat_map(|layer| &layer.weights);
+    let is_large = |weight: &&Weight| !weight.is_vector() && !weight.role.is_routed_expert();
+    let largest = matrices.filter(is_large).map(|weight| weight.rows.saturating_mul(weight.columns)).max();
+    Bytes(ElementType::F16.row_bytes(largest.unwrap_or(0)))
+}
+
 /// The overhead on `card`.
-pub(super) fn of_card(card: &Device, backend: Option<&str>) -> Estimate<Bytes> {
-    let kind = match backend {
-        Some("Vulkan") => DeviceKind::SharedMemory,
-        _ => card.kind,
-    };
+pub(super) fn of_card(model: &ModelSpec, card: &Device, backend: Option<&str>) -> Estimate<Bytes> {
+    let is_vulkan = backend.is_some_and(|name| name.eq_ignore_ascii_case("vulkan"));
+    let kind = if is_vulkan { DeviceKind::SharedMemory } else { card.kind };
     let (low, value, high) = context_mebibytes(kind);
-    Estimate::formula(Bytes(low * MEBIBYTE), Bytes(value * MEBIBYTE), Bytes(high * MEBIBYTE))
+    let workspace = match kind {
+        DeviceKind::Amd | DeviceKind::SharedMemory => dequantised(model),
+        _ => Bytes::ZERO,
+    };
+    Estimate::formula(Bytes(low * MEBIBYTE), Bytes(value * MEBIBYTE), Bytes(high * MEBIBYTE) + workspace)
 }
 
 /// The overhead in host memory. The process itself, its vocabulary and graph descriptions are no

@@ -130,16 +130,16 @@ fn default_context(model: &ModelSpec, assumptions: &mut Assumptions) -> u64 {
     }
 }
 
-/// Total cells, and cells of one sequence.
+/// The total context, and cells of one sequence. Older builds rounded up the cells alone, so that
+/// the first could stay below the second.
 fn contexts(asked: u64, sequences: u64, unified: bool, release: Release, flash_attention: bool) -> (u64, u64) {
     let padding = release.cell_padding(flash_attention);
     let total = if release.pads_context() { round_up(asked, 256) } else { asked };
     if unified {
-        let total = round_up(total, padding);
-        (total, total)
+        (total, round_up(total, padding))
     } else {
         let each = round_up((total / sequences).max(1), padding);
-        (each.saturating_mul(sequences), each)
+        (if release.pads_context() { each.saturating_mul(sequences) } else { total }, each)
     }
 }
 
