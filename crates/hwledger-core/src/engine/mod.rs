@@ -8,6 +8,8 @@ pub mod mlx;
 pub mod ollama;
 mod paged;
 mod parallel;
+#[cfg(test)]
+mod properties;
 mod server_log;
 pub mod sglang;
 mod shard;
