@@ -55,14 +55,33 @@ const ALIVE_ON_METAL: f64 = 0.4;
 /// of a 33,898-token prompt of Mistral-7B in pull request 40 of mlx-lm.
 const GROWING_LAYERS: f64 = 2.5;
 
-/// What is alive on Metal: a part of one layer's outputs, caches being copied into longer ones, and,
-/// up to release 0.28, the logits of the last chunk.
+/// Whether Metal has a kernel that attends without holding the scores: for heads of these sizes only
+/// (`scaled_dot_product_attention.cpp`, `use_fallback`).
+const fn is_fused(attention: &Attention) -> bool {
+    attention.latent.is_none() && attention.key_dim == attention.value_dim && matches!(attention.key_dim, 64 | 80 | 128)
+}
+
+/// The last full chunk of a prompt and the rest after it: tokens, and keys that they attend to.
+fn chunks(run: &Run) -> [(u64, u64); 2] {
+    let full = run.prefilled() / run.chunk * run.chunk;
+    [(run.chunk.min(full), full), (run.prefilled() - full, run.prefilled())]
+}
+
+/// What is alive on Metal: a part of one layer's outputs, caches being copied into longer ones, the
+/// scores of all heads where no kernel fuses them, and, up to release 0.28, the logits of the last chunk.
 pub(super) fn alive_on_metal(model: &ModelSpec, run: &Run, cache_layer: u64, width: u64, keeps_logits: bool) -> u64 {
     let tokens = run.largest_chunk().max(1);
     let outputs = model.decoder.kinds.iter().map(|layer| layer_outputs(model, layer, tokens, width)).max().unwrap_or(0);
     let growing = if run.grows() { scaled(cache_layer, GROWING_LAYERS) } else { 0 };
+    let unfused = |layer: &Layer| {
+        let attention = layer.mixer.attention().filter(|attention| !is_fused(attention));
+        attention.map_or(0, |attention| {
+            chunks(run).map(|chunk| scores(model, attention, run, chunk, width)).into_iter().max().unwrap_or(0)
+        })
+    };
+    let scores = model.decoder.kinds.iter().map(unfused).max().unwrap_or(0);
     let logits = if keeps_logits { (run.last_chunk() + 1) * model.vocabulary_size * width } else { 0 };
-    scaled(outputs, ALIVE_ON_METAL) + growing + logits
+    scaled(outputs, ALIVE_ON_METAL) + growing + scores + logits
 }
 
 /// Scores of all heads for chunks of 512 tokens, which releases before 0.22 kept on Metal, with a mask,
@@ -111,9 +130,6 @@ fn scores(model: &ModelSpec, attention: &Attention, run: &Run, (tokens, keys): (
 /// MLX has no fused attention there. Prefill asks for caches only, so the last layer is not computed
 /// beyond its keys and values.
 pub(super) fn alive_on_processor(model: &ModelSpec, run: &Run, width: u64) -> u64 {
-    // The last full chunk and the rest after it, each with the keys before it.
-    let full = run.prefilled() / run.chunk * run.chunk;
-    let chunks = [(run.chunk.min(full), full), (run.prefilled() - full, run.prefilled())];
     let layer = |layer: &Layer, (tokens, keys): (u64, u64)| {
         let scores =
             layer.mixer.attention().map_or(0, |attention| scores(model, attention, run, (tokens, keys), width));
@@ -127,7 +143,7 @@ pub(super) fn alive_on_processor(model: &ModelSpec, run: &Run, width: u64) -> u6
         order.split_last().map_or(&order[..], |(_, before)| if before.is_empty() { &order[..] } else { before });
     let is_computed = |kind: usize| computed.iter().any(|&index| usize::from(index) == kind);
     let kinds = model.decoder.kinds.iter().enumerate().filter(|(kind, _)| is_computed(*kind));
-    kinds.flat_map(|(_, kind)| chunks.map(|chunk| layer(kind, chunk))).max().unwrap_or(0)
+    kinds.flat_map(|(_, kind)| chunks(run).map(|chunk| layer(kind, chunk))).max().unwrap_or(0)
 }
 
 #[expect(

@@ -156,6 +156,29 @@ mod tests {
         assert!(total.low.0 < 9_111_000_000 && total.high.0 > 9_111_000_000);
     }
 
+    /// Qwen3.6-35B-A3B at 4 bits on an M5 Max, mlx-lm 0.31.3 (issue 1480 of mlx-lm): from 32,768 to
+    /// 196,608 tokens the peak grows by 14.2 GB, 87 KB per token, of which the cache is 20. The rest
+    /// are the scores of 16 heads of 256, which no Metal kernel fuses.
+    #[test]
+    fn wide_heads_hold_their_scores_on_metal() {
+        let attention = crate::model::Attention::full(16, 2, 256);
+        let layers = vec![fixture::dense_layer(2048, attention, 4096); 10];
+        let model = fixture::model("qwen3_5", 2048, 248_320, 262_144, layers);
+        let total = |prompt: u64| {
+            let settings = Settings {
+                engine_version: Some("0.31.3".to_owned()),
+                context: Some(prompt + 8),
+                prompt: Some(prompt),
+                generate: Some(8),
+                ..Settings::default()
+            };
+            let plan = plan(&model, &settings, &mut Assumptions::default()).expect("a valid request");
+            plan.summed().total().expect("every part is known").value.0
+        };
+        let growth = (total(196_608) - total(32_768)) as f64;
+        assert!((growth / 14.2e9 - 1.0).abs() < 0.1, "{growth}");
+    }
+
     #[test]
     fn a_long_prompt_needs_more_than_its_cache() {
         let device = find("Apple M2 Ultra", None).expect("a known name").device;
