@@ -141,7 +141,7 @@ impl Builder<'_> {
         }
         let query = self.query_projection(plan, input, gate_source);
         let query = self.spread_query(plan, query);
-        if self.shape.window_cells.is_some() || self.recipe.keys_first {
+        if self.shape.window_cells.is_some() {
             let key = self.head_projection(plan, input, plan.key_width);
             let key = self.spread_key(plan, key);
             if let Some(width) = plan.value_rotation {
@@ -177,16 +177,11 @@ impl Builder<'_> {
     /// Queries or keys: projection, norm and rotation.
     fn head_projection(&mut self, plan: &Plan, input: Tensor, width: u64) -> Tensor {
         let bytes = width * self.rows * WORD;
-        let mut heads = match plan.fused {
-            Some(product) => product.view(),
-            None => {
-                let product = self.project(width, input);
-                if self.recipe.head_norm == HeadNorm::WholeProjection {
-                    self.norm(product).view()
-                } else {
-                    product.view()
-                }
-            }
+        let mut heads = if let Some(product) = plan.fused {
+            product.view()
+        } else {
+            let product = self.project(width, input);
+            if self.recipe.head_norm == HeadNorm::WholeProjection { self.norm(product).view() } else { product.view() }
         };
         if self.recipe.head_norm == HeadNorm::PerHead {
             heads = self.norm_of(bytes, heads);
@@ -211,12 +206,22 @@ impl Builder<'_> {
     fn spread_query(&mut self, plan: &Plan, query: Tensor) -> Tensor {
         let Some(width) = plan.key_rotation else { return query };
         let rotation = self.key_rotation(plan.cache, width);
+        let query = self.gathered(plan, query, plan.query_width);
         self.fresh(plan.query_width * self.rows * WORD, &[rotation, query.view()]).view()
+    }
+
+    /// Part of a fused product is not contiguous, and is copied before it is multiplied.
+    fn gathered(&mut self, plan: &Plan, part: Tensor, width: u64) -> Tensor {
+        if plan.fused.is_some_and(|product| product.node() == part.node()) {
+            return self.fresh(width * self.rows * WORD, &[part]);
+        }
+        part
     }
 
     fn spread_key(&mut self, plan: &Plan, key: Tensor) -> Tensor {
         let Some(width) = plan.key_rotation else { return key };
         let rotation = self.key_rotation(plan.cache, width);
+        let key = self.gathered(plan, key, plan.key_width);
         self.fresh(plan.key_width * self.rows * WORD, &[rotation, key.view()]).view()
     }
 
@@ -224,6 +229,7 @@ impl Builder<'_> {
     fn spread_value(&mut self, plan: &Plan, value: Tensor) -> Tensor {
         let Some(width) = plan.value_rotation else { return value };
         let rotation = self.value_rotation(plan.cache, width);
+        let value = self.gathered(plan, value, plan.value_width);
         self.fresh(plan.value_width * self.rows * WORD, &[rotation, value.view()]).view()
     }
 

@@ -463,7 +463,7 @@ impl<'a> Builder<'a> {
             return self.fresh(bytes, &[input]);
         }
         let columns = self.tape.bytes(input) / (self.rows * WORD).max(1);
-        self.product(bytes, &[input], (width * columns, self.here))
+        self.product(bytes, &[input], (width.saturating_mul(columns), self.here))
     }
 
     /// A product of each token with the experts it chose: reads one stacked weight of all experts.
@@ -471,7 +471,7 @@ impl<'a> Builder<'a> {
         if self.placement.devices == 0 {
             return self.fresh(width, sources);
         }
-        self.product(width, sources, (columns * experts, self.experts_here))
+        self.product(width, sources, (columns.saturating_mul(experts), self.experts_here))
     }
 
     /// A product with a weight of so many elements at a backend.

@@ -129,11 +129,11 @@ impl Builder<'_> {
         }
         let inner_bytes = experts.expert_width * used * self.rows * WORD;
         let hidden = self.model.hidden_size;
-        let one = experts.expert_width * hidden;
+        let one = experts.expert_width.saturating_mul(hidden);
         let inner = if experts.activation == Activation::Plain {
             self.expert_product(inner_bytes, one, experts.experts, &[input, chosen])
         } else if has(layer, Role::ExpertGateUp) {
-            let both = self.expert_product(2 * inner_bytes, 2 * one, experts.experts, &[input, chosen]);
+            let both = self.expert_product(2 * inner_bytes, one.saturating_mul(2), experts.experts, &[input, chosen]);
             self.fresh(inner_bytes, &[both.view()])
         } else {
             let gate = self.expert_product(inner_bytes, one, experts.experts, &[input, chosen]);

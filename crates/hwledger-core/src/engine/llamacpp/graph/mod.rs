@@ -13,6 +13,7 @@
 
 mod allocator;
 mod attention;
+mod bound;
 mod builder;
 mod feed_forward;
 mod gemma;
@@ -24,6 +25,8 @@ mod recurrent;
 mod schedule;
 mod shape;
 mod tape;
+#[cfg(test)]
+mod tests;
 mod transformer;
 
 pub use shape::{BuildRules, ComputeBuffers, GraphPlacement, GraphShape};
@@ -40,8 +43,11 @@ const DEVICE_ALIGNMENT: u64 = 128;
 ///
 /// **Units**: bytes. **Source**: `llama_context::sched_reserve`, `ggml_gallocr` (llama.cpp of
 /// llama-cpp-python 0.3.36, ggml 0.25).
-/// **Assumptions**: all of one layer kind's repetitions need what its first two and its last need.
+/// A graph whose sizes exceed 64 bits is reported as the largest size there is.
 pub fn compute_buffers(model: &ModelSpec, shape: &GraphShape, placement: &GraphPlacement) -> ComputeBuffers {
+    if !bound::is_countable(model, shape) {
+        return ComputeBuffers { devices: vec![u64::MAX; placement.devices], host: u64::MAX };
+    }
     let tape = Builder::new(model, shape, placement).build();
     let mut alignments = vec![DEVICE_ALIGNMENT; placement.devices];
     alignments.push(HOST_ALIGNMENT);

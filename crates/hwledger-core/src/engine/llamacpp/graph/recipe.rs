@@ -59,7 +59,7 @@ pub(super) enum Embedding {
 pub(super) enum AttentionGate {
     /// None.
     None,
-    /// A projection of its own, as wide as the heads (AFMoE).
+    /// A projection of its own, as wide as the heads (`AFMoE`).
     Own,
     /// A projection of its own, one element per head (Step-3.5).
     PerHead,
@@ -121,12 +121,6 @@ pub(super) struct Recipe {
     /// The residual is the first source of the sums after attention and after the feed-forward, which
     /// then run over it instead of over the new part.
     pub(super) residual_first: [bool; 2],
-    /// Keys are computed before values although there is one cache only.
-    pub(super) keys_first: bool,
-    /// The two halves of a fused query-key-value product are copied before use.
-    pub(super) splits_fused: bool,
-    /// The expert router reads the layer's input rather than the normed stream (`SmallThinker`).
-    pub(super) routes_early: bool,
     /// The residual after the norm is what is added (MiniMax-01).
     pub(super) normed_residual: bool,
     /// Numbers that give one token's position: several where images have rows and columns.
@@ -155,9 +149,6 @@ impl Recipe {
         gates_shared: false,
         weighs_input: false,
         residual_first: [false, false],
-        keys_first: false,
-        splits_fused: false,
-        routes_early: false,
         normed_residual: false,
         position_width: 1,
         deep_stack: 0,
@@ -287,7 +278,7 @@ impl Recipe {
                 Self { expert_weights: ExpertWeights::AsScored, ..base }
             }
             "smollm3" => Self { rotation: Rotation::ThreeOfFour, ..base },
-            "smallthinker" => Self { rotation: Rotation::Windowed, routes_early: true, ..base },
+            "smallthinker" => Self { rotation: Rotation::Windowed, ..base },
             _ => base,
         }
     }

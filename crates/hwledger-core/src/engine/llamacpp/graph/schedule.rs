@@ -65,7 +65,7 @@ fn split(tape: &Tape) -> Vec<Split> {
         let borrows =
             tape.sources(node).iter().any(|source| nodes[source.node()].kind == Kind::Weight && is_foreign(source));
         let continues =
-            splits.last().is_some_and(|last| last.backend == node.backend && !(borrows && !last.inputs.is_empty()));
+            splits.last().is_some_and(|last| last.backend == node.backend && (!borrows || last.inputs.is_empty()));
         if !continues {
             splits.push(Split { backend: node.backend, start: index, end: index, inputs: Vec::new() });
         }
