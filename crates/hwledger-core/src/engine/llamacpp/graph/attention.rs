@@ -41,7 +41,7 @@ impl Builder<'_> {
         plan.rotates = match self.recipe.rotation {
             Rotation::Every => true,
             Rotation::Never => false,
-            Rotation::Windowed => is_windowed,
+            Rotation::Windowed => is_windowed || self.shape.window_cells.is_none(),
             Rotation::ThreeOfFour => self.index % 4 != 3,
         };
         if has(layer, Role::QueryKeyValue) {

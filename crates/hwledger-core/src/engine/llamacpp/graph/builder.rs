@@ -160,7 +160,7 @@ impl<'a> Builder<'a> {
         match self.recipe.embedding {
             Embedding::Plain => {
                 self.look_up_layer_embeddings(stream);
-                stream
+                if self.alternates() { self.spread_streams(stream) } else { stream }
             }
             Embedding::Normed => self.fresh(bytes, &[stream]),
             Embedding::Positions => {
@@ -202,6 +202,9 @@ impl<'a> Builder<'a> {
     }
 
     fn layer(&mut self, layer: &Layer, input: Tensor, is_last: bool) -> Tensor {
+        if self.alternates() {
+            return self.alternating(layer, input);
+        }
         let selects = is_last && self.recipe.output_rows == OutputRows::LastLayer;
         match (&layer.mixer, &layer.feed_forward) {
             (Mixer::None, FeedForward::None) => input,
@@ -225,6 +228,12 @@ impl<'a> Builder<'a> {
         if selects && self.recipe.residual_first[0] {
             residual = self.select_outputs(residual);
         }
+        let route = match &layer.feed_forward {
+            FeedForward::Experts(experts) if self.recipe.routes_early && !selects => {
+                Some((experts, self.route(layer, experts, input)))
+            }
+            _ => None,
+        };
         let mut mixed = self.project_mixed(mixed);
         if selects {
             mixed = self.select_outputs(mixed);
@@ -241,6 +250,10 @@ impl<'a> Builder<'a> {
             middle = self.norm(middle);
         }
         let output = match &layer.feed_forward {
+            FeedForward::Experts(_) if route.is_some() => {
+                let normed = self.norm(middle);
+                route.map_or(normed, |(experts, route)| self.routed(layer, experts, normed, route))
+            }
             FeedForward::Experts(experts) if experts.dense_width > 0 && self.recipe.value_norm => {
                 self.dense_and_experts(layer, experts, middle)
             }
@@ -393,6 +406,10 @@ impl<'a> Builder<'a> {
     /// Final norm and logits; both are handed to the caller, so both are kept.
     fn output(&mut self, stream: Tensor) {
         let mut stream = stream;
+        if self.alternates() {
+            stream = self.gather_streams(stream);
+            self.rows = self.shape.outputs;
+        }
         if self.recipe.output_rows == OutputRows::BeforeNorm {
             self.tape.keep(stream);
             stream = self.select_outputs(stream);
@@ -410,6 +427,11 @@ impl<'a> Builder<'a> {
         }
         let logits = self.project(self.model.vocabulary_size, normed);
         self.tape.keep(logits);
+    }
+
+    /// Whether the stream is kept in several copies (Gemma 3n).
+    fn alternates(&self) -> bool {
+        self.model.architecture.starts_with("gemma3n")
     }
 
     /// Whether there are no logits: an encoder.

@@ -22,7 +22,7 @@ pub(super) enum LayerEmbeddings {
 
 impl Builder<'_> {
     /// Elements of one token's embedding in one layer, and in all.
-    fn layer_embedding_widths(&self) -> Option<(u64, u64)> {
+    pub(super) fn layer_embedding_widths(&self) -> Option<(u64, u64)> {
         let layers = self.model.decoder.len() as u64;
         let table = self.model.embedding.iter().find(|weight| weight.role == Role::PerLayerEmbedding)?;
         (layers > 0).then(|| (table.columns / layers, table.columns))
@@ -40,9 +40,6 @@ impl Builder<'_> {
     /// Adds the layer's own embedding of each token, gated by the stream (gemma4.cpp).
     pub(super) fn add_layer_embedding(&mut self, stream: Tensor, selects: bool) -> Tensor {
         let Some((width, all)) = self.layer_embedding_widths() else { return stream };
-        if self.model.architecture.starts_with("gemma3n") {
-            return stream;
-        }
         let gate = self.project(width, stream);
         let mixed = self.mixed_layer_embeddings(all);
         let own = if selects {
@@ -56,7 +53,7 @@ impl Builder<'_> {
         self.in_place(&[stream, projected])
     }
 
-    fn mixed_layer_embeddings(&mut self, all: u64) -> Tensor {
+    pub(super) fn mixed_layer_embeddings(&mut self, all: u64) -> Tensor {
         match self.layer_embeddings {
             LayerEmbeddings::Mixed(mixed) => mixed,
             LayerEmbeddings::LookedUp { table, embedding } => {

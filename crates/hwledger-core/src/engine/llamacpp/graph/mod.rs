@@ -12,6 +12,7 @@
 //! * `builder` and beside it one file per kind of layer: a model as a tape.
 
 mod allocator;
+mod alternating;
 mod attention;
 mod bound;
 mod builder;

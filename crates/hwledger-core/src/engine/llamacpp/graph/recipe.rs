@@ -35,7 +35,7 @@ pub(super) enum Rotation {
     Every,
     /// None: positions are added to the embedding, or attention is biased by distance.
     Never,
-    /// Those with a window.
+    /// Those with a window, or all where no layer has one.
     Windowed,
     /// Three of every four (`SmolLM3`).
     ThreeOfFour,
@@ -121,6 +121,8 @@ pub(super) struct Recipe {
     /// The residual is the first source of the sums after attention and after the feed-forward, which
     /// then run over it instead of over the new part.
     pub(super) residual_first: [bool; 2],
+    /// The router reads the layer's input, before attention's output is projected (`SmallThinker`).
+    pub(super) routes_early: bool,
     /// The residual after the norm is what is added (MiniMax-01).
     pub(super) normed_residual: bool,
     /// Numbers that give one token's position: several where images have rows and columns.
@@ -149,6 +151,7 @@ impl Recipe {
         gates_shared: false,
         weighs_input: false,
         residual_first: [false, false],
+        routes_early: false,
         normed_residual: false,
         position_width: 1,
         deep_stack: 0,
@@ -210,8 +213,9 @@ impl Recipe {
             "exaone4" => Self { no_input_norm: true, post_norms: true, ..base },
             "exaone-moe" | "exaone_moe" => Self { rotation: Rotation::Windowed, ..base },
             "gemma3" | "gemma3_text" | "gemma-embedding" => Self { post_norms: true, ..base },
-            "gemma3n" | "gemma3n_text" | "gemma4" | "gemma4_text" => {
-                Self { post_norms: true, value_norm: true, ..base }
+            "gemma3n" | "gemma3n_text" => Self { post_norms: true, value_norm: true, ..base },
+            "gemma4" | "gemma4_text" => {
+                Self { post_norms: true, value_norm: true, output_rows: OutputRows::AfterNorm, ..base }
             }
             "olmo2" | "olmo3" => {
                 Self { head_norm: HeadNorm::WholeProjection, no_input_norm: true, post_norms: true, ..base }
@@ -278,7 +282,7 @@ impl Recipe {
                 Self { expert_weights: ExpertWeights::AsScored, ..base }
             }
             "smollm3" => Self { rotation: Rotation::ThreeOfFour, ..base },
-            "smallthinker" => Self { rotation: Rotation::Windowed, ..base },
+            "smallthinker" => Self { rotation: Rotation::Windowed, routes_early: true, ..base },
             _ => base,
         }
     }
