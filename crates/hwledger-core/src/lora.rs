@@ -19,10 +19,9 @@ impl Targets {
         if weight.is_vector() {
             return false;
         }
-        match (self, weight.role) {
-            (
-                _,
-                Role::Query
+        let is_attention = matches!(
+            weight.role,
+            Role::Query
                 | Role::Key
                 | Role::Value
                 | Role::QueryKeyValue
@@ -30,11 +29,11 @@ impl Targets {
                 | Role::QueryUp
                 | Role::LatentDown
                 | Role::LatentUp
-                | Role::AttentionOutput,
-            ) => true,
-            (
-                Self::AllLinear,
-                Role::Gate
+                | Role::AttentionOutput
+        );
+        let is_other_linear = matches!(
+            weight.role,
+            Role::Gate
                 | Role::Up
                 | Role::Down
                 | Role::GateUp
@@ -43,10 +42,9 @@ impl Targets {
                 | Role::SharedDown
                 | Role::SharedGateUp
                 | Role::RecurrentIn
-                | Role::RecurrentOut,
-            ) => true,
-            _ => false,
-        }
+                | Role::RecurrentOut
+        );
+        is_attention || (is_other_linear && matches!(self, Self::AllLinear))
     }
 }
 

@@ -37,7 +37,10 @@ impl Verdict {
     /// The verdict on a whole plan: the worst of its devices', and no better than what the cache pool holds.
     /// An engine that fills its budget with cache fits only if that cache holds one request.
     pub fn of_plan(plan: &MemoryPlan) -> Self {
-        let devices = plan.devices.iter().map(Self::of).max().unwrap_or(Self::Unknown);
+        // A host of unknown size beside cards of known size: what stays on it is rarely what fails.
+        let has_known_card = plan.devices.iter().any(|device| !device.is_host() && device.capacity.is_some());
+        let decides = |device: &&DeviceMemory| !(has_known_card && device.is_host() && device.capacity.is_none());
+        let devices = plan.devices.iter().filter(decides).map(Self::of).max().unwrap_or(Self::Unknown);
         let pool = match plan.max_concurrency {
             Some(requests) if requests.value < 1.0 => Self::DoesNotFit,
             Some(requests) if requests.low < 1.0 => Self::Tight,

@@ -68,7 +68,7 @@ pub struct MemoryAnswer {
 }
 
 /// What one device holds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the contract documents each key")]
 pub struct DeviceAnswer {
     pub name: String,

@@ -62,12 +62,14 @@ impl Planner {
                 }
             })
             .collect();
+        let mut assumptions = prepared.assumptions;
+        assumptions.0.retain(|assumption| assumption.what != "engine");
         Ok(CompareAnswer {
             schema: "hwledger.compare/1",
             model: prepared.model.name.clone(),
             context: prepared.context,
             engines,
-            assumptions: prepared.assumptions,
+            assumptions,
         })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hwledger_core::advice::constraint;
 use hwledger_core::cache::sequence_memory;
 use hwledger_core::device::DeviceError;
-use hwledger_core::engine::EngineError;
+use hwledger_core::engine::{EngineError, MemoryPlan};
 use hwledger_core::inverse::Question;
 use hwledger_core::settings::Engine;
 use hwledger_core::speculation::prediction_layers;
@@ -78,6 +78,7 @@ impl PlanFailure {
         match self {
             Self::BadRequest { hint, .. } => Some(hint.clone()),
             Self::Locate(error) => error.hint(),
+            Self::Refused(EngineError::WeightFormat(error)) => Some(error.hint()),
             _ => None,
         }
     }
@@ -224,6 +225,7 @@ impl Prepared {
         let planned = self.question().plan_noting(&self.settings, &mut assumptions);
         let (memory, devices, verdict, constraint) = match planned {
             Ok(plan) => {
+                note_host(&plan, &mut assumptions);
                 let devices = plan.devices.iter().map(DeviceAnswer::of).collect();
                 (MemoryAnswer::of(&plan), devices, Verdict::of_plan(&plan), constraint(&plan))
             }
@@ -247,5 +249,19 @@ impl Prepared {
             speed: SpeedAnswer::default(),
             assumptions,
         })
+    }
+}
+
+/// Says so where a host of unknown size is taken to be large enough.
+fn note_host(plan: &MemoryPlan, assumptions: &mut Assumptions) {
+    let host = plan.devices.iter().find(|device| device.is_host() && device.capacity.is_none());
+    if let (Some(host), true) = (host, plan.devices.len() > 1)
+        && let Some(total) = host.components.total()
+    {
+        assumptions.note(
+            "host.memory_gib",
+            "enough",
+            format!("nobody said how much it has; the plan needs {}", total.value),
+        );
     }
 }

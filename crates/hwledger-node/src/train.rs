@@ -110,8 +110,7 @@ impl Planner {
         let mut assumptions = Assumptions::default();
         let devices = u64::try_from(prepared.settings.devices.len()).unwrap_or(u64::MAX).max(1);
         let training = train.training(devices, &mut assumptions)?;
-        let format = WeightFormat::asked(&prepared.settings)
-            .map_err(|error| unknown("weights", request.weights.as_deref().unwrap_or_default(), &error.to_string()))?;
+        let format = WeightFormat::asked(&prepared.settings).map_err(|error| PlanFailure::Refused(error.into()))?;
         let memory = training_memory(&prepared.model.spec, format.as_ref(), &training, &mut assumptions);
         let total = memory.total();
         let capacity = prepared.settings.devices.iter().filter_map(|device| Some(device.total()?.value)).min();

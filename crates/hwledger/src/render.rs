@@ -66,8 +66,14 @@ pub(crate) fn report(report: &Report) -> String {
     head.extend(COMPONENTS);
     head.extend(["total", "capacity", "verdict"]);
     let mut table = Table::new(&head);
-    for device in &answer.devices {
-        let mut row = cells(&device.name, &device.components, device.total);
+    // Ranks that hold the same are one row.
+    for same in answer.devices.chunk_by(|a, b| a == b) {
+        let device = &same[0];
+        let name = match same.len() {
+            1 => device.name.clone(),
+            count => format!("{} ({count}, each)", device.name),
+        };
+        let mut row = cells(&name, &device.components, device.total);
         row.push(size(device.capacity_bytes));
         row.push(device.verdict.name().to_owned());
         table.row(row);

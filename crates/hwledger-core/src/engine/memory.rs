@@ -67,6 +67,16 @@ pub struct DeviceMemory {
     pub capacity: Option<Bytes>,
 }
 
+impl DeviceMemory {
+    /// The row's name for the machine that holds the cards.
+    pub const HOST: &'static str = "host";
+
+    /// Whether this is the machine that holds the cards.
+    pub fn is_host(&self) -> bool {
+        self.name == Self::HOST
+    }
+}
+
 /// The memory of one plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemoryPlan {

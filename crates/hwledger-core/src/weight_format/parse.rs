@@ -9,12 +9,19 @@ use crate::nearest::{folded, nearest};
 
 /// A name that is no weight format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is no weight format that plans know; hint: the nearest are {}", .suggestions.join(", "))]
+#[error("`{given}` is no weight format that plans know")]
 pub struct UnknownWeightFormat {
     /// The name as given.
     pub given: String,
     /// The nearest known names.
     pub suggestions: Vec<&'static str>,
+}
+
+impl UnknownWeightFormat {
+    /// What may have been meant.
+    pub fn hint(&self) -> String {
+        format!("did you mean {}?", self.suggestions.join(", "))
+    }
 }
 
 /// Per-channel scales: one per row, whose length no group exceeds.

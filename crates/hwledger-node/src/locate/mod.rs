@@ -213,7 +213,8 @@ fn unknown(reference: &str, options: &LocateOptions) -> LocateError {
 }
 
 fn nearest(reference: &str, options: &LocateOptions) -> Vec<String> {
-    suggest::nearest(reference, search::known(options).into_iter().map(|found| found.reference))
+    let aliases = catalogue::entries().flat_map(|entry| entry.aliases().map(str::to_owned).collect::<Vec<_>>());
+    suggest::nearest(reference, search::known(options).into_iter().map(|found| found.reference).chain(aliases))
 }
 
 /// Whether a reference can only have been meant as a path.

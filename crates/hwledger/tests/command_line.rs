@@ -1,0 +1,119 @@
+//! What people see: standard output, standard error and exit status together.
+//!
+//! After a change that is meant, `INSTA_UPDATE=always cargo test -p hwledger --test command_line`
+//! writes the new pictures; read them before committing.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot start should stop at once")]
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+/// Runs the program in an empty environment: no store, no cache, no network.
+fn run(arguments: &[&str], input: &str) -> Output {
+    let home = std::env::temp_dir().join("hwledger-no-home");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hwledger"))
+        .args(arguments)
+        .env_clear()
+        .env("HOME", home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn picture(arguments: &[&str]) -> String {
+    let output = run(arguments, "");
+    format!(
+        "$ hwledger {}\n{}\n--- standard error\n{}\n--- exit status {}",
+        arguments.join(" "),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+        output.status.code().unwrap()
+    )
+}
+
+macro_rules! pictures {
+    ($($name:ident: [$($argument:literal),* $(,)?];)*) => {
+        $(#[test]
+        fn $name() {
+            insta::assert_snapshot!(picture(&[$($argument),*]));
+        })*
+    };
+}
+
+pictures! {
+    plan_that_fits: ["plan", "llama-3.1-8b", "--offline", "--engine", "llama.cpp", "--weights", "Q4_K_M",
+        "--context", "32K", "--device", "RTX 3090"];
+    plan_with_windows: ["plan", "gemma-3-27b-it", "--offline", "--engine", "llama.cpp", "--weights", "Q4_K_M",
+        "--context", "32K", "--device", "RTX 4090"];
+    plan_that_does_not_fit: ["plan", "qwen3-30b-a3b", "--offline", "--engine", "llama.cpp", "--weights", "Q8_0",
+        "--context", "32K", "--device", "RTX 3060"];
+    plan_of_a_server: ["plan", "deepseek-v3", "--offline", "--engine", "vllm", "--context", "32K",
+        "--tensor-parallel", "8", "--device", "8x H200"];
+    plan_as_log: ["plan", "gpt-oss-20b", "--offline", "--engine", "llama.cpp", "--context", "8K", "--as-log",
+        "--device", "RTX 4090"];
+    fit_on_a_card: ["fit", "llama-3.1-8b", "--offline", "--engine", "llama.cpp", "--device", "RTX 3090"];
+    compare_engines: ["compare", "qwen3-8b", "--offline", "--context", "8K", "--device", "RTX 4090"];
+    export_vllm: ["export", "qwen3-8b", "--offline", "--engine", "vllm", "--context", "8K", "--kv-type", "fp8"];
+    export_llamacpp: ["export", "qwen3-8b", "--offline", "--engine", "llama.cpp", "--context", "8K",
+        "--kv-type", "q8_0", "--gpu-layers", "all"];
+    export_modelfile: ["export", "qwen3-8b", "--offline", "--engine", "ollama", "--context", "8K"];
+    train_with_adapters: ["train", "llama-3.1-8b", "--offline", "--method", "qlora", "--device", "RTX 3090"];
+    unknown_model: ["plan", "lama-3.1-8b", "--offline"];
+    unknown_engine: ["plan", "llama-3.1-8b", "--offline", "--engine", "vlm"];
+    unknown_weights: ["plan", "llama-3.1-8b", "--offline", "--weights", "Q4_K_X"];
+    ambiguous_device: ["plan", "llama-3.1-8b", "--offline", "--device", "A100"];
+    no_such_file: ["plan", "./nothing/config.json", "--offline"];
+    no_model: ["plan", "--offline"];
+    fit_without_a_device: ["fit", "llama-3.1-8b", "--offline"];
+    quantised_values_without_flash_attention: ["plan", "llama-3.1-8b", "--offline", "--engine", "llama.cpp",
+        "--kv-type", "q8_0", "--flash-attention", "off"];
+}
+
+#[test]
+fn requests_are_answered_in_order_and_errors_stay_on_their_line() {
+    let input = concat!(
+        r#"{"id": "a", "model": "llama-3.1-8b", "engine": "llama.cpp", "context": 4096}"#,
+        "\n",
+        r#"{"id": "b", "model": "no such model"}"#,
+        "\n\n",
+        r#"{"id": 3, "model": 4}"#,
+        "\n",
+        "not json\n",
+        r#"{"id": "e", "model": "qwen3-8b", "engine": "vllm", "context": 4096, "devices": [{"name": "H100"}]}"#,
+    );
+    let output = run(&["plan", "--requests", "-", "--json"], input);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let answers: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 5);
+    assert_eq!(answers[0]["id"], "a");
+    assert_eq!(answers[0]["schema"], "hwledger.plan/1");
+    assert_eq!(answers[0]["kv"]["bytes_per_token"], 131_072);
+    assert_eq!(answers[0]["memory"]["kv_cache"]["value"], 536_870_912);
+    assert_eq!(answers[1]["error"]["code"], "model_not_found");
+    assert_eq!(answers[2]["id"], 3);
+    assert_eq!(answers[2]["error"]["code"], "bad_request");
+    assert_eq!(answers[3]["error"]["code"], "bad_request");
+    assert_eq!(answers[4]["id"], "e");
+    assert!(answers[4]["memory"]["max_concurrency"]["value"].as_f64().unwrap() > 1.0);
+}
+
+#[test]
+fn a_missing_file_of_requests_is_an_error() {
+    let output = run(&["plan", "--requests", "/no/such/file", "--json"], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn help_of_every_command_fits_the_contract() {
+    for command in ["plan", "fit", "compare", "export", "train"] {
+        let output = run(&[command, "--help"], "");
+        assert!(output.status.success());
+        assert!(String::from_utf8(output.stdout).unwrap().contains("--json"), "{command}");
+    }
+}
