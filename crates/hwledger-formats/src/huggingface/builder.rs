@@ -60,6 +60,15 @@ impl<'a> Source<'a> {
         Ok(Self { root, text, quantization, diagnostics, is_nested: false })
     }
 
+    /// The object that nests language model and towers: the whole file, or its `thinker_config` (Qwen-Omni).
+    pub(crate) fn outer(&self) -> Config<'a> {
+        const KEY: &str = "thinker_config";
+        if self.root.has(KEY) || self.root.has_part(KEY) {
+            return self.root.nested_or_empty(KEY);
+        }
+        self.root.clone()
+    }
+
     /// The family: the outermost `model_type`, or what `architectures` suggests.
     pub(crate) fn model_type(&self) -> Result<String, ConfigError> {
         if let Some(name) = self.root.text("model_type")? {

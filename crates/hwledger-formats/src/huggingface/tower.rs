@@ -35,6 +35,8 @@ pub(crate) struct TowerLayer {
     pub(crate) hidden: u64,
     /// Heads times head dimension, where it is not the hidden size.
     pub(crate) inner: u64,
+    /// The same of keys and values where queries are grouped.
+    pub(crate) key_value: Option<u64>,
     pub(crate) width: u64,
     pub(crate) activation: Activation,
     pub(crate) attention_bias: AttentionBias,
@@ -48,6 +50,7 @@ impl TowerLayer {
         Self {
             hidden,
             inner: hidden,
+            key_value: None,
             width,
             activation: Activation::Plain,
             attention_bias: AttentionBias { query_key_value: true, output: true },
@@ -135,7 +138,12 @@ impl TowerBuilder {
     pub(crate) fn transformer_layer(&mut self, layer: TowerLayer) {
         self.norm(layer.hidden, layer.has_norm_bias);
         self.norm(layer.hidden, layer.has_norm_bias);
-        self.attention(layer.hidden, layer.inner, layer.attention_bias);
+        let bias = layer.attention_bias;
+        let key_value = layer.key_value.unwrap_or(layer.inner);
+        for rows in [layer.inner, key_value, key_value] {
+            self.linear(rows, layer.hidden, bias.query_key_value);
+        }
+        self.linear(layer.hidden, layer.inner, bias.output);
         self.feed_forward(layer.hidden, layer.width, layer.activation, layer.has_feed_forward_bias);
     }
 

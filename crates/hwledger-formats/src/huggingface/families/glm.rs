@@ -69,3 +69,12 @@ pub(super) fn read_glm4v_moe(source: &mut Source<'_>) -> Result<ModelSpec, Confi
     model.towers.push(glm4v::glm4v(source)?);
     Ok(model)
 }
+
+/// GLM-OCR: GLM-4-0414 without biases, behind a tower with biases and norms on queries and keys.
+pub(super) fn read_glm_ocr(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let mut dense = Dense::read(source, &source.text, false)?;
+    dense.norms_per_layer = 4;
+    let mut model = dense.build(source);
+    model.towers.push(glm4v::glm_ocr(source)?);
+    Ok(model)
+}

@@ -9,7 +9,7 @@ use super::language_model;
 use crate::huggingface::builder::Source;
 use crate::huggingface::config::{ConfigError, Defaults};
 use crate::huggingface::tower::{TowerBuilder, TowerShape, square};
-use crate::huggingface::towers::{self, audio, internvit, siglip};
+use crate::huggingface::towers::{self, audio, internvit, qwen_vision, siglip};
 
 /// Layers whose outputs are concatenated for the projector: `vision_feature_layer` is one or several.
 fn feature_layers(source: &Source<'_>, default: u64) -> u64 {
@@ -93,6 +93,13 @@ pub(super) fn read_mistral3(source: &mut Source<'_>) -> Result<ModelSpec, Config
 pub(super) fn read_internvl(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let mut model = language_model(source)?;
     model.towers.push(internvit::internvit(source, model.hidden_size)?);
+    Ok(model)
+}
+
+/// EXAONE 4.5: EXAONE 4 behind the tower of Qwen2.5-VL.
+pub(super) fn read_exaone(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let mut model = language_model(source)?;
+    model.towers.push(qwen_vision::qwen2_5(source)?);
     Ok(model)
 }
 

@@ -64,6 +64,18 @@ pub(super) fn read_granite(source: &mut Source<'_>) -> Result<ModelSpec, ConfigE
     Ok(Sparse::everywhere(dense, mixture).build(source))
 }
 
+/// The same with windows and learned sinks; every fourth layer is full.
+pub(super) fn read_granite_swa(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let config = source.text.clone();
+    let mut dense = Dense::read(source, &config, false)?;
+    dense.attention_bias = AttentionBias::all(config.flag("attention_bias", false)?);
+    dense.has_sinks = true;
+    dense.spans = spans(&config, dense.layers, config.positions("sliding_window")?, |index| index % 4 != 0)?;
+    let shared = config.count("shared_intermediate_size")?.unwrap_or(0);
+    let mixture = experts(&config, &dense)?.with_shared(shared);
+    Ok(Sparse::everywhere(dense, mixture).build(source))
+}
+
 /// MiniMax-M2: norms over whole queries and keys.
 pub(super) fn read_minimax_m2(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let config = source.text.clone();

@@ -24,6 +24,8 @@ mod minicpm3;
 mod mixtral;
 mod mllama;
 mod nemotron_h;
+mod olmo_hybrid;
+mod omni;
 mod phi;
 mod qwen;
 mod qwen_next;
@@ -70,6 +72,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "codegen" | "gptj" => gpt::read_gptj,
         "cohere" => cohere::read,
         "cohere2" => cohere::read_cohere2,
+        "cohere2_moe" => cohere::read_cohere2_moe,
         "cwm" => llama::read_cwm,
         "dbrx" => mixtral::read_dbrx,
         "deberta" | "deberta-v2" => bert::read_deberta,
@@ -88,6 +91,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "eurobert" => bert::read_eurobert,
         "exaone" => llama::read_exaone3,
         "exaone4" => llama::read_exaone4,
+        "exaone4_5" => llava::read_exaone,
         "exaone_moe" => glm_moe::read_exaone,
         "falcon_h1" => hybrid::read_falcon_h1,
         "falcon_mamba" | "mamba" => mamba::read,
@@ -108,6 +112,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "glm4_moe" | "glm4v_moe_text" => glm_moe::read_glm4,
         "glm4_moe_lite" => deepseek::read_glm_lite,
         "glm4v_moe" => glm::read_glm4v_moe,
+        "glm_ocr" => glm::read_glm_ocr,
         "gpt-sw3" | "gpt2" => gpt::read_gpt2,
         "gpt_bigcode" => gpt::read_bigcode,
         "gpt_neo" => gpt::read_gpt_neo,
@@ -115,6 +120,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "gpt_oss" => mixtral::read_gpt_oss,
         "granite_swa" => llama::read_granite_swa,
         "granitemoe" | "granitemoeshared" => mixtral::read_granite,
+        "granitemoe_swa" => mixtral::read_granite_swa,
         "granitemoehybrid" => hybrid::read_granite,
         "gte" => bert::read_gte,
         "helium" => llama::read_helium,
@@ -148,7 +154,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "mellum" => glm_moe::read_mellum,
         "mimo" => llama::read_mimo,
         "mimo_v2_flash" => mimo::read,
-        "minicpm3" => minicpm3::read,
+        "minicpm3" | "youtu" => minicpm3::read,
         "minicpm_moe" => glm_moe::read_minicpm,
         "minimax" | "minimax_text_01" => linear::read_minimax,
         "minimax_m2" => mixtral::read_minimax_m2,
@@ -165,6 +171,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "nomic_bert" => bert::read_nomic,
         "olmo" => llama::read_olmo,
         "olmo2" | "olmo3" => llama::read_olmo2,
+        "olmo_hybrid" => olmo_hybrid::read,
         "openai-gpt" => gpt::read_openai_gpt,
         "opt" => bloom::read_opt,
         "orion" => remote::read_orion,
@@ -177,6 +184,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "phimoe" => mixtral::read_phimoe,
         "qwen" => qwen::read_qwen,
         "qwen2" | "qwen2_5_vl_text" | "qwen2_vl_text" => qwen::read_qwen2,
+        "qwen2_5_omni" | "qwen2_5_omni_thinker" => omni::read_qwen2_5,
         "qwen2_5_vl" => qwen::read_qwen2_5_vl,
         "qwen2_audio" => llava::read_qwen2_audio,
         "qwen2_moe" => glm_moe::read_qwen2,
@@ -188,6 +196,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "qwen3_5_text" => qwen_next::read_text,
         "qwen3_moe" | "qwen3_vl_moe_text" => qwen::read_qwen3_moe,
         "qwen3_next" => qwen_next::read_next,
+        "qwen3_omni_moe" | "qwen3_omni_moe_thinker" => omni::read_qwen3,
         "qwen3_vl" => qwen::read_qwen3_vl,
         "qwen3_vl_moe" => qwen::read_qwen3_vl_moe,
         "recurrent_gemma" => recurrent::read_recurrent_gemma,

@@ -1,14 +1,19 @@
-//! Audio towers shaped as Whisper's encoder: Voxtral, Qwen2-Audio
-//! (transformers `modeling_voxtral.py`, `modeling_qwen2_audio.py`).
+//! Audio towers shaped as Whisper's encoder: Voxtral, Qwen2-Audio, Qwen2.5-Omni, Qwen3-Omni
+//! (transformers `modeling_voxtral.py`, `modeling_qwen2_audio.py`, `modeling_qwen2_5_omni.py`,
+//! `modeling_qwen3_omni_moe.py`).
 
 use hwledger_core::model::{Activation, Modality, Tower};
 
 use crate::huggingface::builder::Source;
 use crate::huggingface::config::{Config, ConfigError};
-use crate::huggingface::tower::{TowerBuilder, TowerShape, layer_count};
+use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count};
 
 /// The tower without a projector: two convolutions of three taps, positions, layers whose keys have no bias.
-fn whisper(source: &Source<'_>, config: &Config<'_>) -> Result<(TowerBuilder, TowerShape), ConfigError> {
+fn whisper(
+    source: &Source<'_>,
+    config: &Config<'_>,
+    has_position_table: bool,
+) -> Result<(TowerBuilder, TowerShape), ConfigError> {
     let hidden = config.required_of(&["d_model", "hidden_size"])?;
     let width = config.required_of(&["encoder_ffn_dim", "intermediate_size"])?;
     let heads = config.required_of(&["encoder_attention_heads", "num_attention_heads"])?;
@@ -21,7 +26,9 @@ fn whisper(source: &Source<'_>, config: &Config<'_>) -> Result<(TowerBuilder, To
     let mut tower = TowerBuilder::new(source);
     tower.linear(hidden, 3 * config.required("num_mel_bins")?, true);
     tower.linear(hidden, 3 * hidden, true);
-    tower.matrix(positions, hidden);
+    if has_position_table {
+        tower.matrix(positions, hidden);
+    }
     tower.repeat(layers, |tower| {
         for has_bias in [true, false, true, true] {
             tower.linear(hidden, hidden, has_bias);
@@ -38,7 +45,7 @@ fn whisper(source: &Source<'_>, config: &Config<'_>) -> Result<(TowerBuilder, To
 /// Voxtral: stacks of frames go through two matrices.
 pub(crate) fn voxtral(source: &Source<'_>, text_hidden: u64) -> Result<Tower, ConfigError> {
     let config = source.root.nested_or_empty("audio_config");
-    let (mut tower, shape) = whisper(source, &config)?;
+    let (mut tower, shape) = whisper(source, &config, true)?;
     tower.start_projector();
     // Frames are stacked until they fill the feed-forward's width.
     tower.matrix(text_hidden, shape.width);
@@ -49,8 +56,42 @@ pub(crate) fn voxtral(source: &Source<'_>, text_hidden: u64) -> Result<Tower, Co
 /// Qwen2-Audio: one linear layer.
 pub(crate) fn qwen2_audio(source: &Source<'_>, text_hidden: u64) -> Result<Tower, ConfigError> {
     let config = source.root.nested_or_empty("audio_config");
-    let (mut tower, shape) = whisper(source, &config)?;
+    let (mut tower, shape) = whisper(source, &config, true)?;
     tower.start_projector();
     tower.linear(text_hidden, shape.hidden, true);
     Ok(tower.finish(shape))
+}
+
+/// Qwen2.5-Omni: positions are computed, two learned vectors mark begin and end of a clip.
+pub(crate) fn qwen2_5_omni(source: &Source<'_>) -> Result<Tower, ConfigError> {
+    let config = source.outer().nested_or_empty("audio_config");
+    let out = config.required("output_dim")?;
+    let (mut tower, shape) = whisper(source, &config, false)?;
+    tower.start_projector();
+    tower.matrix(2, out);
+    tower.linear(out, shape.hidden, true);
+    Ok(tower.finish(shape))
+}
+
+/// Qwen3-Omni: three convolutions in time and frequency, each halving both, in front of layers with biases everywhere.
+pub(crate) fn qwen3_omni(source: &Source<'_>) -> Result<Tower, ConfigError> {
+    let config = source.outer().nested_or_empty("audio_config");
+    let hidden = config.required("d_model")?;
+    let width = config.required("encoder_ffn_dim")?;
+    let layers = layer_count(&config, "encoder_layers")?;
+    let channels = config.required("downsample_hidden_size")?;
+    let bins = (0..3).fold(config.required("num_mel_bins")?, |bins, _| bins.div_ceil(2));
+    let out = config.required("output_dim")?;
+    let mut tower = TowerBuilder::new(source);
+    tower.linear(channels, 9, true);
+    tower.linear(channels, 9 * channels, true);
+    tower.linear(channels, 9 * channels, true);
+    tower.matrix(hidden, channels.saturating_mul(bins));
+    tower.repeat(layers, |tower| tower.transformer_layer(TowerLayer::vit(hidden, width)));
+    tower.norm(hidden, true);
+    tower.start_projector();
+    tower.linear(hidden, hidden, true);
+    tower.linear(out, hidden, true);
+    let heads = config.required("encoder_attention_heads")?;
+    Ok(tower.finish(TowerShape { modality: Modality::Audio, hidden, heads, width, layers, positions: None }))
 }

@@ -34,21 +34,24 @@ pub(crate) fn qwen2(source: &Source<'_>) -> Result<Tower, ConfigError> {
 
 /// The tower of Qwen2.5-VL: root-mean-square norms and a gated feed-forward, with biases.
 pub(crate) fn qwen2_5(source: &Source<'_>) -> Result<Tower, ConfigError> {
-    let config = source.root.nested_or_empty("vision_config");
+    let config = source.outer().nested_or_empty("vision_config");
     let hidden = config.required("hidden_size")?;
     let width = config.required("intermediate_size")?;
     let layers = layer_count(&config, "depth")?;
     let mut tower = TowerBuilder::new(source);
     tower.matrix(hidden, patch(&config)?);
     let vit = TowerLayer::vit(hidden, width);
-    let layer = TowerLayer { has_norm_bias: false, activation: TowerLayer::gated(hidden, width).activation, ..vit };
+    let heads = config.required("num_heads")?;
+    // EXAONE 4.5 groups the queries.
+    let key_value = config.count("num_key_value_heads")?.map(|groups| groups.saturating_mul(hidden / heads));
+    let activation = TowerLayer::gated(hidden, width).activation;
+    let layer = TowerLayer { has_norm_bias: false, activation, key_value, ..vit };
     tower.repeat(layers, |tower| tower.transformer_layer(layer));
     tower.start_projector();
     let merged = square(config.required("spatial_merge_size")?).saturating_mul(hidden);
     tower.norm(hidden, false);
     tower.linear(merged, merged, true);
     tower.linear(config.required("out_hidden_size")?, merged, true);
-    let heads = config.required("num_heads")?;
     Ok(tower.finish(TowerShape { modality: Modality::Vision, hidden, heads, width, layers, positions: None }))
 }
 
@@ -61,7 +64,7 @@ fn deepstack_layers(config: &Config<'_>) -> Result<u64, ConfigError> {
 
 /// The tower of Qwen3-VL: learned positions, and mergers for the layers of `deepstack_visual_indexes`.
 pub(crate) fn qwen3(source: &Source<'_>) -> Result<Tower, ConfigError> {
-    let config = source.root.nested_or_empty("vision_config");
+    let config = source.outer().nested_or_empty("vision_config");
     let mergers = deepstack_layers(&config)?;
     with_position_table(source, &config, mergers)
 }
