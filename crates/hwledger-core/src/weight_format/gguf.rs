@@ -145,7 +145,7 @@ impl GgufFormat {
             upper = rest.to_owned();
             is_dynamic = true;
         }
-        if upper.ends_with("_XL") && upper.starts_with('Q') {
+        if upper.ends_with("_XL") {
             upper.truncate(upper.len() - 3);
             is_dynamic = true;
         }
