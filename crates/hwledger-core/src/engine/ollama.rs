@@ -5,6 +5,7 @@ use super::{EngineError, MemoryPlan};
 use crate::model::ModelSpec;
 use crate::settings::{LayerCount, Switch};
 use crate::units::GIBIBYTE;
+use crate::weight_format::gguf::GgufFormat;
 use crate::{Assumptions, Bytes, Settings};
 
 /// Contexts by total memory of the cards, as Ollama's server chooses them (autumn 2026).
@@ -80,6 +81,7 @@ pub(crate) fn server_settings(model: &ModelSpec, settings: &Settings, assumption
     });
     let projector = settings.vision_projector.unwrap_or(if model.towers.is_empty() { Switch::Off } else { Switch::On });
     Settings {
+        weights: settings.weights.clone().or_else(|| default_weights(model, settings, assumptions)),
         context: Some(context.saturating_mul(sequences)),
         sequences: Some(sequences),
         batch: Some(batch),
@@ -91,6 +93,16 @@ pub(crate) fn server_settings(model: &ModelSpec, settings: &Settings, assumption
         vision_projector: Some(projector),
         ..settings.clone()
     }
+}
+
+/// The mixture of the library's default tags, for a model that is known by its configuration only.
+fn default_weights(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumptions) -> Option<String> {
+    let is_gguf = model.stored_format.as_deref().and_then(GgufFormat::parse).is_some();
+    if is_gguf || settings.weights_bytes.is_some() {
+        return None;
+    }
+    assumptions.note("weights", "Q4_K_M", "what the default tags of Ollama's library hold");
+    Some("Q4_K_M".to_owned())
 }
 
 const fn default_context(memory: u64) -> u64 {
@@ -193,6 +205,15 @@ mod tests {
         assert_eq!(batch(32_768, 10), Some(512));
         // 5 GiB and 8 GiB of cache are within six tenths of 24 GiB.
         assert_eq!(batch(65_536, 24), Some(2048));
+    }
+
+    #[test]
+    fn configurations_are_planned_as_the_default_tags() {
+        assert_eq!(started(&Settings::default()).weights.as_deref(), Some("Q4_K_M"));
+        let mut model = llama_8b();
+        model.stored_format = Some("Q8_0".to_owned());
+        let settings = server_settings(&model, &Settings::default(), &mut Assumptions::default());
+        assert_eq!(settings.weights, None);
     }
 
     #[test]
