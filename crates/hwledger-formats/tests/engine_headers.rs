@@ -119,12 +119,19 @@ fn is_printed(part: &Value, elements: u64, cells: u64) -> bool {
     (part["mib"].as_f64().unwrap() - mebibytes).abs() <= 0.0051
 }
 
+/// Every recorded case, a line each.
+fn results() -> String {
+    let file = File::open(folder().join("..").join("results/llamacpp.jsonl.gz")).unwrap();
+    let mut text = String::new();
+    GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    text
+}
+
 #[test]
 fn caches_and_states_are_those_that_the_engine_printed() {
-    let results = folder().join("../results/llamacpp.jsonl");
     let mut models = BTreeSet::new();
     let mut failures = Vec::new();
-    for line in std::fs::read_to_string(results).unwrap().lines() {
+    for line in results().lines() {
         let row: Value = serde_json::from_str(line).unwrap();
         let name = row["model"].as_str().unwrap();
         let Some(caches) = row["printed"]["caches"].as_array() else { continue };

@@ -1,5 +1,5 @@
 //! What llama.cpp printed for the models and settings of the engine bench
-//! (`bench/engines/results/llamacpp.jsonl`, a real build on a processor), against the plan.
+//! (`bench/engines/results/llamacpp.jsonl.gz`, a real build on a processor), against the plan.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -86,9 +86,17 @@ impl Tally {
     }
 }
 
+/// Every recorded case, a line each.
+fn results() -> String {
+    let file = File::open(bench().join("results/llamacpp.jsonl.gz")).unwrap();
+    let mut text = String::new();
+    GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    text
+}
+
 #[test]
 fn every_printed_buffer_is_planned() {
-    let text = std::fs::read_to_string(bench().join("results/llamacpp.jsonl")).unwrap();
+    let text = results();
     let mut models: BTreeMap<String, ModelSpec> = BTreeMap::new();
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
     for line in text.lines() {
