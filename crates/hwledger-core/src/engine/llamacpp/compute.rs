@@ -86,7 +86,9 @@ impl Compute {
         let placement = layout.graph_placement(model);
         let mut buffers = compute_buffers(model, &shape, &placement);
         if placement.devices == 0 {
-            return Self { cards: Vec::new(), host: estimate(buffers.host) };
+            let mut compute = Self { cards: Vec::new(), host: estimate(buffers.host) };
+            compute.allow_bounded_attention(model, layout, &shape, &placement);
+            return compute;
         }
         if !layout.placement.is_full() {
             let tokens = shape.sequences;
@@ -94,7 +96,31 @@ impl Compute {
             let generating = compute_buffers(model, &generating, &placement);
             buffers.host = buffers.host.max(generating.host);
         }
-        Self { cards: buffers.devices.iter().map(|&bytes| on_card(bytes)).collect(), host: on_card(buffers.host) }
+        let cards = buffers.devices.iter().map(|&bytes| on_card(bytes)).collect();
+        let mut compute = Self { cards, host: on_card(buffers.host) };
+        compute.allow_bounded_attention(model, layout, &shape, &placement);
+        compute
+    }
+
+    /// The fork's `-amb` splits the attention of latent models into parts of a size that no request
+    /// says. Unset it is unbounded; set, as little is left as a context of one micro-batch needs.
+    fn allow_bounded_attention(
+        &mut self,
+        model: &ModelSpec,
+        layout: &Layout,
+        shape: &GraphShape,
+        placement: &GraphPlacement,
+    ) {
+        if !layout.parameters.release.is_fork() || !super::parameters::has_latents(model) {
+            return;
+        }
+        let shortest = GraphShape { cells: shape.cells.min(round_up(shape.tokens, 256)), ..*shape };
+        let floor = compute_buffers(model, &shortest, placement);
+        let lower = |claim: &mut Estimate<Bytes>, bytes: u64| claim.low = claim.low.min(Bytes(bytes));
+        for (card, &bytes) in self.cards.iter_mut().zip(&floor.devices) {
+            lower(card, bytes);
+        }
+        lower(&mut self.host, floor.host);
     }
 }
 

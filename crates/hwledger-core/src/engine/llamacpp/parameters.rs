@@ -203,7 +203,7 @@ fn flash_attention(
     let needs_it = type_v.is_quantised() && !release.is_fork();
     match settings.flash_attention {
         Some(Switch::On) => Ok(true),
-        Some(Switch::Off) if needs_it && settings.kv_type_v.is_some() && !model_has_latents(model) => {
+        Some(Switch::Off) if needs_it && settings.kv_type_v.is_some() && !has_latents(model) => {
             Err(refused("kv_type_v", format!("a cache of values in `{type_v}` needs flash attention")))
         }
         Some(Switch::Off) => Ok(false),
@@ -222,6 +222,7 @@ fn flash_attention(
     }
 }
 
-fn model_has_latents(model: &ModelSpec) -> bool {
+/// Whether any layer has latent attention.
+pub(super) fn has_latents(model: &ModelSpec) -> bool {
     model.decoder.kinds.iter().any(|layer| layer.mixer.attention().is_some_and(|attention| attention.latent.is_some()))
 }
