@@ -2,6 +2,7 @@
 //! others are predicted and corrected (gemma3n.cpp).
 
 use super::builder::{Builder, Mixed, WORD};
+use super::recipe::SPARSE_LAYERS;
 use super::tape::{Kind, Tensor};
 use crate::model::{Attention, FeedForward, Layer, Mixer};
 
@@ -9,9 +10,6 @@ use crate::model::{Attention, FeedForward, Layer, Mixer};
 const STREAMS: u64 = 4;
 /// Rank of the learned augmented residual layer beside attention.
 const RESIDUAL_RANK: u64 = 64;
-/// Layers, from the first on, whose feed-forward keeps only its largest activations.
-const SPARSE_LAYERS: usize = 10;
-
 impl Builder<'_> {
     /// The other copies of the embedding, each scaled to its length.
     pub(super) fn spread_streams(&mut self, stream: Tensor) -> Tensor {

@@ -4,6 +4,7 @@ use super::gemma::LayerEmbeddings;
 use super::inputs::Inputs;
 use super::recipe::{Embedding, OutputRows, Recipe, Residual};
 use super::recurrent::ScanTail;
+use super::repetition::layers_to_build;
 use super::schedule::schedule;
 use super::shape::{GraphPlacement, GraphShape};
 use super::tape::{ANYWHERE, Backend, Kind, Tape, Tensor};
@@ -52,6 +53,10 @@ pub(super) struct Builder<'a> {
     pub(super) rows: u64,
     /// The number of the layer being built.
     pub(super) index: usize,
+    /// Layers that are built, by number.
+    layers: Vec<usize>,
+    /// The place in `layers` of what is built next.
+    following: usize,
     /// Convolution state that was read ahead for a layer to come.
     pub(super) state_ahead: Option<Tensor>,
     /// Image features behind the embedding, added after the first layers.
@@ -70,11 +75,14 @@ pub(super) struct Builder<'a> {
 impl<'a> Builder<'a> {
     /// A builder with nothing built.
     pub(super) fn new(model: &'a ModelSpec, shape: &'a GraphShape, placement: &'a GraphPlacement) -> Self {
+        let recipe = Recipe::of(&model.architecture);
         Self {
             tape: Tape::new(),
+            layers: layers_to_build(model, &recipe, placement),
+            following: 0,
             model,
             shape,
-            recipe: Recipe::of(&model.architecture),
+            recipe,
             inputs: Inputs::default(),
             rows: shape.tokens,
             index: 0,
@@ -92,9 +100,11 @@ impl<'a> Builder<'a> {
     pub(super) fn build(mut self) -> Tape {
         self.here = self.host;
         let mut stream = self.embed();
-        self.read_state_ahead(0);
+        self.read_state_ahead();
         let last = self.model.decoder.len().saturating_sub(1);
-        for index in self.simulated_layers() {
+        for step in 0..self.layers.len() {
+            let index = self.layers[step];
+            self.following = step + 1;
             let kind = self.model.decoder.order[index];
             let layer = &self.model.decoder.kinds[usize::from(kind)];
             self.index = index;
@@ -132,12 +142,6 @@ impl<'a> Builder<'a> {
     fn runs_at(&self, weight: Backend) -> Backend {
         let borrows = weight == self.host && self.placement.offloads_operations && self.rows >= OFFLOAD_ROWS_MIN;
         if borrows { 0 } else { weight }
-    }
-
-    /// Layers worth building: of each run of like layers the first two, and the last layer of all.
-    fn simulated_layers(&self) -> Vec<usize> {
-        let _ = self.placement;
-        (0..self.model.decoder.len()).collect()
     }
 
     /// Token embedding: a lookup, beside the unused input for embeddings from elsewhere.
@@ -186,11 +190,11 @@ impl<'a> Builder<'a> {
     /// Operations are ordered when something that needs them is expanded. A scan expands the read of
     /// its state first, so the read comes before whatever the layers before it have not expanded yet:
     /// all that follows their attention, their scan, or their routed experts.
-    pub(super) fn read_state_ahead(&mut self, from: usize) {
+    pub(super) fn read_state_ahead(&mut self) {
         let decoder = &self.model.decoder;
-        let following = decoder.order.iter().skip(from).map(|&kind| &decoder.kinds[usize::from(kind)]);
-        let next = following
-            .into_iter()
+        let next = self.layers[self.following..]
+            .iter()
+            .map(|&index| &decoder.kinds[usize::from(decoder.order[index])])
             .find(|layer| layer.mixer != Mixer::None || matches!(layer.feed_forward, FeedForward::Experts(_)));
         let Some(recurrent) = next.and_then(|layer| layer.mixer.recurrent()) else { return };
         if matches!(recurrent.kind, RecurrentKind::Mamba1 | RecurrentKind::Mamba2 | RecurrentKind::ShortConvolution)
@@ -287,7 +291,7 @@ impl<'a> Builder<'a> {
             return self.sum(output, residual, false);
         }
         let mixed = self.mix(layer, normed);
-        if self.model.architecture == "deci" {
+        if self.recipe.leaks_layers {
             // The builder goes on to the next layer before it takes over this one's output.
             return input;
         }
@@ -366,7 +370,7 @@ impl<'a> Builder<'a> {
         match &layer.mixer {
             Mixer::Attention(attention) if !expands_later => {
                 let mixed = self.attend(layer, attention, input);
-                self.read_state_ahead(self.index + 1);
+                self.read_state_ahead();
                 mixed
             }
             Mixer::Attention(attention) => self.attend(layer, attention, input),

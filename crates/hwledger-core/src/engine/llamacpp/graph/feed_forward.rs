@@ -145,7 +145,7 @@ impl Builder<'_> {
         let first = self.fresh(self.stream_bytes(), &[each.view()]);
         // The sums that follow run over the first one, and only keep the experts' outputs alive.
         let sum = if used > 2 { self.in_place(&[first, each.view()]) } else { first };
-        self.read_state_ahead(self.index + 1);
+        self.read_state_ahead();
         sum
     }
 }

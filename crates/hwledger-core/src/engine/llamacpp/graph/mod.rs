@@ -23,6 +23,7 @@ mod latent;
 mod receptance;
 mod recipe;
 mod recurrent;
+mod repetition;
 mod schedule;
 mod shape;
 mod tape;

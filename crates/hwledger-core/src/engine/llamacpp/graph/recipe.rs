@@ -4,6 +4,9 @@
 //! architecture files under `src/models` of llama.cpp 0.5.0 (autumn 2026). Names
 //! are accepted in both spellings, Hugging Face's and GGUF's.
 
+/// Layers of Gemma 3n, from the first on, whose feed-forward keeps only its largest activations.
+pub(super) const SPARSE_LAYERS: usize = 10;
+
 /// How attention and feed-forward share the residual stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Residual {
@@ -125,6 +128,10 @@ pub(super) struct Recipe {
     pub(super) routes_early: bool,
     /// The residual after the norm is what is added (MiniMax-01).
     pub(super) normed_residual: bool,
+    /// A layer without a feed-forward computes its attention and forgets it, never to free it (Deci).
+    pub(super) leaks_layers: bool,
+    /// Layers, from the first on, that differ from their like.
+    pub(super) first_layers: usize,
     /// Numbers that give one token's position: several where images have rows and columns.
     pub(super) position_width: u64,
     /// Features that the input carries per layer of images beside the embedding (Qwen3-VL).
@@ -153,6 +160,8 @@ impl Recipe {
         residual_first: [false, false],
         routes_early: false,
         normed_residual: false,
+        leaks_layers: false,
+        first_layers: 0,
         position_width: 1,
         deep_stack: 0,
     };
@@ -209,11 +218,15 @@ impl Recipe {
                 let first = architecture == "openelm";
                 Self { residual_first: [first, false], post_norms: architecture == "plamo3", ..base }
             }
-            "qwen3vl" | "qwen3vlmoe" | "qwen3_vl" | "qwen3_vl_moe" => Self { position_width: 4, deep_stack: 3, ..base },
+            "qwen3vl" | "qwen3vlmoe" | "qwen3_vl" | "qwen3_vl_moe" => {
+                Self { position_width: 4, deep_stack: 3, first_layers: 3, ..base }
+            }
             "exaone4" => Self { no_input_norm: true, post_norms: true, ..base },
             "exaone-moe" | "exaone_moe" => Self { rotation: Rotation::Windowed, ..base },
             "gemma3" | "gemma3_text" | "gemma-embedding" => Self { post_norms: true, ..base },
-            "gemma3n" | "gemma3n_text" => Self { post_norms: true, value_norm: true, ..base },
+            "gemma3n" | "gemma3n_text" => {
+                Self { post_norms: true, value_norm: true, first_layers: SPARSE_LAYERS, ..base }
+            }
             "gemma4" | "gemma4_text" => {
                 Self { post_norms: true, value_norm: true, output_rows: OutputRows::AfterNorm, ..base }
             }
@@ -265,6 +278,7 @@ impl Recipe {
         match architecture {
             "qwen2vl" | "qwen2_vl" | "qwen2_5_vl" => Self { position_width: 4, ..base },
             "gemma2" | "glm4" | "grok" => Self { post_norms: true, ..base },
+            "deci" => Self { leaks_layers: true, ..base },
             "baichuan" | "refact" | "t5" | "t5encoder" => Self { rotation: Rotation::Never, ..base },
             "bitnet" | "bitnet-25" => Self { inner_norms: true, ..base },
             "phi3" | "phi4mm" => Self { residual_first: [false, true], ..base },

@@ -73,7 +73,7 @@ impl Builder<'_> {
     /// After the last operation that a scan expands.
     fn expanded(&mut self, layer: &Layer) {
         if !matches!(layer.feed_forward, FeedForward::Experts(_)) {
-            self.read_state_ahead(self.index + 1);
+            self.read_state_ahead();
         }
     }
 
