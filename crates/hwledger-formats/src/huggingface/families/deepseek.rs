@@ -97,7 +97,7 @@ pub(super) fn read_sparse_attention(source: &mut Source<'_>) -> Result<ModelSpec
 }
 
 /// Which layers compute an index: `indexer_types` by name, else every `index_topk_freq`-th after an offset.
-fn owners(config: &Config<'_>, layers: u64) -> Result<Vec<bool>, ConfigError> {
+pub(super) fn owners(config: &Config<'_>, layers: u64) -> Result<Vec<bool>, ConfigError> {
     const KEY: &str = "indexer_types";
     if let Some(kinds) = schedule::kinds(config, KEY, layers)? {
         return kinds

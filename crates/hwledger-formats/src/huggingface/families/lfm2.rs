@@ -1,12 +1,13 @@
 //! LFM 2: gated short convolutions between layers of attention (transformers `modeling_lfm2.py`,
-//! `modeling_lfm2_moe.py`).
+//! `modeling_lfm2_moe.py`, `modeling_lfm3.py`).
 
 use hwledger_core::ModelSpec;
 use hwledger_core::model::{Activation, FeedForward, Mixer, Recurrent, RecurrentKind, Role, Span};
 
-use crate::huggingface::blocks::{self, Heads, QueryKeyNorm};
+use crate::huggingface::blocks::{self, AttentionBias, Heads, QueryKeyNorm};
 use crate::huggingface::builder::{LayerBuilder, Source};
 use crate::huggingface::config::{Config, ConfigError};
+use crate::huggingface::dense::Dense;
 use crate::huggingface::experts::{Mixture, Names};
 use crate::huggingface::schedule;
 use crate::huggingface::towers::siglip;
@@ -132,5 +133,50 @@ pub(super) fn read_moe(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError
 pub(super) fn read_vl(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let mut model = read(source)?;
     model.towers.push(siglip::lfm2_vl(source, model.hidden_size)?);
+    Ok(model)
+}
+
+/// LFM 3: windows in some layers of attention, a gate per head, norms behind the blocks as well.
+pub(super) fn read_lfm3(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    const KEY: &str = "layer_types";
+    let config = source.text.clone();
+    let mut dense = Dense::read(source, &config, true)?;
+    dense.attention_bias = AttentionBias::all(config.flag("attention_bias", false)?);
+    dense.query_key_norm = QueryKeyNorm::PerHead;
+    let taps = config.required("conv_L_cache")?;
+    let has_bias = config.flag("conv_bias", false)?;
+    let has_gate = config.flag("use_attention_gate", true)?;
+    let norms = if config.flag("use_sandwich_norm", true)? { 4 } else { 2 };
+    let window = config.positions("sliding_window")?.map_or(Span::Full, Span::Sliding);
+    let kinds = schedule::kinds(&config, KEY, dense.layers)?;
+    let mut model = dense.frame(source);
+    for index in 0..dense.layers {
+        let listed = kinds.as_ref().and_then(|list| list.get(usize::try_from(index).ok()?)).copied();
+        let kind = listed.unwrap_or(match index % 4 {
+            2 => "full_attention",
+            0 if index > 0 => "sliding_attention",
+            _ => "conv",
+        });
+        let span = match kind {
+            "full_attention" => Some(Span::Full),
+            "sliding_attention" => Some(window),
+            "conv" => None,
+            other => return Err(schedule::unknown(&config, KEY, other)),
+        };
+        let mut layer = source.layer(format!("model.layers.{index}"));
+        let mixer = match span {
+            None => Mixer::Recurrent(convolution(&mut layer, dense.hidden, taps, has_bias)),
+            Some(span) => {
+                dense.attention_weights(&mut layer);
+                if has_gate {
+                    layer.linear(Role::AttentionGate, "self_attn.g_proj", dense.heads.query_heads, dense.hidden);
+                }
+                Mixer::Attention(dense.heads.attention(span))
+            }
+        };
+        let feed_forward = feed_forward(&mut layer, dense.hidden, dense.width);
+        dense.norms(&mut layer, norms);
+        model.decoder.push(layer.finish(mixer, feed_forward));
+    }
     Ok(model)
 }

@@ -6,6 +6,7 @@ mod bloom;
 mod cohere;
 mod deepseek;
 mod deepseek_v4;
+mod ernie_vl;
 mod gemma;
 mod gemma3n;
 mod gemma4;
@@ -21,6 +22,8 @@ mod llava;
 mod mamba;
 mod mimo;
 mod minicpm3;
+mod minimax_m3;
+mod mistral_large;
 mod mixtral;
 mod mllama;
 mod nemotron_h;
@@ -31,6 +34,7 @@ mod qwen;
 mod qwen_next;
 mod recurrent;
 mod remote;
+mod step;
 mod t5;
 mod unknown;
 mod zamba;
@@ -88,6 +92,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "electra" => bert::read_electra,
         "ernie4_5" => llama::read_ernie,
         "ernie4_5_moe" => glm_moe::read_ernie,
+        "ernie4_5_moe_vl" | "ernie4_5_vl_moe" => ernie_vl::read,
         "eurobert" => bert::read_eurobert,
         "exaone" => llama::read_exaone3,
         "exaone4" => llama::read_exaone4,
@@ -141,7 +146,8 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "lfm2" => lfm2::read,
         "lfm2_moe" => lfm2::read_moe,
         "lfm2_vl" => lfm2::read_vl,
-        "lighton_ocr" | "mistral3" => llava::read_mistral3,
+        "lfm3" => lfm2::read_lfm3,
+        "lighton_ocr" | "mistral3" | "mistral_large4" => llava::read_mistral3,
         "llama4" => llama4::read,
         "llama4_text" => llama4::read_text,
         "llava" => llava::read,
@@ -158,8 +164,11 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "minicpm_moe" => glm_moe::read_minicpm,
         "minimax" | "minimax_text_01" => linear::read_minimax,
         "minimax_m2" => mixtral::read_minimax_m2,
+        "minimax_m3_vl" => minimax_m3::read,
+        "minimax_m3_vl_text" => minimax_m3::read_text,
         "ministral" => llama::read_ministral,
         "ministral3" | "mistral" => llama::read_mistral,
+        "mistral_large4_text" => mistral_large::read,
         "mixtral" => mixtral::read,
         "mllama" | "mllama_text_model" => mllama::read,
         "modernbert" | "modernbert-decoder" => bert::read_modernbert,
@@ -207,6 +216,8 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "solar_open" => glm_moe::read_solar_open,
         "stablelm" => phi::read_stablelm,
         "starcoder2" => gpt::read_starcoder2,
+        "step3p5" => step::read_text,
+        "step3p7" => step::read,
         "vaultgemma" => gemma::read_vaultgemma,
         "video_llava" => llava::read_video,
         "vipllava" => llava::read_vip,
