@@ -197,10 +197,14 @@ impl<'a> Builder<'a> {
             .map(|&index| &decoder.kinds[usize::from(decoder.order[index])])
             .find(|layer| layer.mixer != Mixer::None || matches!(layer.feed_forward, FeedForward::Experts(_)));
         let Some(recurrent) = next.and_then(|layer| layer.mixer.recurrent()) else { return };
-        if matches!(recurrent.kind, RecurrentKind::Mamba1 | RecurrentKind::Mamba2 | RecurrentKind::ShortConvolution)
-            && self.state_ahead.is_none()
-        {
-            let elements = recurrent.convolution_elements();
+        let elements = match recurrent.kind {
+            RecurrentKind::Mamba1 | RecurrentKind::Mamba2 | RecurrentKind::ShortConvolution => {
+                recurrent.convolution_elements()
+            }
+            RecurrentKind::Lightning => recurrent.state_elements,
+            _ => return,
+        };
+        if self.state_ahead.is_none() {
             self.state_ahead = Some(self.state(elements));
         }
     }

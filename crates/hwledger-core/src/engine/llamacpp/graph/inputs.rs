@@ -10,6 +10,7 @@ pub(super) struct Inputs {
     positions: Option<Tensor>,
     output_rows: Option<Tensor>,
     state_rows: Option<Tensor>,
+    decays: Option<[Tensor; 4]>,
     index_rotation: Option<Tensor>,
     index_cells: Option<Tensor>,
     index_mask: Option<Tensor>,
@@ -111,6 +112,15 @@ impl Builder<'_> {
         let element = if self.shape.flash_attention { 2 } else { WORD };
         let mask = self.input(self.shape.encoder_tokens * self.shape.tokens * element);
         *self.inputs.encoded_mask.insert(mask)
+    }
+
+    /// Decays of linear attention: over time, over the square of the batch, over a block, over keys.
+    pub(super) fn decay_inputs(&mut self, over_time: u64, over_square: u64, over_block: u64) -> [Tensor; 4] {
+        if let Some(decays) = self.inputs.decays {
+            return decays;
+        }
+        let decays = [over_time, over_square, over_block, over_time].map(|bytes| self.input(bytes));
+        *self.inputs.decays.insert(decays)
     }
 
     /// Which rows of recurrent state belong to the batch's sequences.

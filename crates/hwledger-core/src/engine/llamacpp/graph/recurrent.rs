@@ -255,19 +255,28 @@ impl Builder<'_> {
         let heads = recurrent.heads;
         let bytes = inner * self.rows * WORD;
         let state_bytes = recurrent.state_elements * self.shape.sequences * WORD;
-        let state = self.state(recurrent.state_elements);
-        let all = self.project(3 * inner, input);
-        let decayed = self.fresh(bytes, &[all.view()]);
+        let state = match self.state_ahead.take() {
+            Some(state) => state,
+            None => self.state(recurrent.state_elements),
+        };
+        let all = self.project(3 * inner, input.view());
+        // The graph is reserved for a single sequence, where the square is largest.
+        let square = self.rows * self.rows * heads * WORD;
+        let [over_time, over_square, over_block, over_keys] =
+            self.decay_inputs(self.rows * heads * WORD, square, heads * WORD);
+        let decay = self.in_place(&[over_time]);
+        let decayed = self.fresh(bytes, &[all.view(), decay]);
         let carried = self.fresh(bytes, &[state.view(), decayed.view()]);
         let transposed = self.fresh(bytes, &[all.view()]);
-        let square = self.rows * (self.rows / self.shape.sequences.max(1)) * heads * WORD;
         let scores = self.fresh(square, &[all.view(), all.view()]);
-        let decay = self.fresh(square, &[]);
+        let decay = self.in_place(&[over_square]);
         let scores = self.in_place(&[scores, decay]);
         let within = self.fresh(bytes, &[transposed, scores]);
         let mixed = self.in_place(&[carried, within]);
-        let old = self.fresh(state_bytes, &[state.view()]);
-        let keys = self.fresh(bytes, &[all.view()]);
+        let decay = self.in_place(&[over_block]);
+        let old = self.fresh(state_bytes, &[state.view(), decay.view()]);
+        let decay = self.in_place(&[over_keys]);
+        let keys = self.fresh(bytes, &[all.view(), decay]);
         let keys = self.fresh(bytes, &[keys.view()]);
         let new = self.fresh(state_bytes, &[keys, transposed]);
         let sum = self.in_place(&[old, new]);
