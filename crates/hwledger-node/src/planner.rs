@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hwledger_core::advice::constraint;
 use hwledger_core::cache::sequence_memory;
 use hwledger_core::device::DeviceError;
-use hwledger_core::engine::{EngineError, MemoryPlan};
+use hwledger_core::engine::{EngineError, MemoryPlan, default_context};
 use hwledger_core::inverse::Question;
 use hwledger_core::settings::Engine;
 use hwledger_core::speculation::prediction_layers;
@@ -143,8 +143,13 @@ impl Planner {
         }
         let engine = default_engine(model.is_gguf, &settings, &mut assumptions);
         let longest = model.spec.context_max.unwrap_or(CONTEXT_DEFAULT).max(1);
-        let context =
-            assumptions.or(settings.context, "context", CONTEXT_DEFAULT.min(longest), "no context was asked for");
+        let context = match (settings.context, default_context(engine, &model.spec, &settings)) {
+            (None, Some(usual)) => {
+                assumptions.note("context", &usual, "the engine's default for this much memory on the cards");
+                usual
+            }
+            (asked, _) => assumptions.or(asked, "context", CONTEXT_DEFAULT.min(longest), "no context was asked for"),
+        };
         if context > longest && model.spec.context_max.is_some() {
             let why = format!("more than the {longest} tokens that the model was trained for");
             assumptions.note("context", &context, why);

@@ -46,6 +46,11 @@ pub fn plan_memory(
     }
 }
 
+/// The context that an engine takes by itself, where that is a choice and not the model's maximum.
+pub fn default_context(engine: Engine, model: &ModelSpec, settings: &Settings) -> Option<u64> {
+    (engine == Engine::Ollama).then(|| ollama::default_context(model, settings))
+}
+
 /// The lines about memory that the engine's own start-up log would print.
 ///
 /// # Errors

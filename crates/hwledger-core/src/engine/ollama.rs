@@ -56,6 +56,12 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
     llamacpp::plan(model, &server_settings(model, settings, assumptions), assumptions)
 }
 
+/// The context where nobody says: by the memory of all cards, at most what the model was trained for.
+pub(super) fn default_context(model: &ModelSpec, settings: &Settings) -> u64 {
+    let memory: Option<u64> = settings.devices.iter().map(|device| device.memory.map(|memory| memory.0)).sum();
+    context_for(memory.unwrap_or(0)).min(model.context_max.unwrap_or(u64::MAX))
+}
+
 /// What Ollama starts llama.cpp's server with.
 pub(crate) fn server_settings(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumptions) -> Settings {
     let asked = settings.sequences.unwrap_or(1).max(1);
@@ -65,7 +71,7 @@ pub(crate) fn server_settings(model: &ModelSpec, settings: &Settings, assumption
     }
     let memory: Option<u64> = settings.devices.iter().map(|device| device.memory.map(|memory| memory.0)).sum();
     let context = settings.context.unwrap_or_else(|| {
-        let context = default_context(memory.unwrap_or(0)).min(model.context_max.unwrap_or(u64::MAX));
+        let context = default_context(model, settings);
         assumptions.note("context", &context, "Ollama's default for this much memory on the cards");
         context
     });
@@ -105,7 +111,7 @@ fn default_weights(model: &ModelSpec, settings: &Settings, assumptions: &mut Ass
     Some("Q4_K_M".to_owned())
 }
 
-const fn default_context(memory: u64) -> u64 {
+const fn context_for(memory: u64) -> u64 {
     if memory >= CONTEXT_LARGE.0 {
         CONTEXT_LARGE.1
     } else if memory >= CONTEXT_MIDDLE.0 {
