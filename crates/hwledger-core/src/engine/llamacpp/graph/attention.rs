@@ -65,9 +65,9 @@ impl Builder<'_> {
         };
         let width = attention.heads * attention.value_dim;
         if self.recipe.gate == AttentionGate::None && !self.recipe.inner_norms {
-            return self.pending(&plan, attention, mixed.view());
+            return self.pending(&plan, attention, mixed);
         }
-        let mixed = match self.pending(&plan, attention, mixed.view()) {
+        let mixed = match self.pending(&plan, attention, mixed) {
             Mixed::Rotated { mixed, rotation, bytes } => self.fresh(bytes, &[rotation, mixed]),
             Mixed::Pending(mixed) | Mixed::Done(mixed) => mixed,
             Mixed::Scan(tail) => self.finish_scan(tail),
@@ -76,7 +76,7 @@ impl Builder<'_> {
             AttentionGate::None => mixed,
             AttentionGate::Own => {
                 let gate = self.project(width, input);
-                self.tape.push(Kind::InPlace, width * self.rows * WORD, &[mixed.view(), gate])
+                self.tape.push(Kind::InPlace, width * self.rows * WORD, &[mixed, gate])
             }
             AttentionGate::PerHead => {
                 let gate = self.project(attention.heads, input);
@@ -84,7 +84,7 @@ impl Builder<'_> {
             }
             AttentionGate::WithQuery => {
                 let gate = self.project(width, gate_source.unwrap_or(input));
-                self.tape.push(Kind::InPlace, width * self.rows * WORD, &[mixed.view(), gate])
+                self.tape.push(Kind::InPlace, width * self.rows * WORD, &[mixed, gate])
             }
         };
         Mixed::Pending(if self.recipe.inner_norms { self.norm_of(width * self.rows * WORD, mixed) } else { mixed })
@@ -119,7 +119,7 @@ impl Builder<'_> {
         let value = self.spread_value(&plan, value);
         self.store_heads(&plan, Heads { query, key, value });
         let mixed = self.scores_times_values(attention, plan.cache, query);
-        self.pending(&plan, attention, mixed.view())
+        self.pending(&plan, attention, mixed)
     }
 
     /// What is left to do before the last projection.
@@ -282,10 +282,11 @@ impl Builder<'_> {
         let value = self.cached(self.shape.value_type.row_bytes(attention.kv_heads * attention.value_dim) * cells);
         if self.shape.flash_attention {
             let mask = self.mask(cache);
-            return match (key, value) {
+            let mixed = match (key, value) {
                 (Some(key), Some(value)) => self.fresh(bytes, &[query.view(), key, value, mask]),
                 _ => self.fresh(bytes, &[query.view(), mask]),
             };
+            return mixed.view();
         }
         let scores = self.cells(cache) * self.rows * attention.heads * WORD;
         let scores = match key {

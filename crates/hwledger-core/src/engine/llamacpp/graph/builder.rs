@@ -196,7 +196,7 @@ impl<'a> Builder<'a> {
             .iter()
             .map(|&index| &decoder.kinds[usize::from(decoder.order[index])])
             .find(|layer| layer.mixer != Mixer::None || matches!(layer.feed_forward, FeedForward::Experts(_)));
-        let Some(recurrent) = next.and_then(|layer| layer.mixer.recurrent()) else { return };
+        let Some(Mixer::Recurrent(recurrent)) = next.map(|layer| &layer.mixer) else { return };
         let elements = match recurrent.kind {
             RecurrentKind::Mamba1 | RecurrentKind::Mamba2 | RecurrentKind::ShortConvolution => {
                 recurrent.convolution_elements()
@@ -231,7 +231,7 @@ impl<'a> Builder<'a> {
     /// Mixer, add, feed-forward, add.
     fn sequential(&mut self, layer: &Layer, input: Tensor, selects: bool) -> Tensor {
         let normed = if self.recipe.no_input_norm { input } else { self.norm_stream(input) };
-        let mixed = self.mix(layer, normed);
+        let mixed = self.mix(layer, normed, input);
         let mut residual = if self.recipe.normed_residual { normed } else { input };
         if selects && self.recipe.residual_first[0] {
             residual = self.select_outputs(residual);
@@ -294,7 +294,7 @@ impl<'a> Builder<'a> {
             let output = self.feed_forward(layer, normed);
             return self.sum(output, residual, false);
         }
-        let mixed = self.mix(layer, normed);
+        let mixed = self.mix(layer, normed, input);
         if self.recipe.leaks_layers {
             // The builder goes on to the next layer before it takes over this one's output.
             return input;
@@ -313,7 +313,7 @@ impl<'a> Builder<'a> {
         let own_norms =
             self.recipe.own_norms || layer.weights.iter().filter(|weight| weight.role == Role::Norm).count() > 2;
         let normed = self.norm_stream(input);
-        let mut mixed = self.mix(layer, normed);
+        let mut mixed = self.mix(layer, normed, input);
         if self.recipe.residual == Residual::AttentionFirst {
             let done = self.project_mixed(mixed);
             mixed = Mixed::Done(if selects { self.select_outputs(done) } else { done });
@@ -369,7 +369,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The mixer of a layer.
-    pub(super) fn mix(&mut self, layer: &Layer, input: Tensor) -> Mixed {
+    pub(super) fn mix(&mut self, layer: &Layer, input: Tensor, stream: Tensor) -> Mixed {
         let expands_later = matches!(layer.feed_forward, FeedForward::Experts(_));
         match &layer.mixer {
             Mixer::Attention(attention) if !expands_later => {
@@ -380,9 +380,10 @@ impl<'a> Builder<'a> {
             Mixer::Attention(attention) => self.attend(layer, attention, input),
             Mixer::Recurrent(recurrent) => self.recur(layer, recurrent, input),
             Mixer::Both(attention, recurrent) => {
-                // Falcon-H1 attends first, scans the same input, and adds.
+                // Falcon-H1 attends first, norms the stream again, scans it, and adds.
                 let attended = self.attend(layer, attention, input);
-                let scanned = self.recur(layer, recurrent, input);
+                let normed = self.norm_stream(stream);
+                let scanned = self.recur(layer, recurrent, normed);
                 let scanned = self.project_mixed(scanned);
                 let attended = self.project_mixed(attended);
                 Mixed::Done(self.sum(attended, scanned, false))

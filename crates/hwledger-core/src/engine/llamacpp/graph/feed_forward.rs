@@ -63,7 +63,7 @@ impl Builder<'_> {
         selects: bool,
     ) -> Tensor {
         let normed = self.norm(input);
-        let mixed = self.mix(layer, normed);
+        let mixed = self.mix(layer, normed, input);
         let mut residual = input;
         let mut done = None;
         if selects {

@@ -236,7 +236,7 @@ impl Recipe {
             "olmoe" => Self { head_norm: HeadNorm::WholeProjection, expert_weights: ExpertWeights::AsScored, ..base },
             "minimax-m2" | "minimax_m2" => Self { head_norm: HeadNorm::WholeProjection, ..base },
             "afmoe" => Self { rotation: Rotation::Windowed, gate: AttentionGate::Own, post_norms: true, ..base },
-            "step35" | "step3p5" => Self { gate: AttentionGate::PerHead, ..base },
+            "step35" | "step3p5" | "laguna" => Self { gate: AttentionGate::PerHead, ..base },
             _ => return None,
         })
     }

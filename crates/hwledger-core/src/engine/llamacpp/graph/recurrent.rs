@@ -225,28 +225,35 @@ impl Builder<'_> {
         let remembered = self.state(recurrent.convolution_elements());
         let taps = recurrent.convolution_taps.saturating_sub(1);
         let joined_bytes = inner * (self.rows + taps * self.shape.sequences) * WORD;
-        let mut heads = [input; 3];
-        for head in &mut heads {
+        let mut columns = [input; 3];
+        for column in &mut columns {
             let projected = self.project(inner, input);
-            let joined = self.fresh(joined_bytes, &[remembered.view(), projected.view()]);
-            self.store(&[joined.view()]);
-            *head = self.project(inner, joined);
+            *column = self.fresh(joined_bytes, &[remembered.view(), projected.view()]);
+            self.store(&[column.view()]);
         }
+        let state = self.state(recurrent.state_elements);
+        let [query, key, value] = columns.map(|column| {
+            let convolved = self.project(inner, column);
+            self.fresh(bytes, &[convolved.view()])
+        });
+        let [query, key] = [query, key].map(|heads| self.fresh(bytes, &[heads.view()]));
         let rank = inner / recurrent.heads.max(1);
         let low = self.project(rank, input);
         let decay = self.project(inner, low);
+        let decay = self.fresh(bytes, &[decay.view()]);
         let step = self.project(recurrent.heads, input);
-        let state = self.state(recurrent.state_elements);
-        let query = self.fresh(bytes, &[heads[0].view()]);
-        let key = self.fresh(bytes, &[heads[1].view()]);
+        let step = self.project(recurrent.heads, step.view());
         let output = self.scan_bytes(recurrent);
-        let output = self.fresh(output, &[query, key, heads[2].view(), decay, step, state.view()]);
+        let output = self.fresh(output, &[query, key, value.view(), decay.view(), step, state.view()]);
         self.store(&[output.view()]);
-        let low = self.project(rank, input);
+        let gathered = self.fresh(bytes, &[output.view()]);
+        let normed = self.norm_of(bytes, gathered.view());
+        let low = self.project(rank, input.view());
         let gate = self.project(inner, low);
-        let normed = self.norm_of(bytes, output.view());
+        let gate = self.fresh(bytes, &[gate.view()]);
         let gated = self.in_place(&[normed, gate]);
-        self.project(self.model.hidden_size, gated.view())
+        let gated = self.fresh(bytes, &[gated]);
+        self.project(self.model.hidden_size, gated)
     }
 
     /// Linear attention with fixed decay (minimax-01.cpp): a square of scores within the batch.
