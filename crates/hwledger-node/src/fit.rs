@@ -1,6 +1,7 @@
 //! The inverse questions of one model on given devices.
 
 use hwledger_core::advice::weight_ladder;
+use hwledger_core::model::Weight;
 use hwledger_core::verdict::Verdict;
 use hwledger_core::{Bytes, Estimate, Settings};
 use serde::Serialize;
@@ -37,7 +38,7 @@ pub struct FitAnswer {
 /// What fits with one weight format.
 #[derive(Clone, Debug, Serialize)]
 pub struct WeightsRow {
-    /// The format, or `as stored` for what the files hold.
+    /// The format; `as stored` for what the files hold, `as asked` for what the request names.
     pub weights: &'static str,
     /// Its weights, all devices together.
     pub weight_bytes: Option<Estimate<Bytes>>,
@@ -67,6 +68,9 @@ impl Planner {
         if prepared.settings.weights.is_some() || prepared.settings.weights_bytes.is_some() || prepared.model.is_gguf {
             weights.push(row(&prepared, "as asked", &prepared.settings, limit)?);
         } else {
+            if is_stored_quantised(&prepared) {
+                weights.push(row(&prepared, "as stored", &prepared.settings, limit)?);
+            }
             for format in weight_ladder(prepared.engine) {
                 let settings = Settings { weights: Some((*format).to_owned()), ..prepared.settings.clone() };
                 weights.push(row(&prepared, format, &settings, limit)?);
@@ -82,6 +86,17 @@ impl Planner {
             assumptions: prepared.assumptions,
         })
     }
+}
+
+/// Whether the files hold most matrices in fewer than 16 bits, as those of gpt-oss and DeepSeek-V3 do.
+fn is_stored_quantised(prepared: &Prepared) -> bool {
+    let spec = &prepared.model.spec;
+    let narrow = |weight: &Weight| weight.stored.is_some_and(|stored| stored.bytes_per_element() < 1.5);
+    let (narrow, all) = spec.weights().fold((0_u64, 0_u64), |(low, all), (weight, count)| {
+        let elements = weight.elements().saturating_mul(count);
+        (low.saturating_add(if narrow(weight) { elements } else { 0 }), all.saturating_add(elements))
+    });
+    narrow > all / 2
 }
 
 fn row(prepared: &Prepared, name: &'static str, settings: &Settings, limit: u64) -> Result<WeightsRow, PlanFailure> {
