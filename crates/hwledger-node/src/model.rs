@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::answer::ModelAnswer;
 use crate::locate::{LocateOptions, Located, Source, Tensors, locate};
 use crate::planner::{PlanFailure, with_causes};
+use crate::request::CONTEXT_MAX;
 
 /// A model that has been read.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct LoadedModel {
     pub notes: Vec<String>,
     /// Whether its weights are GGUF.
     pub is_gguf: bool,
+    /// Context that the model's own settings ask for (an Ollama `num_ctx`).
+    pub own_context: Option<u64>,
     /// A short name for people.
     pub name: String,
     /// Its part of an answer, the same for every request.
@@ -39,8 +42,15 @@ impl LoadedModel {
             PlanFailure::ModelUnreadable { model: reference.to_owned(), message: error.to_string() }
         })?;
         let is_gguf = matches!(located.tensors, Tensors::Gguf(_));
-        Ok(Self { spec, diagnostics, notes: located.notes, is_gguf, name: located.name, description })
+        let own_context = located.parameters.as_deref().and_then(own_context);
+        Ok(Self { spec, diagnostics, notes: located.notes, is_gguf, own_context, name: located.name, description })
     }
+}
+
+/// The context in an Ollama parameters layer.
+fn own_context(parameters: &[u8]) -> Option<u64> {
+    let parameters: serde_json::Value = serde_json::from_slice(parameters).ok()?;
+    parameters.get("num_ctx")?.as_u64().filter(|tokens| (1..=CONTEXT_MAX).contains(tokens))
 }
 
 /// Most parameters that are believed: some thousand times the largest model published so far.
@@ -159,4 +169,26 @@ fn read_gguf(reference: &str, parts: &[Source]) -> Result<Described, PlanFailure
         Err(headers) => gguf::merge_parts(headers).map_err(|error| unreadable(reference, &error))?,
     };
     gguf::model_spec(&header).map_err(|error| unreadable(reference, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_of_ones_own_is_read_and_bounded() {
+        assert_eq!(own_context(br#"{"num_ctx": 8192, "stop": ["x"]}"#), Some(8192));
+        assert_eq!(own_context(br#"{"num_ctx": 0}"#), None);
+        assert_eq!(own_context(br#"{"num_ctx": 18446744073709551615}"#), None);
+        assert_eq!(own_context(br#"{"num_ctx": "much"}"#), None);
+        assert_eq!(own_context(b"not json"), None);
+    }
+
+    #[test]
+    fn models_beyond_belief_are_refused() {
+        let text = br#"{"model_type": "llama", "hidden_size": 2000000, "intermediate_size": 2000000,
+            "num_attention_heads": 1000, "num_hidden_layers": 4000, "vocab_size": 2000000}"#;
+        let (spec, _) = huggingface::read_config(text).unwrap();
+        assert!(check_size("it", &spec).unwrap_err().to_string().contains("more than any model has"));
+    }
 }

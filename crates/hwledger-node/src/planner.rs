@@ -143,7 +143,12 @@ impl Planner {
         }
         let engine = default_engine(model.is_gguf, &settings, &mut assumptions);
         let longest = model.spec.context_max.unwrap_or(CONTEXT_DEFAULT).max(1);
+        let own = model.own_context.filter(|_| engine == Engine::Ollama);
         let context = match (settings.context, default_context(engine, &model.spec, &settings)) {
+            (None, _) if let Some(own) = own => {
+                assumptions.note("context", &own, "the model's own `num_ctx`");
+                own
+            }
             (None, Some(usual)) => {
                 assumptions.note("context", &usual, "the engine's default for this much memory on the cards");
                 usual

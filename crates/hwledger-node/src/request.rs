@@ -116,7 +116,7 @@ pub struct LoraRequest {
 
 /// Longest context that is believed. Together with the limits on models, products of these stay
 /// far below 64 bits.
-const CONTEXT_MAX: u64 = 1 << 32;
+pub(crate) const CONTEXT_MAX: u64 = 1 << 32;
 /// Most tokens of one step.
 const STEP_TOKENS_MAX: u64 = 1 << 24;
 /// Most sequences, ranks or threads.
