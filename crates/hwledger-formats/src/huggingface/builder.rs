@@ -25,6 +25,9 @@ const FORWARDS_TIE: &[&str] = &[
     "video_llama_3",
 ];
 
+/// Classes of the reference whose head is tied as the language model inside says.
+const LEAVES_TIE: &[&str] = &["blip-2", "instructblip", "instructblipvideo"];
+
 /// A configuration as families see it.
 #[derive(Debug)]
 pub(crate) struct Source<'a> {
@@ -163,6 +166,9 @@ impl<'a> Source<'a> {
     pub(crate) fn is_head_tied(&self, default: bool) -> Result<bool, ConfigError> {
         const KEY: &str = "tie_word_embeddings";
         if !self.text.is_nested() {
+            return self.text.flag(KEY, default);
+        }
+        if self.root.model_type()?.is_some_and(|name| LEAVES_TIE.contains(&name)) {
             return self.text.flag(KEY, default);
         }
         let inner = self.text.has(KEY).then(|| self.text.flag(KEY, default)).transpose()?;

@@ -115,6 +115,11 @@ pub(super) fn read_bart(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErro
     text(source, Shape { position_offset: Some(2), has_embedding_norm: true, has_final_norm: false })
 }
 
+/// `BlenderbotSmall`: BART whose positions start at the first row.
+pub(super) fn read_blenderbot_small(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    text(source, Shape { position_offset: Some(0), has_embedding_norm: true, has_final_norm: false })
+}
+
 /// mBART: norms before the blocks, so one more at the end.
 pub(super) fn read_mbart(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     text(source, Shape { position_offset: Some(2), has_embedding_norm: true, has_final_norm: true })

@@ -47,7 +47,7 @@ pub(super) fn read_cohere2_moe(source: &mut Source<'_>) -> Result<ModelSpec, Con
     let after = config.count("sliding_window_pattern")?.unwrap_or(4).max(1);
     let is_sliding = |index: u64| match index.checked_sub(first) {
         Some(index) => (index + 1) % after != 0,
-        None => (index + 1) % before != 0,
+        None => !(index + 1).is_multiple_of(before),
     };
     dense.spans = spans(&config, dense.layers, config.positions("sliding_window")?, is_sliding)?;
     let is_sparse = schedule::sparse_layers(&config, dense.layers, 0)?;

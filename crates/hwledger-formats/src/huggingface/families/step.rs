@@ -11,7 +11,7 @@ use crate::huggingface::dense::{Dense, spans};
 use crate::huggingface::experts::Mixture;
 use crate::huggingface::schedule;
 use crate::huggingface::sparse::{OutputGate, Sparse};
-use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count, square};
+use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count, patches, square};
 
 /// Which layers have experts: `mlp_layer_types`, else the older `moe_layers_enum`, else all from the fourth on.
 fn sparse_layers(config: &Config<'_>, layers: u64) -> Result<Vec<bool>, ConfigError> {
@@ -48,8 +48,9 @@ pub(super) fn read_text(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErro
     let sliding_heads = sliding_heads(&config, heads)?;
     let experts = config.required_of(&["n_routed_experts", "moe_num_experts"])?;
     let per_token = config.required_of(&["num_experts_per_tok", "moe_top_k"])?;
-    let mixture = Mixture::gated(experts, per_token, config.required("moe_intermediate_size")?)
+    let plain = Mixture::gated(experts, per_token, config.required("moe_intermediate_size")?)
         .with_shared(config.count_of(&["share_expert_dim", "share_expert_dims"])?.unwrap_or(0));
+    let mixture = Mixture { has_shared_bias: dense.has_feed_forward_bias, ..plain };
     let is_sparse = sparse_layers(&config, dense.layers)?;
     let mut shape = Sparse { dense, output_gate: OutputGate::PerHead, mixture, is_sparse };
     let mut model = shape.dense.frame(source);
@@ -65,17 +66,15 @@ pub(super) fn read_text(source: &mut Source<'_>) -> Result<ModelSpec, ConfigErro
 fn tower(source: &Source<'_>, text_hidden: u64) -> Result<Tower, ConfigError> {
     let config = source.root.nested_or_empty("vision_config");
     let hidden = config.required("hidden_size")?;
-    // Step3p5VisionConfig derives the width from this ratio, 8960 to 1536 if left out.
+    // Step3p5VisionConfig takes 8960 to 1536.
+    let ratio = config.number("mlp_ratio")?.unwrap_or(8960.0 / 1536.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a width, clamped")]
-    let derived =
-        (hidden as f64 * config.number("mlp_ratio")?.unwrap_or(8960.0 / 1536.0)).clamp(1.0, 1e7).round() as u64;
-    let width = if config.has("intermediate_size") { config.required("intermediate_size")? } else { derived };
+    let width = (hidden as f64 * ratio).clamp(1.0, 1e7).round() as u64;
     let heads = config.required("num_attention_heads")?;
     let layers = layer_count(&config, "num_hidden_layers")?;
-    let positions = config.required("max_position_embeddings")?;
     let mut tower = TowerBuilder::new(source);
     tower.matrix(hidden, square(config.required("patch_size")?).saturating_mul(config.required("num_channels")?));
-    tower.matrix(positions, hidden);
+    tower.matrix(patches(&config)?, hidden);
     tower.norm(hidden, true);
     tower.repeat(layers, |tower| {
         tower.transformer_layer(TowerLayer::vit(hidden, width));

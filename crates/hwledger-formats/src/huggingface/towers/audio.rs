@@ -1,6 +1,6 @@
 //! Audio towers shaped as Whisper's encoder: Voxtral, Qwen2-Audio, Qwen2.5-Omni, Qwen3-Omni
 //! (transformers `modeling_voxtral.py`, `modeling_qwen2_audio.py`, `modeling_qwen2_5_omni.py`,
-//! `modeling_qwen3_omni_moe.py`).
+//! `modeling_qwen3_omni_moe.py`, `modeling_audioflamingo3.py`, `modeling_glmasr.py`).
 
 use hwledger_core::model::{Activation, Modality, Tower};
 
@@ -22,7 +22,7 @@ fn whisper(
         Some(_) => layer_count(config, prefixed)?,
         None => layer_count(config, "encoder_layers")?,
     };
-    let positions = config.required("max_source_positions")?;
+    let positions = config.required_of(&["max_source_positions", "max_position_embeddings"])?;
     let mut tower = TowerBuilder::new(source);
     tower.linear(hidden, 3 * config.required("num_mel_bins")?, true);
     tower.linear(hidden, 3 * hidden, true);
@@ -59,6 +59,27 @@ pub(crate) fn qwen2_audio(source: &Source<'_>, text_hidden: u64) -> Result<Tower
     let (mut tower, shape) = whisper(source, &config, true)?;
     tower.start_projector();
     tower.linear(text_hidden, shape.hidden, true);
+    Ok(tower.finish(shape))
+}
+
+/// Audio Flamingo 3: two linear layers.
+pub(crate) fn flamingo(source: &Source<'_>, text_hidden: u64) -> Result<Tower, ConfigError> {
+    let config = source.root.nested_or_empty("audio_config");
+    let (mut tower, shape) = whisper(source, &config, true)?;
+    let has_bias = source.root.flag("projector_bias", true)?;
+    tower.start_projector();
+    tower.linear(text_hidden, shape.hidden, has_bias);
+    tower.linear(text_hidden, text_hidden, has_bias);
+    Ok(tower.finish(shape))
+}
+
+/// GLM-ASR: rotary positions; stacks of frames that fill the feed-forward's width go through twice the model's.
+pub(crate) fn glm_asr(source: &Source<'_>, text_hidden: u64) -> Result<Tower, ConfigError> {
+    let config = source.root.nested_or_empty("audio_config");
+    let (mut tower, shape) = whisper(source, &config, false)?;
+    tower.start_projector();
+    tower.linear(2 * text_hidden, shape.width, true);
+    tower.linear(text_hidden, 2 * text_hidden, true);
     Ok(tower.finish(shape))
 }
 

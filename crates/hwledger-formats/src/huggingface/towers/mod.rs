@@ -9,6 +9,7 @@ pub(crate) mod llama4;
 pub(crate) mod moonvit;
 pub(crate) mod phi4;
 pub(crate) mod pixtral;
+pub(crate) mod qformer;
 pub(crate) mod qwen_vision;
 pub(crate) mod siglip;
 
