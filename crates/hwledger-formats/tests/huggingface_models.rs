@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use hwledger_core::ModelSpec;
-use hwledger_core::model::Certainty;
+use hwledger_core::model::{Attention, Certainty};
 use hwledger_formats::huggingface::read_config;
 
 /// What the reference modules hold.
@@ -350,6 +350,148 @@ const EXPECTED: &[Expected] = &[
         cache: Some(268_435_456),
         layers: &[(218_112_000, 32)],
     },
+    Expected {
+        model: "olmo-hybrid-7b",
+        total: 7_430_870_688,
+        active: 7_045_519_008,
+        towers: 0,
+        cache: Some(251_658_240),
+        layers: &[
+            (215_570_172, 3),
+            (185_809_920, 1),
+            (215_570_172, 3),
+            (185_809_920, 1),
+            (215_570_172, 3),
+            (185_809_920, 1),
+        ],
+    },
+    Expected {
+        model: "qwen2.5-omni-7b-thinker",
+        total: 11_338_288_896,
+        active: 7_070_619_136,
+        towers: 3_722_672_384,
+        cache: Some(117_440_512),
+        layers: &[(233_057_792, 28)],
+    },
+    Expected {
+        model: "qwen3-omni-moe-thinker",
+        total: 18_418_329_704,
+        active: 1_339_676_664,
+        towers: 1_216_843_888,
+        cache: Some(66_977_792),
+        layers: &[(613_814_418, 28)],
+    },
+    Expected {
+        model: "glm-ocr",
+        total: 807_479_808,
+        active: 312_542_208,
+        towers: 434_120_192,
+        cache: Some(67_108_864),
+        layers: &[(15_732_736, 16)],
+    },
+    Expected {
+        model: "cohere2-moe",
+        total: 207_570_608_128,
+        active: 78_016_946_176,
+        towers: 0,
+        cache: Some(2_684_354_560),
+        layers: &[(671_096_832, 1), (5_251_342_336, 39)],
+    },
+    Expected {
+        model: "granitemoe-swa",
+        total: 37_039_117_312,
+        active: 10_936_914_944,
+        towers: 0,
+        cache: None,
+        layers: &[(1_149_280_288, 32)],
+    },
+    Expected {
+        model: "minimax-m3-text",
+        total: 426_174_565_632,
+        active: 24_733_273_344,
+        towers: 0,
+        cache: Some(281_542_656),
+        layers: &[(333_459_712, 3), (7_416_066_560, 57)],
+    },
+    Expected {
+        model: "lfm3",
+        total: 1_728_801_536,
+        active: 1_728_801_536,
+        towers: 0,
+        cache: Some(26_476_544),
+        layers: &[(63_985_664, 2), (57_712_896, 1), (63_985_664, 1), (57_712_896, 1), (63_985_664, 1), (57_712_896, 1)],
+    },
+    Expected {
+        model: "mistral-large-4",
+        total: 1_051_822_421_504,
+        active: 51_840_296_448,
+        towers: 1_704_218_624,
+        cache: Some(202_899_456),
+        layers: &[
+            (589_652_928, 1),
+            (14_746_215_360, 2),
+            (14_747_919_296, 1),
+            (14_746_215_360, 3),
+            (14_747_919_296, 1),
+            (14_746_215_360, 3),
+        ],
+    },
+    Expected {
+        model: "step-3.7",
+        total: 197_824_847_872,
+        active: 10_347_400_448,
+        towers: 1_981_014_784,
+        cache: Some(377_487_360),
+        layers: &[(214_180_096, 3), (4_622_524_672, 42)],
+    },
+    Expected {
+        model: "ernie-4.5-vl-moe",
+        total: 29_399_294_336,
+        active: 3_993_585_536,
+        towers: 774_658_560,
+        cache: Some(117_440_512),
+        layers: &[(110_105_600, 1), (1_046_287_488, 27)],
+    },
+    Expected {
+        model: "aria",
+        total: 18_701_885_824,
+        active: 8_722_321_408,
+        towers: 184_816_000,
+        cache: None,
+        layers: &[(570_466_304, 32)],
+    },
+    Expected {
+        model: "granite-speech",
+        total: 6_990_441_514,
+        active: 6_607_343_616,
+        towers: 383_097_898,
+        cache: None,
+        layers: &[(202_383_360, 32)],
+    },
+    Expected {
+        model: "blip-2-opt",
+        total: 1_216_944_384,
+        active: 125_239_296,
+        towers: 1_091_705_088,
+        cache: None,
+        layers: &[(7_087_872, 12)],
+    },
+    Expected {
+        model: "t5gemma",
+        total: 5_596_853_760,
+        active: 5_596_853_760,
+        towers: 0,
+        cache: Some(218_103_808),
+        layers: &[(92_026_368, 26)],
+    },
+    Expected {
+        model: "exaone-4.5",
+        total: 12_100_938_496,
+        active: 9_009_639_424,
+        towers: 2_671_868_672,
+        cache: None,
+        layers: &[(268_443_904, 32)],
+    },
 ];
 
 fn read(model: &str) -> ModelSpec {
@@ -360,7 +502,11 @@ fn read(model: &str) -> ModelSpec {
 
 fn cached_elements(model: &ModelSpec, context: u64) -> u64 {
     let attention = model.decoder.layers().filter_map(|layer| layer.mixer.attention());
-    attention.map(|attention| attention.cached_elements_per_token() * attention.span.tokens_kept(context)).sum()
+    let kept = |attention: &Attention| {
+        let index = attention.indexer.filter(|index| index.is_owner).map_or(0, |index| index.head_dim);
+        attention.cached_elements_per_token() * attention.span.tokens_kept(context) + index * context
+    };
+    attention.map(kept).sum()
 }
 
 fn runs(model: &ModelSpec) -> Vec<(u64, usize)> {

@@ -19,6 +19,7 @@ const FORWARDS_TIE: &[&str] = &[
     "llava",
     "llava_next_video",
     "llava_onevision",
+    "minimax_m3_vl",
     "paddleocr_vl",
     "qwen2_5_vl",
     "qwen2_vl",
@@ -27,6 +28,9 @@ const FORWARDS_TIE: &[&str] = &[
 
 /// Classes of the reference whose head is tied as the language model inside says.
 const LEAVES_TIE: &[&str] = &["blip-2", "instructblip", "instructblipvideo"];
+
+/// Classes of the reference that tie the head where the file says nothing, whatever the language model inside does.
+const TIES_UNASKED: &[&str] = &["deepseek_vl", "glmasr", "granite_speech", "granite_speech_plus"];
 
 /// A configuration as families see it.
 #[derive(Debug)]
@@ -179,6 +183,7 @@ impl<'a> Source<'a> {
         }
         match (self.root.default_flag(KEY), self.root.is_known()) {
             (Some(false), _) | (None, true) => Ok(forwarded),
+            (Some(true), _) if self.root.model_type()?.is_some_and(|name| TIES_UNASKED.contains(&name)) => Ok(true),
             (Some(true), _) | (None, false) => inner.map_or_else(|| self.text.flag(KEY, default), Ok),
         }
     }

@@ -68,6 +68,9 @@ pub(super) fn read_second(source: &mut Source<'_>) -> Result<ModelSpec, ConfigEr
     inner.query_key_norm = QueryKeyNorm::PerHead;
     let mut model = inner.build(source);
     model.encoder = Some(encoder(source, &outer));
+    if !inner.is_head_tied {
+        model.embedding.push(source.matrix(Role::TokenEmbedding, outer.vocabulary, outer.hidden));
+    }
     // What ends an image has a vector of its own; the encoder has a final norm.
     model.embedding.push(source.vector(Role::TokenEmbedding, outer.hidden));
     model.embedding.push(source.vector(Role::Norm, outer.hidden));

@@ -8,7 +8,7 @@ use hwledger_core::model::Modality;
 use super::language_model;
 use crate::huggingface::blocks::AttentionBias;
 use crate::huggingface::builder::Source;
-use crate::huggingface::config::ConfigError;
+use crate::huggingface::config::{ConfigError, Defaults};
 use crate::huggingface::dense::Dense;
 use crate::huggingface::experts::Mixture;
 use crate::huggingface::sparse::Sparse;
@@ -119,8 +119,20 @@ pub(super) fn read_flamingo(source: &mut Source<'_>) -> Result<ModelSpec, Config
     Ok(model)
 }
 
+/// What `GlmAsrConfig` takes for keys that its Llama leaves out.
+const GLM_ASR: Defaults = &[
+    ("vocab_size", 59_264),
+    ("hidden_size", 2048),
+    ("intermediate_size", 6144),
+    ("num_hidden_layers", 28),
+    ("num_attention_heads", 16),
+    ("num_key_value_heads", 4),
+    ("max_position_embeddings", 8192),
+];
+
 /// GLM-ASR.
 pub(super) fn read_glm_asr(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    source.text = source.text.with_defaults(GLM_ASR);
     let mut model = language_model(source)?;
     model.towers.push(audio::glm_asr(source, model.hidden_size)?);
     Ok(model)

@@ -10,10 +10,15 @@ use crate::huggingface::config::{Config, ConfigError};
 use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count, patches, square};
 
 /// The Q-Former: BERT's layers on learned queries, some of which also attend to the encoder; gives its width.
-fn qformer(tower: &mut TowerBuilder, config: &Config<'_>, queries: u64, reads_text: bool) -> Result<u64, ConfigError> {
+fn qformer(
+    tower: &mut TowerBuilder,
+    config: &Config<'_>,
+    encoder: u64,
+    queries: u64,
+    reads_text: bool,
+) -> Result<u64, ConfigError> {
     let hidden = config.required("hidden_size")?;
     let width = config.required("intermediate_size")?;
-    let encoder = config.required("encoder_hidden_size")?;
     let layers = layer_count(config, "num_hidden_layers")?;
     let crossing = layers.div_ceil(config.count("cross_attention_frequency")?.unwrap_or(2).max(1));
     tower.matrix(queries, hidden);
@@ -59,7 +64,7 @@ pub(crate) fn blip2(source: &Source<'_>, text_hidden: u64, reads_text: bool) -> 
     tower.norm(hidden, true);
     tower.start_projector();
     let queries = source.root.count("num_query_tokens")?.unwrap_or(32);
-    let inner = qformer(&mut tower, &source.root.nested_or_empty("qformer_config"), queries, reads_text)?;
+    let inner = qformer(&mut tower, &source.root.nested_or_empty("qformer_config"), hidden, queries, reads_text)?;
     tower.linear(text_hidden, inner, true);
     let positions = Some(queries);
     Ok(tower.finish(TowerShape { modality: Modality::Vision, hidden, heads, width, layers, positions }))
@@ -70,7 +75,7 @@ pub(crate) fn granite_speech(source: &Source<'_>, text_hidden: u64) -> Result<To
     let config = source.root.nested_or_empty("encoder_config");
     let hidden = config.required("hidden_dim")?;
     let heads = config.required("num_heads")?;
-    let head_dim = config.required("dim_head")?;
+    let head_dim = config.count("dim_head")?.unwrap_or(hidden / heads);
     let inner = heads.saturating_mul(head_dim);
     let layers = layer_count(&config, "num_layers")?;
     let width = hidden.saturating_mul(config.required("feedforward_mult")?);
@@ -103,7 +108,8 @@ pub(crate) fn granite_speech(source: &Source<'_>, text_hidden: u64) -> Result<To
     // GraniteSpeechConfig takes windows of 15 frames, shortened five-fold.
     let window = source.root.count("window_size")?.unwrap_or(15);
     let queries = window / source.root.count("downsample_rate")?.unwrap_or(5).max(1);
-    let inner = qformer(&mut tower, &source.root.nested_or_empty("projector_config"), queries, false)?;
+    let projector = source.root.nested_or_empty("projector_config");
+    let inner = qformer(&mut tower, &projector, projector.required("encoder_hidden_size")?, queries, false)?;
     tower.linear(text_hidden, inner, true);
     Ok(tower.finish(TowerShape { modality: Modality::Audio, hidden, heads, width, layers, positions: None }))
 }
