@@ -84,7 +84,10 @@ fn split(tape: &Tape) -> Vec<Split> {
 
 /// The final order: at the start of each split the copies it needs, then its operations.
 fn emit(tape: &Tape, splits: &[Split], host: Backend, copies: u64) -> Tape {
-    let mut output = Tape::new();
+    let mut output = Tape::with_room(tape.nodes().len() + 64);
+    // Few tensors cross: asking each source here first saves the search below.
+    let mut is_crossing = vec![false; tape.nodes().len()];
+    let mut sources: Vec<Tensor> = Vec::with_capacity(16);
     let mut placed: Vec<Option<Tensor>> = vec![None; tape.nodes().len()];
     let mut crossed: Vec<(u32, Backend, Tensor)> = Vec::new();
     for (index, node) in tape.nodes().iter().enumerate() {
@@ -108,6 +111,7 @@ fn emit(tape: &Tape, splits: &[Split], host: Backend, copies: u64) -> Tape {
         for &input in &split.inputs {
             let Some(source) = placed[input as usize] else { continue };
             let bytes = output.bytes(source);
+            is_crossing[input as usize] = true;
             if copies > 1 {
                 let mut copy = source;
                 for _ in 0..copies {
@@ -128,18 +132,14 @@ fn emit(tape: &Tape, splits: &[Split], host: Backend, copies: u64) -> Tape {
             if node.kind.is_leaf() {
                 continue;
             }
-            let sources: Vec<Tensor> = tape
-                .sources(node)
-                .iter()
-                .filter_map(|source| {
-                    let copy = crossed
-                        .iter()
-                        .find(|(from, to, _)| *from as usize == source.node() && *to == split.backend)
-                        .map(|(_, _, copy)| *copy);
-                    let tensor = copy.or(placed[source.node()])?;
-                    Some(if source.is_view() { tensor.view() } else { tensor })
-                })
-                .collect();
+            sources.clear();
+            sources.extend(tape.sources(node).iter().filter_map(|source| {
+                let is_copy =
+                    |(from, to, _): &&(u32, Backend, Tensor)| *from as usize == source.node() && *to == split.backend;
+                let copy = is_crossing[source.node()].then(|| crossed.iter().find(is_copy)).flatten();
+                let tensor = copy.map(|(_, _, copy)| *copy).or(placed[source.node()])?;
+                Some(if source.is_view() { tensor.view() } else { tensor })
+            }));
             let result = output.push(node.kind, node.bytes, &sources);
             output.place(result, split.backend);
             if node.is_kept {

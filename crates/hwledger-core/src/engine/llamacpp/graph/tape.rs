@@ -84,7 +84,12 @@ pub(super) struct Tape {
 impl Tape {
     /// An empty tape with room for the operations of a usual graph.
     pub(super) fn new() -> Self {
-        Self { nodes: Vec::with_capacity(512), sources: Vec::with_capacity(1024) }
+        Self::with_room(512)
+    }
+
+    /// An empty tape with room for `nodes` operations of two sources each.
+    pub(super) fn with_room(nodes: usize) -> Self {
+        Self { nodes: Vec::with_capacity(nodes), sources: Vec::with_capacity(2 * nodes) }
     }
 
     /// The operations in order.
