@@ -27,10 +27,10 @@ const FORWARDS_TIE: &[&str] = &[
 ];
 
 /// Classes of the reference whose head is tied as the language model inside says.
-const LEAVES_TIE: &[&str] = &["blip-2", "instructblip", "instructblipvideo"];
+const LEAVES_TIE: &[&str] = &["blip-2", "instructblip", "instructblipvideo", "shieldgemma2"];
 
 /// Classes of the reference that tie the head where the file says nothing, whatever the language model inside does.
-const TIES_UNASKED: &[&str] = &["deepseek_vl", "glmasr", "granite_speech", "granite_speech_plus"];
+const TIES_UNASKED: &[&str] = &["deepseek_vl", "glmasr", "granite_speech", "granite_speech_plus", "qwen3_asr"];
 
 /// A configuration as families see it.
 #[derive(Debug)]

@@ -39,6 +39,7 @@ mod t5;
 mod t5gemma;
 mod unknown;
 mod vision_language;
+mod xlstm;
 mod zamba;
 
 use hwledger_core::ModelSpec;
@@ -158,6 +159,7 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "lfm2_moe" => lfm2::read_moe,
         "lfm2_vl" => lfm2::read_vl,
         "lfm3" => lfm2::read_lfm3,
+        "lfm3_vl" => vision_language::read_lfm3,
         "lighton_ocr" | "mistral3" | "mistral_large4" => llava::read_mistral3,
         "llama4" => llama4::read,
         "llama4_text" => llama4::read_text,
@@ -238,7 +240,9 @@ pub(crate) fn reader(model_type: &str) -> Option<Reader> {
         "video_llava" => llava::read_video,
         "vipllava" => llava::read_vip,
         "voxtral" => llava::read_voxtral,
+        "voxtral_realtime" => vision_language::read_voxtral_realtime,
         "whisper" => bart::read_whisper,
+        "xlstm" => xlstm::read,
         "xverse_moe" => glm_moe::read_xverse,
         "zamba" => zamba::read,
         "zamba2" => zamba::read_zamba2,

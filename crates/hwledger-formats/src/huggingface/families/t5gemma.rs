@@ -70,6 +70,7 @@ pub(super) fn read_second(source: &mut Source<'_>) -> Result<ModelSpec, ConfigEr
     model.encoder = Some(encoder(source, &outer));
     if !inner.is_head_tied {
         model.embedding.push(source.matrix(Role::TokenEmbedding, outer.vocabulary, outer.hidden));
+        model.embedding.push(source.vector(Role::TokenEmbedding, outer.hidden));
     }
     // What ends an image has a vector of its own; the encoder has a final norm.
     model.embedding.push(source.vector(Role::TokenEmbedding, outer.hidden));

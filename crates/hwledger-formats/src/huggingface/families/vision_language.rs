@@ -3,14 +3,15 @@
 //! `modeling_video_llama_3.py` and those that the towers name).
 
 use hwledger_core::ModelSpec;
-use hwledger_core::model::Modality;
+use hwledger_core::model::{Activation, Modality, Role};
 
 use super::language_model;
 use crate::huggingface::blocks::AttentionBias;
 use crate::huggingface::builder::Source;
 use crate::huggingface::config::{ConfigError, Defaults};
-use crate::huggingface::dense::Dense;
+use crate::huggingface::dense::{Dense, uniform_spans};
 use crate::huggingface::experts::Mixture;
+use crate::huggingface::schedule;
 use crate::huggingface::sparse::Sparse;
 use crate::huggingface::tower::{TowerBuilder, TowerLayer, TowerShape, layer_count, square};
 use crate::huggingface::towers::{audio, qformer, siglip};
@@ -142,5 +143,81 @@ pub(super) fn read_glm_asr(source: &mut Source<'_>) -> Result<ModelSpec, ConfigE
 pub(super) fn read_qwen3_asr(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let mut model = language_model(source)?;
     model.towers.push(audio::qwen3_omni(source)?);
+    Ok(model)
+}
+
+/// Rank of the map from delay to scale in each layer of Voxtral Realtime; the reference has it in its code.
+const DELAY_RANK: u64 = 32;
+
+/// Voxtral Realtime: a window in every layer, whose feed-forward is scaled by how far the text lags behind the sound.
+pub(super) fn read_voxtral_realtime(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let mut dense = Dense::read(source, &source.text, true)?;
+    dense.spans = uniform_spans(dense.layers, source.text.positions("sliding_window")?);
+    let mut model = dense.frame(source);
+    for index in 0..dense.layers {
+        let mut layer = dense.layer(source, index, dense.attention(index));
+        layer.weights.push(source.matrix(Role::Other, DELAY_RANK, dense.hidden));
+        layer.weights.push(source.matrix(Role::Other, dense.hidden, DELAY_RANK));
+        model.decoder.push(layer);
+    }
+    model.towers.push(audio::voxtral_realtime(source, model.hidden_size)?);
+    Ok(model)
+}
+
+/// LFM 3 behind a tower of the same blocks, whose convolutions are over squares of patches.
+pub(super) fn read_lfm3(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    const KEY: &str = "layer_types";
+    let mut model = super::lfm2::read_lfm3(source)?;
+    let root = source.root.clone();
+    let config = root.nested_or_empty("vision_config");
+    let hidden = config.required("hidden_size")?;
+    let width = config.required("intermediate_size")?;
+    let heads = config.required("num_attention_heads")?;
+    let layers = layer_count(&config, "num_hidden_layers")?;
+    let key_value = config.required("num_key_value_heads")?.saturating_mul(hidden / heads);
+    let taps = square(config.required("conv_kernel_size")?);
+    let attending = match schedule::kinds(&config, KEY, layers)? {
+        Some(kinds) => kinds.into_iter().filter(|&kind| kind == "full_attention").count() as u64,
+        // Lfm3VlVisionConfig puts attention into every other layer from the third on.
+        None => layers.saturating_sub(1) / 2,
+    };
+    let patch = square(config.required("patch_size")?)
+        .saturating_mul(config.required("in_channels")?)
+        .saturating_mul(config.required("temporal_patch_size")?);
+    let mut tower = TowerBuilder::new(source);
+    tower.matrix(hidden, patch);
+    tower.norm(hidden, false);
+    tower.repeat(layers, |tower| {
+        tower.feed_forward(hidden, width, Activation::Gated, false);
+        tower.norm(hidden, false);
+        tower.norm(hidden, false);
+    });
+    tower.repeat(layers - attending, |tower| {
+        tower.matrix(3 * hidden, hidden);
+        tower.matrix(hidden, taps);
+        tower.matrix(hidden, hidden);
+    });
+    tower.repeat(attending, |tower| {
+        for rows in [hidden, key_value, key_value, hidden] {
+            tower.matrix(rows, hidden);
+        }
+        tower.norm(hidden / heads, false);
+        tower.norm(hidden / heads, false);
+    });
+    let merged = square(config.required("spatial_merge_size")?).saturating_mul(hidden);
+    let projected = root.required("projector_hidden_size")?;
+    let has_bias = root.flag("projector_bias", true)?;
+    tower.start_projector();
+    tower.norm(hidden, true);
+    tower.linear(projected, merged, has_bias);
+    tower.linear(model.hidden_size, projected, has_bias);
+    model.towers.push(tower.finish(TowerShape {
+        modality: Modality::Vision,
+        hidden,
+        heads,
+        width,
+        layers,
+        positions: None,
+    }));
     Ok(model)
 }

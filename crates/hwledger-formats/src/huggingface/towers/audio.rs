@@ -1,6 +1,7 @@
 //! Audio towers shaped as Whisper's encoder: Voxtral, Qwen2-Audio, Qwen2.5-Omni, Qwen3-Omni
 //! (transformers `modeling_voxtral.py`, `modeling_qwen2_audio.py`, `modeling_qwen2_5_omni.py`,
-//! `modeling_qwen3_omni_moe.py`, `modeling_audioflamingo3.py`, `modeling_glmasr.py`).
+//! `modeling_qwen3_omni_moe.py`, `modeling_audioflamingo3.py`, `modeling_glmasr.py`,
+//! `modeling_voxtral_realtime.py`).
 
 use hwledger_core::model::{Activation, Modality, Tower};
 
@@ -114,5 +115,35 @@ pub(crate) fn qwen3_omni(source: &Source<'_>) -> Result<Tower, ConfigError> {
     tower.linear(hidden, hidden, true);
     tower.linear(out, hidden, true);
     let heads = config.required("encoder_attention_heads")?;
+    Ok(tower.finish(TowerShape { modality: Modality::Audio, hidden, heads, width, layers, positions: None }))
+}
+
+/// Voxtral Realtime: rotary positions, a gated feed-forward with one bias, heads that do not fill the width.
+pub(crate) fn voxtral_realtime(source: &Source<'_>, text_hidden: u64) -> Result<Tower, ConfigError> {
+    let config = source.root.nested_or_empty("audio_config");
+    let hidden = config.required("hidden_size")?;
+    let width = config.required("intermediate_size")?;
+    let heads = config.required("num_attention_heads")?;
+    let inner = heads.saturating_mul(config.required("head_dim")?);
+    let layers = layer_count(&config, "num_hidden_layers")?;
+    // VoxtralRealtimeConfig joins four frames.
+    let joined = source.root.count("downsample_factor")?.unwrap_or(4);
+    let mut tower = TowerBuilder::new(source);
+    tower.linear(hidden, 3 * config.required("num_mel_bins")?, true);
+    tower.linear(hidden, 3 * hidden, true);
+    tower.repeat(layers, |tower| {
+        for has_bias in [true, false, true] {
+            tower.linear(inner, hidden, has_bias);
+        }
+        tower.linear(hidden, inner, true);
+        tower.feed_forward(hidden, width, Activation::Gated, false);
+        tower.vector(hidden);
+        tower.norm(hidden, false);
+        tower.norm(hidden, false);
+    });
+    tower.norm(hidden, false);
+    tower.start_projector();
+    tower.matrix(text_hidden, hidden.saturating_mul(joined));
+    tower.matrix(text_hidden, text_hidden);
     Ok(tower.finish(TowerShape { modality: Modality::Audio, hidden, heads, width, layers, positions: None }))
 }
