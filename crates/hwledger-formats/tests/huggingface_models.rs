@@ -492,6 +492,30 @@ const EXPECTED: &[Expected] = &[
         cache: None,
         layers: &[(268_443_904, 32)],
     },
+    Expected {
+        model: "xlstm-7b",
+        total: 6_865_424_896,
+        active: 6_659_379_712,
+        towers: 0,
+        cache: Some(0),
+        layers: &[(201_666_576, 32)],
+    },
+    Expected {
+        model: "voxtral-realtime",
+        total: 4_429_679_360,
+        active: 3_434_118_144,
+        towers: 995_561_216,
+        cache: Some(218_103_808),
+        layers: &[(116_594_688, 26)],
+    },
+    Expected {
+        model: "lfm3-vl",
+        total: 1_918_181_888,
+        active: 1_728_801_536,
+        towers: 189_380_352,
+        cache: Some(26_476_544),
+        layers: &[(63_985_664, 2), (57_712_896, 1), (63_985_664, 1), (57_712_896, 1), (63_985_664, 1), (57_712_896, 1)],
+    },
 ];
 
 fn read(model: &str) -> ModelSpec {

@@ -30,7 +30,8 @@ const FORWARDS_TIE: &[&str] = &[
 const LEAVES_TIE: &[&str] = &["blip-2", "instructblip", "instructblipvideo", "shieldgemma2"];
 
 /// Classes of the reference that tie the head where the file says nothing, whatever the language model inside does.
-const TIES_UNASKED: &[&str] = &["deepseek_vl", "glmasr", "granite_speech", "granite_speech_plus", "qwen3_asr"];
+const TIES_UNASKED: &[&str] =
+    &["deepseek_vl", "glmasr", "granite_speech", "granite_speech_plus", "qwen3_asr", "voxtral_realtime"];
 
 /// A configuration as families see it.
 #[derive(Debug)]

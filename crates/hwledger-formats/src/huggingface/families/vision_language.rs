@@ -149,8 +149,22 @@ pub(super) fn read_qwen3_asr(source: &mut Source<'_>) -> Result<ModelSpec, Confi
 /// Rank of the map from delay to scale in each layer of Voxtral Realtime; the reference has it in its code.
 const DELAY_RANK: u64 = 32;
 
+/// What `VoxtralRealtimeConfig` takes for keys that its language model leaves out.
+const VOXTRAL_REALTIME: Defaults = &[
+    ("vocab_size", 131_072),
+    ("hidden_size", 3072),
+    ("intermediate_size", 9216),
+    ("num_hidden_layers", 26),
+    ("num_attention_heads", 32),
+    ("num_key_value_heads", 8),
+    ("head_dim", 128),
+    ("max_position_embeddings", 131_072),
+    ("sliding_window", 8192),
+];
+
 /// Voxtral Realtime: a window in every layer, whose feed-forward is scaled by how far the text lags behind the sound.
 pub(super) fn read_voxtral_realtime(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    source.text = source.text.with_defaults(VOXTRAL_REALTIME);
     let mut dense = Dense::read(source, &source.text, true)?;
     dense.spans = uniform_spans(dense.layers, source.text.positions("sliding_window")?);
     let mut model = dense.frame(source);

@@ -26,10 +26,8 @@ pub(super) fn read(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     let values = share(&config, hidden, "v_dim_factor", 1.0, 64)?;
     let rounding = config.count("ffn_round_up_to_multiple_of")?.unwrap_or(64);
     let width = share(&config, hidden, "ffn_proj_factor", 2.667, rounding)?;
-    let mut model = source.decoder(hidden, config.required("vocab_size")?, source.is_head_tied(false)?);
-    if !config.flag("add_out_norm", true)? {
-        model.head.retain(|weight| weight.role != Role::Norm);
-    }
+    // The reference never ties the head.
+    let mut model = source.decoder(hidden, config.required("vocab_size")?, false);
     for index in 0..source.layers_under(&["num_hidden_layers", "num_blocks"])? {
         let mut layer = source.layer(format!("backbone.blocks.{index}"));
         for (name, rows) in [("q", keys), ("k", keys), ("v", values), ("ogate_preact", values)] {
