@@ -135,6 +135,19 @@ fn llama_3_output_of_four_slots() {
     assert!((found - 1.957).abs() < 0.001, "{found}");
 }
 
+/// The logits' part of the compute buffer: what doubling the vocabulary adds to it.
+#[test]
+fn logits_of_a_micro_batch_of_512_stand_in_the_compute_buffer() {
+    let compute = |vocabulary: u64| {
+        let model = ModelSpec { vocabulary_size: vocabulary, ..support::llama_3_1_8b() };
+        mebibytes(plan(&model, &settings(4096)).unwrap().compute)
+    };
+    for (vocabulary, expected) in [(128_256, 250.5), (151_936, 296.75), (262_144, 512.0)] {
+        let part = compute(2 * vocabulary) - compute(vocabulary);
+        assert!((part - expected).abs() < 0.01, "{vocabulary}: expected {expected}, found {part}");
+    }
+}
+
 #[test]
 fn quantised_values_need_flash_attention() {
     let without = Settings { flash_attention: Some(Switch::Off), ..of_type(4096, ElementType::Q8_0) };
