@@ -29,13 +29,13 @@ cohere2 cohere2_moe cohere2_vision cwm data2vec-text deberta deberta-v2 deepseek
 ernie4_5_vl_moe eurobert exaone4 exaone4_5 falcon fuyu gemma gemma2 gemma3 gemma3_text gemma3n gemma3n_text gemma4 gemma4_text
 glm glm4 glm4v glm4v_moe glm_ocr glmasr gpt2 gpt_bigcode gpt_neo gpt_neox gptj granite granite_speech granite_swa
 granitemoe_swa gte helium hunyuan_v1_dense hyperclovax ibert idefics2 idefics3 instructblip internlm3 internvl iquestcoder
-jais2 lfm3 lfm3_vl lighton_ocr llama llava llava_next llava_next_video llava_onevision m2m_100 marian mbart megatron-bert
-minicpm3 minimax_m3_vl minimax_m3_vl_text ministral ministral3 mistral mistral3 mistral_large4 mllama modernbert
+jais2 led lfm3 lfm3_vl lighton_ocr llama llava llava_next llava_next_video llava_onevision longformer m2m_100 marian mbart
+megatron-bert minicpm3 minimax_m3_vl minimax_m3_vl_text ministral ministral3 mistral mistral3 mistral_large4 mllama modernbert
 modernbert-decoder mpnet mpt mt5 mvp nanochat nemotron nomic_bert olmo olmo2 olmo3 olmo_hybrid openai-gpt opt paddleocr_vl
 paligemma pegasus persimmon phi phi3 plbart qwen2 qwen2_5_omni_thinker qwen2_5_vl qwen2_audio qwen2_vl qwen3 qwen3_asr
-qwen3_moe qwen3_omni_moe_thinker qwen3_vl qwen3_vl_moe roberta seed_oss shieldgemma2 smollm3 smolvlm stablelm starcoder2
-step3p7 t5 t5gemma t5gemma2 umt5 vaultgemma video_llama_3 video_llava vipllava voxtral voxtral_realtime whisper xglm
-xlm-roberta xlm-roberta-xl xlstm youtu""".split()
+qwen3_moe qwen3_omni_moe_thinker qwen3_vl qwen3_vl_moe roberta roberta-prelayernorm seed_oss shieldgemma2 smollm3 smolvlm
+stablelm starcoder2 step3p7 t5 t5gemma t5gemma2 umt5 vaultgemma video_llama_3 video_llava vipllava voxtral voxtral_realtime
+whisper xglm xlm-roberta xlm-roberta-xl xlstm youtu""".split()
 TASKS = ["IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM", "SEQ_TO_SEQ_CAUSAL_LM", "SPEECH_SEQ_2_SEQ", "CAUSAL_LM", "MASKED_LM"]
 ENCODERS = {"albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "eurobert",
             "modernbert", "mpnet", "nomic_bert", "roberta", "xlm-roberta"}

@@ -120,6 +120,28 @@ pub(super) fn read_blenderbot_small(source: &mut Source<'_>) -> Result<ModelSpec
     text(source, Shape { position_offset: Some(0), has_embedding_norm: true, has_final_norm: false })
 }
 
+/// LED: BART whose encoder attends as Longformer does.
+pub(super) fn read_led(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let config = source.text.clone();
+    let mut model = frame(source, &config, true)?;
+    let hidden = model.hidden_size;
+    model.encoder = model.encoder.map(|stack| super::bert::with_global_projections(source, &stack, hidden));
+    if !model.is_head_tied {
+        // As for BART, both sides then have tables of their own.
+        let table = model.embedding[0];
+        model.embedding.extend([table, table]);
+    }
+    for positions in ["max_encoder_position_embeddings", "max_decoder_position_embeddings"] {
+        model.embedding.push(source.matrix(Role::PositionEmbedding, config.required(positions)?, hidden));
+        model.embedding.push(source.vector(Role::Norm, hidden));
+        model.embedding.push(source.vector(Role::Norm, hidden));
+    }
+    model.context_max = config.positions("max_decoder_position_embeddings")?;
+    let heads = Side::read(&config, "decoder")?.heads;
+    super::remark_on_cross_attention(source, heads);
+    Ok(model)
+}
+
 /// mBART: norms before the blocks, so one more at the end.
 pub(super) fn read_mbart(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
     text(source, Shape { position_offset: Some(2), has_embedding_norm: true, has_final_norm: true })

@@ -2,7 +2,7 @@
 //! (transformers `modeling_bert.py` and its relatives).
 
 use hwledger_core::ModelSpec;
-use hwledger_core::model::{Activation, Attention, CacheOwner, Role, Span, Weight};
+use hwledger_core::model::{Activation, Attention, CacheOwner, Role, Span, Stack, Weight};
 
 use crate::huggingface::blocks::AttentionBias;
 use crate::huggingface::builder::Source;
@@ -273,7 +273,7 @@ pub(super) fn read_modernbert(source: &mut Source<'_>) -> Result<ModelSpec, Conf
     let has_decoder_bias = config.flag("decoder_bias", true)?;
     let mut model = encoder.build(source, 0, 0);
     model.is_causal = is_decoder;
-    model.decoder = hwledger_core::model::Stack::default();
+    model.decoder = Stack::default();
     for index in 0..encoder.dense.layers {
         encoder.dense.norms_per_layer = if index == 0 { 1 } else { 2 };
         // The window counts both directions.
@@ -379,6 +379,36 @@ pub(super) fn read_eurobert(source: &mut Source<'_>) -> Result<ModelSpec, Config
     for index in 0..dense.layers {
         let attention = Attention { cache: CacheOwner::Nobody, ..dense.attention(index) };
         model.decoder.push(dense.layer(source, index, attention));
+    }
+    Ok(model)
+}
+
+/// Longformer: tokens that see everything have projections of their own.
+pub(super) fn read_longformer(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let mut model = read(source)?;
+    model.decoder = with_global_projections(source, &model.decoder, model.hidden_size);
+    Ok(model)
+}
+
+/// The same layers with a second query, key and value projection (Beltagy et al. 2020, Longformer).
+pub(super) fn with_global_projections(source: &Source<'_>, layers: &Stack, hidden: u64) -> Stack {
+    let mut stack = Stack::default();
+    for layer in layers.layers() {
+        let mut layer = layer.clone();
+        for role in [Role::Query, Role::Key, Role::Value] {
+            layer.weights.push(source.matrix(role, hidden, hidden));
+            layer.weights.push(source.vector(role, hidden));
+        }
+        stack.push(layer);
+    }
+    stack
+}
+
+/// `RoBERTa` with norms before the blocks, so one more behind the layers.
+pub(super) fn read_roberta_prelayernorm(source: &mut Source<'_>) -> Result<ModelSpec, ConfigError> {
+    let mut model = read(source)?;
+    for _ in ["scale", "bias"] {
+        model.head.insert(0, source.vector(Role::Norm, model.hidden_size));
     }
     Ok(model)
 }
