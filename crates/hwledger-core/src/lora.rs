@@ -95,13 +95,18 @@ impl Adapters {
                 parts.kv_cache = parts.kv_cache.map(|cache| cache.minus(part));
             }
         }
-        plan.available_kv = plan.available_kv.map(|pool| pool.minus(added));
+        if let Some(before) = plan.available_kv {
+            let after = before.minus(added);
+            plan.available_kv = Some(after);
+            plan.scale_pool(after.value.0 as f64 / (before.value.0 as f64).max(1.0));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Components;
     use crate::model::fixture::llama_8b;
 
     #[test]
@@ -109,5 +114,21 @@ mod tests {
         // The usual report of peft for rank 16 on all linear layers of Llama-3.1-8B.
         assert_eq!(parameters(&llama_8b(), 16, Targets::AllLinear), 41_943_040);
         assert_eq!(parameters(&llama_8b(), 16, Targets::Attention), 13_631_488);
+    }
+
+    #[test]
+    fn adapters_take_their_tokens_from_the_pool() {
+        let held = Components { weights: Some(Estimate::exact(Bytes(1 << 34))), ..Components::NOTHING };
+        let device = DeviceMemory { name: "card".to_owned(), components: held, capacity: None };
+        let mut plan = MemoryPlan {
+            devices: vec![device],
+            kv_cache_tokens: Some(Estimate::exact(1000)),
+            available_kv: Some(Estimate::exact(Bytes(4 * 41_943_040))),
+            max_concurrency: Some(Estimate::exact(4.0)),
+        };
+        Adapters { rank: 16, count: 1, targets: Targets::AllLinear }.add_to(&llama_8b(), &mut plan);
+        // One adapter of 41,943,040 parameters at 16 bits takes half of this pool.
+        assert_eq!(plan.kv_cache_tokens, Some(Estimate::exact(500)));
+        assert_eq!(plan.devices[0].components.weights, Some(Estimate::exact(Bytes((1 << 34) + 83_886_080))));
     }
 }

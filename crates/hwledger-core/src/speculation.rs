@@ -87,18 +87,7 @@ fn shrink_pool(mut plan: MemoryPlan, beside: &MemoryPlan) -> MemoryPlan {
         _ => 0.0,
     };
     plan.available_kv = shrunk;
-    plan.kv_cache_tokens = plan.kv_cache_tokens.map(|tokens| Estimate {
-        value: Bytes(tokens.value).scaled(share).0,
-        low: Bytes(tokens.low).scaled(share).0,
-        high: Bytes(tokens.high).scaled(share).0,
-        basis: tokens.basis,
-    });
-    plan.max_concurrency = plan.max_concurrency.map(|requests| Estimate {
-        value: requests.value * share,
-        low: requests.low * share,
-        high: requests.high * share,
-        basis: requests.basis,
-    });
+    plan.scale_pool(share);
     plan
 }
 

@@ -88,11 +88,25 @@ pub struct MemoryPlan {
     pub available_kv: Option<Estimate<Bytes>>,
     /// Requests of the asked context that the pool holds at once.
     pub max_concurrency: Option<Estimate<f64>>,
-    /// What the engine's own start-up log would print.
-    pub log: Vec<String>,
 }
 
 impl MemoryPlan {
+    /// The pool holds `share` of the tokens and requests that it held.
+    pub(crate) fn scale_pool(&mut self, share: f64) {
+        self.kv_cache_tokens = self.kv_cache_tokens.map(|tokens| Estimate {
+            value: Bytes(tokens.value).scaled(share).0,
+            low: Bytes(tokens.low).scaled(share).0,
+            high: Bytes(tokens.high).scaled(share).0,
+            basis: tokens.basis,
+        });
+        self.max_concurrency = self.max_concurrency.map(|requests| Estimate {
+            value: requests.value * share,
+            low: requests.low * share,
+            high: requests.high * share,
+            basis: requests.basis,
+        });
+    }
+
     /// Summed over devices.
     pub fn summed(&self) -> Components {
         self.devices.iter().fold(Components::NOTHING, |sum, device| sum.plus(&device.components))

@@ -171,7 +171,6 @@ impl PoolRules {
                 let [low, value, high] = tokens.map(|tokens| tokens as f64 / context as f64);
                 Estimate::formula(low, value, high)
             }),
-            log: Vec::new(),
         })
     }
 }

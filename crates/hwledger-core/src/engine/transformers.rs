@@ -108,7 +108,6 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
         kv_cache_tokens: Some(Estimate::exact(tokens.saturating_mul(sequences))),
         available_kv: None,
         max_concurrency: None,
-        log: Vec::new(),
     })
 }
 

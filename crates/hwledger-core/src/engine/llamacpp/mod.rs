@@ -160,7 +160,6 @@ pub(crate) fn memory_plan(model: &ModelSpec, settings: &Settings, layout: &Layou
         kv_cache_tokens: Some(Estimate::exact(parameters.n_ctx)),
         available_kv: None,
         max_concurrency: Some(Estimate::exact(sequences as f64)),
-        log: Vec::new(),
     }
 }
 

@@ -122,7 +122,6 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
         kv_cache_tokens: Some(Estimate::exact(run.full_slots())),
         available_kv: None,
         max_concurrency: None,
-        log: Vec::new(),
     })
 }
 

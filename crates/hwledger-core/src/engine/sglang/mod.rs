@@ -108,7 +108,6 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
             let [low, value, high] = tokens.map(|tokens| tokens as f64 / context as f64);
             Estimate::formula(low, value, high)
         }),
-        log: Vec::new(),
     })
 }
 

@@ -290,7 +290,6 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
             let requests = |blocks: u64| blocks as f64 / pool.request_blocks.max(1) as f64;
             Estimate::formula(requests(blocks.low), requests(blocks.value), requests(blocks.high))
         }),
-        log: Vec::new(),
     })
 }
 
