@@ -1,6 +1,6 @@
 //! How a model is to be run: every setting that moves memory or speed, absent where nobody said.
 
-use crate::device::DeviceSpec;
+use crate::device::SpecReference;
 use crate::lora::Adapters;
 use crate::{Bytes, ElementType};
 
@@ -95,8 +95,8 @@ pub struct Device {
     pub memory: Option<Bytes>,
     /// What runs on it.
     pub kind: DeviceKind,
-    /// Its row in the device catalogue, where it has one.
-    pub spec: Option<&'static DeviceSpec>,
+    /// What is known of it: its row in the device catalogue, or a description.
+    pub spec: Option<SpecReference>,
 }
 
 /// What decides how engines treat a device's memory.

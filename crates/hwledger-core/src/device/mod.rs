@@ -1,13 +1,22 @@
 //! The device catalogue: what people own or rent, as data.
 //!
 //! Names are read as people and drivers write them ([`find`]). The facts are in
-//! `devices.tsv` beside this file, a row per device with its source.
+//! the tables of `catalogue/`, a row per device with its source; what a device can do with a type
+//! of number follows from them ([`DeviceSpec::capability`]).
 
+mod capability;
 mod catalogue;
+pub mod custom;
+mod memory;
 mod name;
+mod spec;
 
-pub use catalogue::{DeviceSpec, catalogue};
+pub use capability::{Capability, CapabilityLevel, DataType, DeploymentPath, Fp4Maturity, KernelSource};
+pub use catalogue::catalogue;
+pub use custom::{CustomDevice, CustomDeviceError};
+pub use memory::{MemoryError, MemoryType};
 pub use name::{DeviceError, FoundDevices, find};
+pub use spec::{DeviceSpec, Month, Peaks, Price, SpecReference, Stock};
 
 use crate::settings::{Device, DeviceKind};
 use crate::units::GIBIBYTE;
@@ -33,13 +42,15 @@ impl Device {
     pub fn total(&self) -> Option<Estimate<Bytes>> {
         let memory = self.memory?;
         let is_whole = memory.0.is_multiple_of(GIBIBYTE);
-        let is_sold = self.spec.is_none_or(|spec| {
+        let is_sold = self.spec.as_ref().is_none_or(|spec| {
             spec.memory_sizes.contains(&memory) || spec.standard_size().is_none_or(|standard| memory > standard)
         });
         if !(is_whole && is_sold) {
             return Some(Estimate::exact(memory));
         }
-        if let Some((standard, (low, high))) = self.spec.and_then(|spec| spec.standard_size().zip(spec.total_gib)) {
+        if let Some((standard, (low, high))) =
+            self.spec.as_ref().and_then(|spec| spec.standard_size().zip(spec.total_gib))
+        {
             let scale = memory.0 as f64 / standard.0 as f64;
             let at = |gib: f64| Bytes::from_gibibytes(gib).scaled(scale);
             return Some(Estimate::formula(at(low), at(f64::midpoint(low, high)), at(high)));

@@ -1,6 +1,7 @@
 //! Device names as people and drivers write them.
 
-use super::catalogue::{DeviceSpec, catalogue};
+use super::catalogue::catalogue;
+use super::spec::DeviceSpec;
 use crate::Bytes;
 use crate::nearest::nearest;
 use crate::settings::{Device, DeviceKind};
@@ -278,7 +279,7 @@ pub fn find(name: &str, memory: Option<Bytes>) -> Result<FoundDevices, DeviceErr
     let matches = best_matches(text, &key, said);
     match matches[..] {
         [] => {
-            let names = catalogue().iter().map(|spec| spec.name);
+            let names = catalogue().iter().map(|spec| &*spec.name);
             let memory = memory.or(key.memory_gib.map(Bytes::from_gibibytes));
             let device = Device { name: text.to_owned(), memory, kind: DeviceKind::Other, spec: None };
             Ok(FoundDevices { count, device, is_size_assumed: false, suggestions: nearest(text, names) })
@@ -289,16 +290,16 @@ pub fn find(name: &str, memory: Option<Bytes>) -> Result<FoundDevices, DeviceErr
             let memory = memory.or(in_name);
             let is_size_assumed = memory.is_none() && spec.memory_sizes.len() > 1;
             let device = Device {
-                name: spec.name.to_owned(),
+                name: spec.name.clone().into_owned(),
                 memory: memory.or(spec.standard_size()),
                 kind: spec.kind,
-                spec: Some(spec),
+                spec: Some(spec.into()),
             };
             Ok(FoundDevices { count, device, is_size_assumed, suggestions: Vec::new() })
         }
         _ => Err(DeviceError::Ambiguous {
             given: text.to_owned(),
-            choices: matches.iter().map(|spec| spec.name).take(12).collect(),
+            choices: matches.iter().map(|spec| &*spec.name).take(12).collect(),
         }),
     }
 }
@@ -309,7 +310,7 @@ mod tests {
 
     fn check(given: &str, expected: &str) {
         let found = find(given, None).unwrap_or_else(|error| panic!("{given}: {error}"));
-        assert_eq!(found.device.spec.map(|spec| spec.name), Some(expected), "{given}");
+        assert_eq!(found.device.spec.as_ref().map(|spec| &*spec.name), Some(expected), "{given}");
     }
 
     #[test]
@@ -344,7 +345,7 @@ mod tests {
     #[test]
     fn every_name_and_alias_finds_its_own_row() {
         for spec in catalogue() {
-            check(spec.name, spec.name);
+            check(&spec.name, &spec.name);
         }
     }
 

@@ -53,7 +53,7 @@ pub(super) fn forward_peak(
     activation_bytes: u64,
     (tokens, rows): (u64, u64),
 ) -> u64 {
-    let compute = settings.devices.first().and_then(|device| device.spec?.compute_capability()).unwrap_or(0.0);
+    let compute = settings.devices.first().and_then(|device| device.spec.as_ref()?.compute_capability()).unwrap_or(0.0);
     let run = ProfileRun {
         model,
         layout,

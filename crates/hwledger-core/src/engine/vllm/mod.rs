@@ -42,7 +42,7 @@ fn first_device(settings: &Settings) -> Option<&Device> {
 }
 
 fn compute_capability(device: Option<&Device>) -> f64 {
-    device.and_then(|device| device.spec?.compute_capability()).unwrap_or(0.0)
+    device.and_then(|device| device.spec.as_ref()?.compute_capability()).unwrap_or(0.0)
 }
 
 /// Cards of 70 GiB and more get larger batches by default, the A100 excepted (`EngineArgs`).

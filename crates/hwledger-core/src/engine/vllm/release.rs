@@ -30,10 +30,7 @@ impl Release {
     pub(in crate::engine) fn is_version_zero(self, device: Option<&Device>) -> bool {
         let is_old_card = device.is_some_and(|device| {
             device.kind == DeviceKind::Nvidia
-                && device
-                    .spec
-                    .and_then(crate::device::DeviceSpec::compute_capability)
-                    .is_some_and(|compute| compute < 8.0)
+                && device.spec.as_ref().and_then(|spec| spec.compute_capability()).is_some_and(|compute| compute < 8.0)
         });
         self < Self::minor(8) || (is_old_card && self < Self::minor(10))
     }

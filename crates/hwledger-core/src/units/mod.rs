@@ -6,6 +6,10 @@ use std::ops::{Add, AddAssign};
 
 use serde::{Deserialize, Serialize};
 
+mod quantity;
+
+pub use quantity::{BytesPerSecond, Flops, FlopsPerByte, FlopsPerSecond, Joules, Money, Seconds, Watts};
+
 /// One mebibyte in bytes.
 pub const MEBIBYTE: u64 = 1 << 20;
 /// One gibibyte in bytes.
