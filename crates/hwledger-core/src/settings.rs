@@ -2,6 +2,7 @@
 
 use crate::device::SpecReference;
 use crate::lora::Adapters;
+use crate::units::BytesPerSecond;
 use crate::{Bytes, ElementType};
 
 /// Inference engines whose memory is modelled.
@@ -161,8 +162,10 @@ pub struct Settings {
     pub generate: Option<u64>,
     pub depth: Option<u64>,
     pub concurrency: Option<u64>,
-    pub host_name: Option<String>,
+    /// The machine that holds the devices, where it was named.
+    pub host: Option<Device>,
     pub host_memory: Option<Bytes>,
+    pub host_bandwidth: Option<BytesPerSecond>,
     pub vision_projector: Option<Switch>,
     pub latent_cache: Option<Switch>,
     pub split_mode: Option<SplitMode>,

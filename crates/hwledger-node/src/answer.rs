@@ -6,6 +6,7 @@ use hwledger_core::engine::{Components, DeviceMemory, MemoryPlan};
 use hwledger_core::model::{
     Attention, CacheOwner, FeedForward, Layer, Mixer, ModelSpec, ParameterCount, RecurrentKind, Span,
 };
+use hwledger_core::projection::Speed;
 use hwledger_core::verdict::Verdict;
 use hwledger_core::{Assumptions, Bytes, Estimate};
 use serde::Serialize;
@@ -30,7 +31,7 @@ pub struct Answer {
     pub verdict: Verdict,
     /// The device that decides the verdict, where one does.
     pub constraint: Option<Constraint>,
-    pub speed: SpeedAnswer,
+    pub speed: Speed,
     pub assumptions: Assumptions,
 }
 
@@ -77,18 +78,6 @@ pub struct DeviceAnswer {
     pub total: Option<Estimate<Bytes>>,
     pub capacity_bytes: Option<Bytes>,
     pub verdict: Verdict,
-}
-
-/// Speed is not predicted yet: every figure is unknown.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-#[expect(missing_docs, reason = "the contract documents each key")]
-pub struct SpeedAnswer {
-    pub prefill_tokens_per_s: Option<Estimate<f64>>,
-    pub decode_tokens_per_s: Option<Estimate<f64>>,
-    pub ttft_ms: Option<Estimate<f64>>,
-    pub tpot_ms: Option<Estimate<f64>>,
-    pub output_tokens_per_s: Option<Estimate<f64>>,
-    pub requests_per_s: Option<Estimate<f64>>,
 }
 
 impl ModelAnswer {

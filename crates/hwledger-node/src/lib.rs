@@ -8,6 +8,7 @@ pub mod command;
 pub mod compare;
 mod default_engine;
 mod devices;
+pub mod efficiency;
 pub mod export;
 pub mod fit;
 pub mod locate;

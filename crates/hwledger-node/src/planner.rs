@@ -8,17 +8,18 @@ use hwledger_core::cache::sequence_memory;
 use hwledger_core::device::DeviceError;
 use hwledger_core::engine::{EngineError, MemoryPlan, default_context};
 use hwledger_core::inverse::Question;
-use hwledger_core::settings::Engine;
+use hwledger_core::projection::{Efficiencies, Gap, Projection, Speed};
+use hwledger_core::settings::{Device, Engine};
 use hwledger_core::speculation::prediction_layers;
 use hwledger_core::verdict::Verdict;
 use hwledger_core::{Assumptions, ElementType, ModelSpec, Settings};
 
-use crate::answer::{Answer, DeviceAnswer, MemoryAnswer, SCHEMA, SpeedAnswer};
+use crate::answer::{Answer, DeviceAnswer, MemoryAnswer, SCHEMA};
 use crate::default_engine::default_engine;
 use crate::devices::DeviceNames;
 use crate::locate::{LocateError, LocateOptions};
 use crate::model::LoadedModel;
-use crate::request::{DraftRequest, PlanRequest};
+use crate::request::{DeviceRequest, DraftRequest, PlanRequest};
 
 /// Context where nobody says: enough for a chat, small enough not to mislead.
 const CONTEXT_DEFAULT: u64 = 4096;
@@ -134,6 +135,7 @@ impl Planner {
         let mut assumptions = Assumptions::default();
         let devices = self.devices.expand(&request.devices, &mut assumptions)?;
         let mut settings = request.settings(devices, &mut assumptions)?;
+        settings.host = self.host(request, &mut assumptions);
         let model = self.model(&request.model)?;
         for note in &model.notes {
             assumptions.note("model", note, "how the model was found");
@@ -162,6 +164,23 @@ impl Planner {
         settings.context = Some(context);
         let draft = self.draft(request, &model, &mut assumptions)?;
         Ok(Prepared { model, draft, engine, settings, assumptions, context })
+    }
+
+    /// The machine that holds the devices, if it was named and is known.
+    fn host(&self, request: &PlanRequest, assumptions: &mut Assumptions) -> Option<Device> {
+        let name = request.host.as_ref()?.name.clone()?;
+        let asked = DeviceRequest { name, count: Some(1), memory_gib: None };
+        match self.devices.expand(std::slice::from_ref(&asked), &mut Assumptions::default()) {
+            Ok(mut found) if found.first().is_some_and(|device| device.spec.is_some()) => Some(found.swap_remove(0)),
+            Ok(_) => {
+                assumptions.note("host.name", &asked.name, "no such processor is known");
+                None
+            }
+            Err(failure) => {
+                assumptions.note("host.name", &asked.name, failure.to_string());
+                None
+            }
+        }
     }
 
     /// The draft model that a request names, or the model's own prediction layers.
@@ -227,6 +246,29 @@ impl Prepared {
         (self.settings.kv_type_k.unwrap_or(ElementType::F16), self.settings.kv_type_v.unwrap_or(ElementType::F16))
     }
 
+    /// How fast it is, as far as that can be said; why not is told as an assumption.
+    pub fn speed(&self, assumptions: &mut Assumptions) -> Speed {
+        let efficiencies = Efficiencies::embedded();
+        match self.projection(efficiencies, assumptions) {
+            Ok(projection) => projection.speed(efficiencies),
+            Err(gap) => {
+                assumptions.note("speed", "unknown", gap.to_string());
+                Speed::default()
+            }
+        }
+    }
+
+    /// What it takes, as sums of causes.
+    ///
+    /// # Errors
+    ///
+    /// What is not known that the formulas need.
+    pub fn projection(&self, efficiencies: &Efficiencies, assumptions: &mut Assumptions) -> Result<Projection, Gap> {
+        let mut settings = self.settings.clone();
+        settings.engine = Some(self.engine);
+        Projection::resolve(self.engine, &self.model.spec, &settings, efficiencies, assumptions)
+    }
+
     /// The answer under these settings.
     pub fn answer(mut self, id: Option<String>) -> Result<Answer, PlanFailure> {
         let (key, value) = self.cache_types();
@@ -245,6 +287,7 @@ impl Prepared {
             }
             Err(error) => return Err(error.into()),
         };
+        let speed = self.speed(&mut assumptions);
         Ok(Answer {
             schema: SCHEMA,
             id,
@@ -256,7 +299,7 @@ impl Prepared {
             devices,
             verdict,
             constraint,
-            speed: SpeedAnswer::default(),
+            speed,
             assumptions,
         })
     }

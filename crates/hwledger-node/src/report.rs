@@ -25,6 +25,8 @@ pub struct Report {
     pub architecture: String,
     /// Its parameters.
     pub parameters: ParameterCount,
+    /// Requests in flight that the speeds are for.
+    pub concurrency: u64,
     /// Memory layer by layer, for one sequence.
     pub layer_memory: Vec<LayerMemory>,
     /// The cheapest changes that make it fit, where it does not.
@@ -58,6 +60,7 @@ impl Planner {
             name: prepared.model.name.clone(),
             architecture: spec.architecture.clone(),
             parameters: spec.parameters(),
+            concurrency: request.concurrency.unwrap_or(1),
             layer_memory,
             changes,
             command: command("plan", request),

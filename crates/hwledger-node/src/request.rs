@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hwledger_core::lora::{Adapters, Targets};
 use hwledger_core::settings::{Device, Draft, Engine, LayerCount, Settings, SplitMode, Switch};
+use hwledger_core::units::BytesPerSecond;
 use hwledger_core::{Assumptions, Bytes, ElementType};
 use serde::{Deserialize, Serialize};
 
@@ -224,8 +225,9 @@ impl PlanRequest {
             generate: self.generate,
             depth: self.depth,
             concurrency: bounded("concurrency", self.concurrency, SEQUENCES_MAX)?,
-            host_name: self.host.as_ref().and_then(|host| host.name.clone()),
+            host: None,
             host_memory: self.host.as_ref().and_then(|host| host.memory_gib).map(Bytes::from_gibibytes),
+            host_bandwidth: self.host_bandwidth()?,
             vision_projector: switch("vision_projector", self.vision_projector.as_deref())?,
             latent_cache: switch("latent_cache", self.latent_cache.as_deref())?,
             split_mode: self.split_mode()?,
@@ -249,6 +251,15 @@ impl PlanRequest {
         let checked = |key, value| bounded(key, Some(value), SEQUENCES_MAX).map(|value| value.unwrap_or(1));
         let (rank, count) = (checked("lora.rank", rank)?, checked("lora.count", count)?);
         Ok(Some(Adapters { rank, count, targets }))
+    }
+
+    fn host_bandwidth(&self) -> Result<Option<BytesPerSecond>, PlanFailure> {
+        match self.host.as_ref().and_then(|host| host.bandwidth_gb_s) {
+            Some(rate) if !(rate > 0.0 && rate < 1e6) => {
+                Err(bad("host.bandwidth_gb_s", &rate.to_string(), "a rate in GB/s above 0"))
+            }
+            rate => Ok(rate.map(BytesPerSecond::from_gigabytes)),
+        }
     }
 
     fn utilization(&self) -> Result<Option<f64>, PlanFailure> {

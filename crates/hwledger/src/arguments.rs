@@ -5,6 +5,7 @@ use hwledger_node::PlanRequest;
 use hwledger_node::request::{CountOrAll, DeviceRequest, DraftRequest, HostRequest, LoraRequest};
 use hwledger_node::train::TrainRequest;
 
+use crate::efficiency::EfficiencyArguments;
 use crate::location::{Location, SearchArguments};
 
 /// Will a language model fit, how fast will it be, what will it cost.
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Export(Box<Question>),
     /// Say what memory training or fine-tuning takes, per device
     Train(Box<TrainArguments>),
+    /// Fit the efficiencies of speed predictions to measured speeds
+    FitEfficiency(EfficiencyArguments),
     /// List the models on this machine and in the catalogue whose names hold some words
     Search(SearchArguments),
 }

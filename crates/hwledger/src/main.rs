@@ -1,9 +1,11 @@
 //! The hwledger command line.
 
 mod arguments;
+mod efficiency;
 mod location;
 mod picture;
 mod render;
+mod speed;
 mod table;
 
 use std::fs::File;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Compare(question) => compare(&planner, &question),
         Command::Export(question) => export(&planner, &question),
         Command::Train(arguments) => train(&planner, &arguments),
+        Command::FitEfficiency(arguments) => return efficiency::run(&planner, &arguments),
         Command::Search(arguments) => return search(&options, &arguments),
     };
     result.unwrap_or_else(|failure| refuse(&failure))

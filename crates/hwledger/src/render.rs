@@ -8,6 +8,7 @@ use hwledger_node::report::Report;
 use hwledger_node::train::TrainAnswer;
 
 use crate::picture;
+use crate::speed;
 use crate::table::Table;
 
 /// A figure, with its interval where it has one.
@@ -83,6 +84,7 @@ pub(crate) fn report(report: &Report) -> String {
     }
     lines.extend(table.lines("  "));
     lines.extend(pool(report));
+    lines.extend(speed::lines(&answer.speed, report.concurrency));
     lines.push(String::new());
     lines.push("layers, one column each, for one sequence".to_owned());
     lines.extend(picture::lines(&report.layer_memory));

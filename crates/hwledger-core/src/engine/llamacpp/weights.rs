@@ -33,6 +33,12 @@ pub struct WeightBytes {
     pub cards: Vec<u64>,
     /// On the host.
     pub host: u64,
+    /// Of those on each card, routed experts.
+    pub card_experts: Vec<u64>,
+    /// Of those on the host, routed experts.
+    pub host_experts: u64,
+    /// Of those on the host, tables that are read by a row at a time.
+    pub host_lookups: u64,
     /// How far the sum can be from the truth, as factors.
     pub interval: (f64, f64),
 }
@@ -75,6 +81,9 @@ impl WeightBytes {
         }
         let factor = given as f64 / files as f64;
         let mut cards = 0_u64;
+        for part in self.card_experts.iter_mut().chain([&mut self.host_experts, &mut self.host_lookups]) {
+            *part = Bytes(*part).scaled(factor).0;
+        }
         for card in &mut self.cards {
             *card = Bytes(*card).scaled(factor).0;
             cards = cards.saturating_add(*card);
@@ -204,7 +213,15 @@ struct Sum<'a> {
 
 impl<'a> Sum<'a> {
     fn new(placement: &'a Placement) -> Self {
-        let bytes = WeightBytes { cards: vec![0; placement.cards.len()], host: 0, interval: (1.0, 1.0) };
+        let none = vec![0; placement.cards.len()];
+        let bytes = WeightBytes {
+            cards: none.clone(),
+            host: 0,
+            card_experts: none,
+            host_experts: 0,
+            host_lookups: 0,
+            interval: (1.0, 1.0),
+        };
         Self { placement, bytes, duplicate: 0 }
     }
 
@@ -237,6 +254,10 @@ impl<'a> Sum<'a> {
         for weight in &model.embedding {
             let bytes = types.bytes(weight, None);
             self.add(None, bytes);
+            // A tied table without a card for the output is also the output matrix, read whole.
+            if weight.role.is_lookup() && !(model.is_head_tied && output.is_none()) {
+                self.bytes.host_lookups = self.bytes.host_lookups.saturating_add(bytes);
+            }
             if model.is_head_tied && weight.role == Role::TokenEmbedding && output.is_some() {
                 self.duplicate = bytes;
                 self.add(output, bytes);
@@ -276,7 +297,13 @@ impl<'a> Sum<'a> {
             let card = self.placement.card_of(number);
             self.add(card, bytes.rest);
             let keeps_experts = (index as u64) < self.placement.cpu_moe_layers;
-            self.add(if keeps_experts { None } else { card }, bytes.experts);
+            let experts_on = if keeps_experts { None } else { card };
+            self.add(experts_on, bytes.experts);
+            let part = match experts_on {
+                Some(index) => &mut self.bytes.card_experts[index],
+                None => &mut self.bytes.host_experts,
+            };
+            *part = part.saturating_add(bytes.experts);
             number += 1;
         }
     }

@@ -1,0 +1,121 @@
+//! Figures and their intervals, from the causes of time.
+
+use serde::Serialize;
+
+use super::Projection;
+use super::efficiency::{Efficiencies, Level, Place};
+use super::term::Cost;
+use crate::{Basis, Estimate};
+
+/// How much of a question measurements have seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Novelty {
+    /// Device and architecture were both measured.
+    Seen,
+    /// The device was measured, the model's architecture was not.
+    NewModel,
+    /// The device was not measured.
+    NewDevice,
+}
+
+impl Novelty {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Seen, Self::NewModel, Self::NewDevice];
+
+    /// The name in data files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::NewModel => "new-model",
+            Self::NewDevice => "new-device",
+        }
+    }
+
+    /// How new a place is to `efficiencies`.
+    pub fn of(place: &Place, efficiencies: &Efficiencies) -> Self {
+        let has = |level| efficiencies.knows(place, level);
+        if !has(Level::Device) {
+            Self::NewDevice
+        } else if has(Level::Architecture) {
+            Self::Seen
+        } else {
+            Self::NewModel
+        }
+    }
+}
+
+/// Speeds of one request. `None` is "not known".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Speed {
+    /// Prompt tokens per second of one prompt by itself.
+    pub prefill_tokens_per_s: Option<Estimate<f64>>,
+    /// Generated tokens per second of one request.
+    pub decode_tokens_per_s: Option<Estimate<f64>>,
+    /// Milliseconds to the first token, `concurrency` requests arriving together.
+    pub ttft_ms: Option<Estimate<f64>>,
+    /// Mean milliseconds per generated token of one request after the first.
+    pub tpot_ms: Option<Estimate<f64>>,
+    /// Generated tokens per second of all requests together.
+    pub output_tokens_per_s: Option<Estimate<f64>>,
+    /// Requests finished per second.
+    pub requests_per_s: Option<Estimate<f64>>,
+    /// Milliseconds from a request to its last token.
+    pub total_ms: Option<Estimate<f64>>,
+}
+
+impl Projection {
+    /// The figures at these efficiencies.
+    pub fn speed(&self, efficiencies: &Efficiencies) -> Speed {
+        let claim = |figure: &'static str, cost: &Cost| self.claim(figure, cost, efficiencies);
+        let tokens = self.prompt;
+        let prefill = claim("prefill", &self.prefill);
+        let per_token = claim(if self.concurrency > 1.0 { "tpot" } else { "decode" }, &self.per_token);
+        let first = claim("ttft", &self.first_token);
+        let whole = claim("output", &self.whole);
+        let (concurrency, generated) = (self.concurrency, self.generated);
+        Speed {
+            prefill_tokens_per_s: Some(rate(prefill, tokens)),
+            decode_tokens_per_s: Some(rate(per_token, 1.0)),
+            ttft_ms: Some(time(first)),
+            tpot_ms: Some(time(per_token)),
+            output_tokens_per_s: Some(rate(whole, concurrency * generated)),
+            requests_per_s: Some(rate(whole, concurrency)),
+            total_ms: Some(time(whole)),
+        }
+    }
+
+    /// How new the question is.
+    pub fn novelty(&self, efficiencies: &Efficiencies) -> Novelty {
+        self.pass.places.first().map_or(Novelty::NewDevice, |place| Novelty::of(place, efficiencies))
+    }
+
+    fn claim(&self, figure: &'static str, cost: &Cost, efficiencies: &Efficiencies) -> Estimate<f64> {
+        let seconds = cost.seconds(efficiencies);
+        let novelty = self.novelty(efficiencies);
+        let scatter = efficiencies.scatter(figure, self.group, novelty);
+        let basis = if efficiencies.factors.is_empty() { Basis::Formula } else { Basis::Calibrated };
+        let is_known = cost.places.first().is_some_and(|place| efficiencies.knows(place, Level::Family));
+        Estimate {
+            value: seconds,
+            low: seconds * scatter.low.exp(),
+            high: seconds * scatter.high.exp(),
+            // A family that nobody measured is arithmetic with other families' efficiencies.
+            basis: if is_known { basis } else { Basis::Formula },
+        }
+    }
+}
+
+/// `count` per so many seconds.
+fn rate(seconds: Estimate<f64>, count: f64) -> Estimate<f64> {
+    Estimate {
+        value: count / seconds.value,
+        low: count / seconds.high,
+        high: count / seconds.low,
+        basis: seconds.basis,
+    }
+}
+
+/// In milliseconds.
+fn time(seconds: Estimate<f64>) -> Estimate<f64> {
+    Estimate { value: seconds.value * 1e3, low: seconds.low * 1e3, high: seconds.high * 1e3, basis: seconds.basis }
+}

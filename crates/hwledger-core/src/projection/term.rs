@@ -1,0 +1,163 @@
+//! Times as sums of terms, each an ideal time divided by an efficiency.
+
+use super::efficiency::{Efficiencies, Place};
+use super::resource::{Kernel, Resource};
+
+/// Terms that run at the same time are joined by this norm: the larger nearly decides, and where
+/// both are alike neither hides the other whole.
+const OVERLAP_NORM: i32 = 3;
+
+/// Which overall factor applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A pass over few tokens.
+    Decode,
+    /// A pass over many.
+    Prefill,
+}
+
+/// One cause of time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Term {
+    /// Time at full efficiency, in seconds.
+    pub ideal: f64,
+    /// What takes it.
+    pub resource: Resource,
+    /// With which kernel.
+    pub kernel: Kernel,
+    /// Where: an index into [`Cost::places`].
+    pub place: u8,
+    /// Of which phase.
+    pub phase: Phase,
+    /// Terms of one group run at the same time; 0 is no group.
+    pub overlap: u16,
+    /// A second efficiency that scales the whole term (queueing, interference).
+    pub scaled_by: Option<Resource>,
+}
+
+/// A time, as the sum of its causes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Where terms run.
+    pub places: Vec<Place>,
+    /// The causes.
+    pub terms: Vec<Term>,
+    overlaps: u16,
+}
+
+impl Term {
+    /// Everything that divides its ideal time.
+    pub fn efficiencies(&self) -> impl Iterator<Item = (Resource, Kernel)> {
+        let overall = match self.phase {
+            Phase::Decode => Resource::OverallDecode,
+            Phase::Prefill => Resource::OverallPrefill,
+        };
+        let scaled = self.scaled_by.map(|by| (by, Kernel::Any));
+        [(self.resource, self.kernel), (overall, Kernel::Any)].into_iter().chain(scaled)
+    }
+}
+
+impl Cost {
+    /// An empty sum over these places.
+    pub fn new(places: Vec<Place>) -> Self {
+        Self { places, terms: Vec::with_capacity(24), overlaps: 0 }
+    }
+
+    /// A new group of terms that run at the same time.
+    pub fn overlap(&mut self) -> u16 {
+        self.overlaps += 1;
+        self.overlaps
+    }
+
+    /// Adds a term that takes any time at all.
+    pub fn push(&mut self, term: Term) {
+        if term.ideal > 0.0 {
+            self.terms.push(term);
+        }
+    }
+
+    /// Every term `factor` times as long.
+    pub fn scale(&mut self, factor: f64) {
+        for term in &mut self.terms {
+            term.ideal *= factor;
+        }
+    }
+
+    /// Adds `factor` times another cost over the same places, scaled by a further efficiency if asked.
+    pub fn add(&mut self, other: &Self, factor: f64, scaled_by: Option<Resource>) {
+        let shift = self.overlaps;
+        self.overlaps += other.overlaps;
+        for term in &other.terms {
+            let overlap = if term.overlap == 0 { 0 } else { term.overlap + shift };
+            let scaled_by = scaled_by.or(term.scaled_by);
+            self.push(Term { ideal: term.ideal * factor, overlap, scaled_by, ..*term });
+        }
+    }
+
+    /// Seconds of each term by itself.
+    pub fn each(&self, efficiencies: &Efficiencies) -> Vec<f64> {
+        let overall = |term: &Term| match term.phase {
+            Phase::Decode => Resource::OverallDecode,
+            Phase::Prefill => Resource::OverallPrefill,
+        };
+        // Terms of one place and phase share their overall factor; most costs have one or two.
+        let mut known: Vec<(u8, Resource, f64)> = Vec::with_capacity(4);
+        self.terms
+            .iter()
+            .map(|term| {
+                let place = &self.places[usize::from(term.place)];
+                let resource = overall(term);
+                let shared = known.iter().find(|(at, of, _)| *at == term.place && *of == resource).map(|found| found.2);
+                let shared = shared.unwrap_or_else(|| {
+                    let log = efficiencies.log(place, resource, Kernel::Any);
+                    known.push((term.place, resource, log));
+                    log
+                });
+                let scaled = term.scaled_by.map_or(0.0, |by| efficiencies.log(place, by, Kernel::Any));
+                let log = efficiencies.log(place, term.resource, term.kernel) + shared + scaled;
+                term.ideal * (-log).exp()
+            })
+            .collect()
+    }
+
+    /// The time in seconds.
+    pub fn seconds(&self, efficiencies: &Efficiencies) -> f64 {
+        self.shares(efficiencies).0
+    }
+
+    /// The time in seconds, and the share of it that moves with each term.
+    pub fn shares(&self, efficiencies: &Efficiencies) -> (f64, Vec<f64>) {
+        joined(&self.each(efficiencies), |index| self.terms[index].overlap)
+    }
+}
+
+/// The whole of terms that take `each` by themselves, and the share of the whole that moves with
+/// each: d ln(whole) / d ln(term).
+pub(super) fn joined(each: &[f64], overlap: impl Fn(usize) -> u16) -> (f64, Vec<f64>) {
+    // Few groups, in runs: a short list is faster than a table.
+    let mut groups: Vec<(u16, f64)> = Vec::with_capacity(8);
+    let mut sum = 0.0;
+    for (index, seconds) in each.iter().enumerate() {
+        match overlap(index) {
+            0 => sum += seconds,
+            group => match groups.iter_mut().find(|(own, _)| *own == group) {
+                Some((_, power)) => *power += seconds.powi(OVERLAP_NORM),
+                None => groups.push((group, seconds.powi(OVERLAP_NORM))),
+            },
+        }
+    }
+    for (_, power) in &mut groups {
+        *power = power.powf(1.0 / f64::from(OVERLAP_NORM));
+        sum += *power;
+    }
+    let share = |(index, seconds): (usize, &f64)| match overlap(index) {
+        0 => seconds / sum,
+        // d (sum of t^p)^(1/p) / d ln t = t^p whole^(1-p)
+        group => groups
+            .iter()
+            .find(|(own, _)| *own == group)
+            .map_or(0.0, |(_, whole)| seconds.powi(OVERLAP_NORM) * whole.powi(1 - OVERLAP_NORM) / sum),
+    };
+    let shares = each.iter().enumerate().map(share).collect();
+    (sum, shares)
+}

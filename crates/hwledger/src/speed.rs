@@ -1,0 +1,49 @@
+//! Speeds as text for people.
+
+use hwledger_core::projection::Speed;
+use hwledger_core::{Basis, Estimate};
+
+use crate::table::Table;
+
+const fn basis(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Measured => "measured",
+        Basis::Calibrated => "calibrated",
+        Basis::Formula => "formula",
+    }
+}
+
+/// Three digits that count.
+pub(crate) fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// The figures of a plan that are known, with their intervals.
+pub(crate) fn lines(speed: &Speed, concurrency: u64) -> Vec<String> {
+    let mut table = Table::new(&["speed", "", "nine times in ten", "basis"]);
+    let mut row = |name: &str, unit: &str, estimate: Option<Estimate<f64>>| {
+        if let Some(estimate) = estimate {
+            table.row(vec![
+                name.to_owned(),
+                format!("{} {unit}", number(estimate.value)),
+                format!("{} to {}", number(estimate.low), number(estimate.high)),
+                basis(estimate.basis).to_owned(),
+            ]);
+        }
+    };
+    row("prefill", "tokens/s", speed.prefill_tokens_per_s);
+    row("decode, one sequence", "tokens/s", speed.decode_tokens_per_s);
+    row("time to first token", "ms", speed.ttft_ms);
+    row("time per output token", "ms", speed.tpot_ms);
+    if concurrency > 1 {
+        row("output, all sequences", "tokens/s", speed.output_tokens_per_s);
+        row("requests", "per s", speed.requests_per_s);
+    }
+    row("whole request", "ms", speed.total_ms);
+    let lines = table.lines("  ");
+    if lines.len() == 1 { Vec::new() } else { std::iter::once(String::new()).chain(lines).collect() }
+}
