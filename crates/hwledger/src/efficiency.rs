@@ -1,5 +1,6 @@
 //! `hwledger fit-efficiency`: measured speeds in, the table of efficiencies out.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::PathBuf;
@@ -103,7 +104,7 @@ fn render(report: &FitReport) -> String {
     }
     let mut text = rows.lines("").join("\n") + "\n";
     for (why, count) in &report.left_out {
-        text.push_str(&format!("left out: {count} records: {why}\n"));
+        let _ = writeln!(text, "left out: {count} records: {why}");
     }
     text
 }
