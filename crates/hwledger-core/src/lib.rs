@@ -6,6 +6,7 @@
 //! files, the network, the clock or the environment.
 
 pub mod advice;
+pub mod anchor;
 pub mod assumption;
 pub mod breakdown;
 pub mod cache;
