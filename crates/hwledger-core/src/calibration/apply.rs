@@ -1,0 +1,285 @@
+//! Samples held, and predictions corrected by them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::key::{Figure, Key};
+use super::robust::{Weighted, conformal_quantile, effective_count, hodges_lehmann};
+use super::sample::{Sample, Subject};
+use crate::{Basis, Estimate};
+
+/// How many samples the rest of the chain is worth beside a key's own.
+const PSEUDO_COUNT: f64 = 3.0;
+/// How often intervals are meant to hold the truth.
+const COVERAGE: f64 = 0.9;
+/// Most samples for which each is really left out; with more, leaving one out moves the location
+/// by less than the interval's own rounding.
+const LEFT_OUT_MAX: usize = 64;
+/// Standard deviations that hold nine in ten of normal noise.
+const NOISE: f64 = 1.645;
+
+/// Samples, ready to correct predictions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Calibration {
+    /// By full key.
+    groups: BTreeMap<Key, Vec<Sample>>,
+}
+
+/// A prediction before and after correction.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Calibrated {
+    /// What the formula says.
+    pub formula: Estimate<f64>,
+    /// The same, corrected; equal to `formula` where there is nothing to go by.
+    pub calibrated: Estimate<f64>,
+    /// The most specific key that had samples.
+    pub key_used: Option<Key>,
+    /// Samples of that key.
+    pub samples: usize,
+}
+
+/// What predictions of one key are corrected by.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Correction {
+    /// `ln` of the factor.
+    pub location: f64,
+    /// Half the interval's width in logarithms, where enough samples tell.
+    pub half_width: Option<f64>,
+    /// The largest error on any sample that was asked.
+    pub worst: f64,
+    /// The most specific key that had samples.
+    pub key_used: Key,
+    /// Samples of that key.
+    pub samples: usize,
+}
+
+impl Correction {
+    /// The corrected prediction. Where the samples are too few to give an interval, it is as wide as
+    /// the formula's own or as the worst of them, whichever is wider.
+    pub fn apply(&self, formula: Estimate<f64>) -> Calibrated {
+        let is_usable = |value: f64| value.is_finite() && value > 0.0;
+        if ![formula.value, formula.low, formula.high].into_iter().all(is_usable) {
+            return Calibrated::unchanged(formula);
+        }
+        let half = self.half_width.unwrap_or_else(|| doubt(formula).max(self.worst));
+        let calibrated = around(formula.value * self.location.exp(), half, Basis::Calibrated);
+        Calibrated { formula, calibrated, key_used: Some(self.key_used.clone()), samples: self.samples }
+    }
+}
+
+impl Calibrated {
+    /// A prediction that nothing corrects.
+    pub const fn unchanged(formula: Estimate<f64>) -> Self {
+        Self { formula, calibrated: formula, key_used: None, samples: 0 }
+    }
+}
+
+/// A sample beside the correction that all the others give.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Residual<'a> {
+    /// The sample.
+    pub sample: &'a Sample,
+    /// `ln(measured / predicted)`.
+    pub before: f64,
+    /// The same after a correction that never saw the sample.
+    pub after: f64,
+}
+
+/// What one level of a chain says.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    /// Location of the logarithms, drawn towards the levels outside it.
+    location: f64,
+    /// Samples.
+    count: usize,
+    /// Half the interval's width in logarithms, where the samples are enough.
+    half_width: Option<f64>,
+    /// The largest error on a sample of the level itself.
+    worst: f64,
+}
+
+impl Calibration {
+    /// A calibration from samples; those that are not positive and finite are left out.
+    pub fn new(samples: impl IntoIterator<Item = Sample>) -> Self {
+        let mut groups: BTreeMap<Key, Vec<Sample>> = BTreeMap::new();
+        for sample in samples.into_iter().filter(Sample::is_sound) {
+            groups.entry(sample.key.clone()).or_default().push(sample);
+        }
+        Self { groups }
+    }
+
+    /// The samples, by key.
+    pub fn samples(&self) -> impl Iterator<Item = &Sample> {
+        self.groups.values().flatten()
+    }
+
+    /// The full keys that have samples, each with how many.
+    pub fn keys(&self) -> impl Iterator<Item = (&Key, usize)> {
+        self.groups.iter().map(|(key, samples)| (key, samples.len()))
+    }
+
+    /// Whether there is nothing to learn from.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Corrects a prediction.
+    ///
+    /// **Formula** see the [module](super). **Units** those of the prediction. **Assumptions** a
+    /// prediction that is not positive and finite is given back as it is.
+    pub fn apply(&self, key: &Key, formula: Estimate<f64>) -> Calibrated {
+        match self.correction(key) {
+            Some(correction) => correction.apply(formula),
+            None => Calibrated::unchanged(formula),
+        }
+    }
+
+    /// What predictions of a key are corrected by; nothing where no sample of the figure is held.
+    pub fn correction(&self, key: &Key) -> Option<Correction> {
+        let levels = self.levels(key);
+        let (first, used) = levels.first()?;
+        let wider = || levels.iter().find_map(|(level, _)| level.half_width).map(|half| half.max(first.worst));
+        Some(Correction {
+            location: first.location,
+            half_width: first.half_width.or_else(wider),
+            worst: levels.iter().map(|(level, _)| level.worst).fold(0.0, f64::max),
+            key_used: used.clone(),
+            samples: first.count,
+        })
+    }
+
+    /// Corrects a prediction for exactly `subject`: where that very thing has been measured on this
+    /// machine, the measurement itself is the answer.
+    pub fn apply_to(&self, key: &Key, subject: &Subject, formula: Estimate<f64>) -> Calibrated {
+        self.prefer_own_run(key, subject, self.apply(key, formula))
+    }
+
+    /// `inferred`, or the measurement itself where exactly `subject` has been measured on this machine.
+    ///
+    /// The interval is the conformal quantile of the repetitions' distances from their location; of
+    /// too few, the widest of these and of the noise that each reports; of one without either, as
+    /// wide as that of `inferred`.
+    pub fn prefer_own_run(&self, key: &Key, subject: &Subject, inferred: Calibrated) -> Calibrated {
+        let Some(samples) = self.groups.get(key) else { return inferred };
+        let own = || samples.iter().filter(|sample| sample.is_own && sample.subject == *subject);
+        let values: Vec<Weighted> = own().map(|sample| (sample.measured.ln(), sample.weight)).collect();
+        let Some(location) = hodges_lehmann(&values) else { return inferred };
+        let errors: Vec<Weighted> = values.iter().map(|(value, weight)| ((value - location).abs(), *weight)).collect();
+        let worst = errors.iter().map(|(error, _)| *error).fold(0.0, f64::max);
+        let noise = own().filter_map(|sample| sample.spread).reduce(f64::max).map(|spread| NOISE * spread);
+        let repeated = (values.len() > 1).then_some(worst);
+        let half = conformal_quantile(&errors, COVERAGE)
+            .or_else(|| noise.into_iter().chain(repeated).reduce(f64::max))
+            .unwrap_or_else(|| doubt(inferred.calibrated));
+        let calibrated = around(location.exp(), half, Basis::Measured);
+        Calibrated { calibrated, key_used: Some(key.clone()), samples: values.len(), ..inferred }
+    }
+
+    /// Every sample of a figure beside the correction that the others give; of all figures where
+    /// none is named.
+    pub fn residuals(&self, figure: Option<Figure>) -> Vec<Residual<'_>> {
+        let mut residuals = Vec::new();
+        for (key, samples) in &self.groups {
+            if figure.is_some_and(|figure| figure != key.figure) {
+                continue;
+            }
+            let prior = self.outside(key);
+            let values: Vec<Weighted> = samples.iter().map(|sample| (sample.log_ratio(), sample.weight)).collect();
+            let others = left_out(&values, prior);
+            residuals.extend(
+                samples.iter().zip(values).zip(others).map(|((sample, (before, _)), location)| Residual {
+                    sample,
+                    before,
+                    after: before - location,
+                }),
+            );
+        }
+        residuals
+    }
+
+    /// The levels of a key's chain that have samples, the most specific first.
+    fn levels(&self, key: &Key) -> Vec<(Level, Key)> {
+        let chain: Vec<Key> = key.chain().collect();
+        let mut prior = 0.0;
+        let mut levels = Vec::new();
+        for (index, level) in chain.iter().enumerate().rev() {
+            let inner = index.checked_sub(1).map(|inner| &chain[inner]);
+            // Samples of the chain's more specific keys speak for themselves later.
+            let ring = self.values(level, inner);
+            let is_wider = inner.is_none() || !ring.is_empty();
+            // A level that adds no sample to the one inside it has nothing of its own to say.
+            let all = if is_wider { self.values(level, None) } else { Vec::new() };
+            if !all.is_empty() {
+                levels.push((judge(&all, prior), level.clone()));
+            }
+            prior = drawn(&ring, prior);
+        }
+        levels.reverse();
+        levels
+    }
+
+    /// What the chain says about `key` without its samples.
+    fn outside(&self, key: &Key) -> f64 {
+        let chain: Vec<Key> = key.chain().collect();
+        chain.windows(2).rev().fold(0.0, |prior, pair| drawn(&self.values(&pair[1], Some(&pair[0])), prior))
+    }
+
+    /// Logarithms of the samples that `key` covers and `but` does not. Samples of one full key
+    /// share one voice, except that a full key asked about itself hears each of its samples.
+    fn values(&self, key: &Key, but: Option<&Key>) -> Vec<Weighted> {
+        let covered =
+            self.groups.iter().filter(|(full, _)| key.covers(full) && !but.is_some_and(|but| but.covers(full)));
+        let mut values = Vec::new();
+        for (full, samples) in covered {
+            let voice = if full == key { 1.0 } else { samples.len() as f64 };
+            values.extend(samples.iter().map(|sample| (sample.log_ratio(), sample.weight / voice)));
+        }
+        values
+    }
+}
+
+/// The location of `values`, drawn towards `prior` as if that were [`PSEUDO_COUNT`] more of them.
+fn drawn(values: &[Weighted], prior: f64) -> f64 {
+    let Some(location) = hodges_lehmann(values) else { return prior };
+    let count = effective_count(values);
+    (count * location + PSEUDO_COUNT * prior) / (count + PSEUDO_COUNT)
+}
+
+/// For each value, the drawn location of all the others.
+fn left_out(values: &[Weighted], prior: f64) -> Vec<f64> {
+    if values.len() > LEFT_OUT_MAX {
+        return vec![drawn(values, prior); values.len()];
+    }
+    (0..values.len())
+        .map(|index| {
+            let others: Vec<Weighted> =
+                values.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, value)| *value).collect();
+            drawn(&others, prior)
+        })
+        .collect()
+}
+
+fn judge(values: &[Weighted], prior: f64) -> Level {
+    let errors: Vec<Weighted> = values
+        .iter()
+        .zip(left_out(values, prior))
+        .map(|((value, weight), location)| ((value - location).abs(), *weight))
+        .collect();
+    Level {
+        location: drawn(values, prior),
+        count: values.len(),
+        half_width: conformal_quantile(&errors, COVERAGE),
+        worst: errors.iter().map(|(error, _)| *error).fold(0.0, f64::max),
+    }
+}
+
+/// Half the width of an interval in logarithms, on its wider side.
+fn doubt(estimate: Estimate<f64>) -> f64 {
+    (estimate.high / estimate.value).ln().max((estimate.value / estimate.low).ln())
+}
+
+/// An estimate whose logarithm lies within `half` of the value's.
+fn around(value: f64, half: f64, basis: Basis) -> Estimate<f64> {
+    Estimate { value, low: value * (-half).exp(), high: value * half.exp(), basis }
+}

@@ -1,0 +1,43 @@
+//! Learning from measurements: how far a formula is off, and how well that is known.
+//!
+//! A [`Sample`] pairs what a formula said with what a run gave. A [`Calibration`] holds samples and
+//! corrects later predictions of the same kind. What "the same kind" means is a chain of [`Key`]s:
+//! the most specific one that has samples speaks first, its ancestors fill in where it has few.
+//!
+//! **Formula.** With `r = ln(measured / predicted)`, the correction of a key is a robust location
+//! of its own `r` drawn towards what the rest of the chain says,
+//!
+//! ```text
+//! b(key) = (n · location(own r) + PSEUDO_COUNT · b(parent without the key's samples))
+//!          / (n + PSEUDO_COUNT),          b(beyond the root) = 0
+//! ```
+//!
+//! where `n` is the effective number of samples. Every sample is used once: an ancestor is asked
+//! only about samples that its descendants in the chain do not hold, and hears each full key with
+//! one voice, so that a device measured a thousand times does not speak for all devices.
+//! The interval is `b ± q`: `q` is the conformal quantile of the absolute errors that the same
+//! rule makes on each sample when that sample is left out, taken at the first level of the chain
+//! that has enough samples for nine in ten to be a finite statement (nine of them), and never less
+//! than the key's own largest error where a wider level had to be asked.
+//!
+//! **Source.** Hodges and Lehmann, "Estimates of location based on rank tests", Annals of
+//! Mathematical Statistics 34 (1963); Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random
+//! World" (2005), chapter 2; Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, "Distribution-free
+//! predictive inference for regression", JASA 113 (2018), section 2 (the `n + 1` rule) and section
+//! 2.4 (leave-one-out residuals).
+//!
+//! **Assumptions.** Runs of one key are exchangeable. Nothing is assumed about their distribution.
+
+mod apply;
+mod drift;
+mod key;
+mod robust;
+mod sample;
+#[cfg(test)]
+mod tests;
+
+pub use apply::{Calibrated, Calibration, Correction, Residual};
+pub use drift::{Drift, drifts};
+pub use key::{Figure, Key, Part};
+pub use robust::{conformal_quantile, hodges_lehmann};
+pub use sample::{Sample, Subject};
