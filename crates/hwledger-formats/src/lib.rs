@@ -7,6 +7,7 @@
 mod diagnostic;
 pub mod gguf;
 pub mod huggingface;
+pub mod measurement;
 pub mod ollama;
 pub mod safetensors;
 
