@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::json::first_keys;
+use super::json::{first_keys, start};
 
 /// A format of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -103,11 +103,11 @@ impl FromStr for Format {
 const LOOKED_AT: usize = 1 << 20;
 
 pub(super) fn detect(text: &str) -> Option<Format> {
-    let start = text.trim_start();
-    if start.starts_with(['{', '[']) && !first_keys(start, LOOKED_AT).is_empty() {
-        return of_keys(&first_keys(start, LOOKED_AT));
+    let found = start(text).and_then(|at| of_keys(&first_keys(&text[at..], LOOKED_AT)));
+    if found.is_some() {
+        return found;
     }
-    let first = start.lines().next().unwrap_or_default();
+    let first = text.trim_start().lines().next().unwrap_or_default();
     if first.contains("avg_ts") && first.contains(',') && first.contains("model_type") {
         return Some(Format::LlamaBenchCsv);
     }

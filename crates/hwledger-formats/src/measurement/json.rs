@@ -126,14 +126,31 @@ impl Lines<'_> {
     }
 }
 
+/// Where JSON begins: programs print their devices before it when both streams go to one file.
+pub(super) fn start(text: &str) -> Option<usize> {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim();
+        let is_array =
+            trimmed.strip_prefix('[').is_some_and(|rest| rest.is_empty() || rest.trim_start().starts_with('{'));
+        if is_array || trimmed.starts_with('{') {
+            return Some(at);
+        }
+        at += line.len();
+    }
+    None
+}
+
 /// Reads every object of `text` with `read`; an array gives its elements.
 pub(super) fn each(
     text: &str,
     mut read: impl FnMut(Record<'_>) -> Result<MeasuredRun, MeasurementError>,
 ) -> Result<Vec<MeasuredRun>, MeasurementError> {
+    let (before, text) = text.split_at(start(text).unwrap_or(0));
+    let lines_before = before.matches('\n').count();
     let text = &quoted(text);
     let mut runs = Vec::new();
-    let mut lines = Lines { text, at: 0, line: 1 };
+    let mut lines = Lines { text, at: 0, line: 1 + lines_before as u64 };
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     loop {
         let line = lines.of(values.byte_offset());
@@ -141,7 +158,7 @@ pub(super) fn each(
             None => return Ok(runs),
             Some(Ok(value)) => value,
             Some(Err(error)) => {
-                let line = if error.line() == 0 { line } else { error.line() as u64 };
+                let line = if error.line() == 0 { line } else { (lines_before + error.line()) as u64 };
                 return Err(MeasurementError::Json { line, source: error });
             }
         };

@@ -111,6 +111,17 @@ fn all_fields_of_llama_bench_agree_between_formats() {
 }
 
 #[test]
+fn what_is_printed_before_json_is_passed_over() {
+    let (_, _, text) = FILES.iter().find(|(name, ..)| *name == "llama-bench.json").unwrap();
+    let mixed = format!("ggml_cuda_init: found 1 CUDA devices:\n  Device 0: NVIDIA GeForce RTX 4080\n{text}");
+    let found = read(mixed.as_bytes(), "it", None).unwrap();
+    assert_eq!((found.format, found.runs.len(), found.runs[0].place.line), (Format::LlamaBenchJson, 2, 3));
+    let broken = mixed.replace("\"n_gen\": 128,", "\"n_gen\": 128 128,");
+    let line = 1 + broken.lines().position(|line| line.contains("128 128")).unwrap();
+    assert_eq!(read(broken.as_bytes(), "it", None).unwrap_err().to_string(), format!("line {line} is not valid JSON"));
+}
+
+#[test]
 fn serving_results_keep_latencies_and_rates() {
     let run = &golden("vllm-serving.json")[0];
     assert_eq!((run.engine.as_deref(), run.device.as_deref()), (Some("vllm"), Some("H100")));
