@@ -11,6 +11,8 @@ use crate::{Basis, Estimate};
 
 /// How many samples the rest of the chain is worth beside a key's own.
 const PSEUDO_COUNT: f64 = 3.0;
+/// Samples that a full key counts for, at most, where others are asked about.
+const VOICE_MAX: f64 = 3.0;
 /// How often intervals are meant to hold the truth.
 const COVERAGE: f64 = 0.9;
 /// Most samples for which each is really left out; with more, leaving one out moves the location
@@ -185,10 +187,10 @@ impl Calibration {
                 continue;
             }
             let prior = self.outside(key);
-            let values: Vec<Weighted> = samples.iter().map(|sample| (sample.log_ratio(), sample.weight)).collect();
-            let others = left_out(&values, prior);
+            let own = Heard::of(samples);
+            let others = own.left_out(prior);
             residuals.extend(
-                samples.iter().zip(values).zip(others).map(|((sample, (before, _)), location)| Residual {
+                samples.iter().zip(own.values).zip(others).map(|((sample, (before, _)), location)| Residual {
                     sample,
                     before,
                     after: before - location,
@@ -206,14 +208,14 @@ impl Calibration {
         for (index, level) in chain.iter().enumerate().rev() {
             let inner = index.checked_sub(1).map(|inner| &chain[inner]);
             // Samples of the chain's more specific keys speak for themselves later.
-            let ring = self.values(level, inner);
-            let is_wider = inner.is_none() || !ring.is_empty();
+            let ring = self.heard(level, inner);
+            let is_wider = inner.is_none() || !ring.values.is_empty();
             // A level that adds no sample to the one inside it has nothing of its own to say.
-            let all = if is_wider { self.values(level, None) } else { Vec::new() };
-            if !all.is_empty() {
-                levels.push((judge(&all, prior), level.clone()));
+            let all = if is_wider { self.heard(level, None) } else { Heard::default() };
+            if !all.values.is_empty() {
+                levels.push((all.judge(prior), level.clone()));
             }
-            prior = drawn(&ring, prior);
+            prior = ring.drawn(prior);
         }
         levels.reverse();
         levels
@@ -222,55 +224,74 @@ impl Calibration {
     /// What the chain says about `key` without its samples.
     fn outside(&self, key: &Key) -> f64 {
         let chain: Vec<Key> = key.chain().collect();
-        chain.windows(2).rev().fold(0.0, |prior, pair| drawn(&self.values(&pair[1], Some(&pair[0])), prior))
+        chain.windows(2).rev().fold(0.0, |prior, pair| self.heard(&pair[1], Some(&pair[0])).drawn(prior))
     }
 
-    /// Logarithms of the samples that `key` covers and `but` does not. Samples of one full key
-    /// share one voice, except that a full key asked about itself hears each of its samples.
-    fn values(&self, key: &Key, but: Option<&Key>) -> Vec<Weighted> {
+    /// What the samples that `key` covers and `but` does not say. A full key asked about itself
+    /// hears each of its samples; asked about others, its samples share one voice, which counts
+    /// for no more than [`VOICE_MAX`] samples.
+    fn heard(&self, key: &Key, but: Option<&Key>) -> Heard {
         let covered =
             self.groups.iter().filter(|(full, _)| key.covers(full) && !but.is_some_and(|but| but.covers(full)));
-        let mut values = Vec::new();
+        let mut heard = Heard::default();
         for (full, samples) in covered {
-            let voice = if full == key { 1.0 } else { samples.len() as f64 };
-            values.extend(samples.iter().map(|sample| (sample.log_ratio(), sample.weight / voice)));
+            let own: Vec<Weighted> = samples.iter().map(|sample| (sample.log_ratio(), sample.weight)).collect();
+            let count = effective_count(&own);
+            let (voice, most) = if full == key { (1.0, f64::INFINITY) } else { (own.len() as f64, VOICE_MAX) };
+            heard.values.extend(own.into_iter().map(|(value, weight)| (value, weight / voice)));
+            heard.count += count.min(most);
         }
-        values
+        heard
     }
 }
 
-/// The location of `values`, drawn towards `prior` as if that were [`PSEUDO_COUNT`] more of them.
-fn drawn(values: &[Weighted], prior: f64) -> f64 {
-    let Some(location) = hodges_lehmann(values) else { return prior };
-    let count = effective_count(values);
-    (count * location + PSEUDO_COUNT * prior) / (count + PSEUDO_COUNT)
+/// Values of a level, and how many samples they count for.
+#[derive(Debug, Default)]
+struct Heard {
+    values: Vec<Weighted>,
+    count: f64,
 }
 
-/// For each value, the drawn location of all the others.
-fn left_out(values: &[Weighted], prior: f64) -> Vec<f64> {
-    if values.len() > LEFT_OUT_MAX {
-        return vec![drawn(values, prior); values.len()];
+impl Heard {
+    /// The samples of one full key.
+    fn of(samples: &[Sample]) -> Self {
+        let values: Vec<Weighted> = samples.iter().map(|sample| (sample.log_ratio(), sample.weight)).collect();
+        Self { count: effective_count(&values), values }
     }
-    (0..values.len())
-        .map(|index| {
-            let others: Vec<Weighted> =
-                values.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, value)| *value).collect();
-            drawn(&others, prior)
-        })
-        .collect()
-}
 
-fn judge(values: &[Weighted], prior: f64) -> Level {
-    let errors: Vec<Weighted> = values
-        .iter()
-        .zip(left_out(values, prior))
-        .map(|((value, weight), location)| ((value - location).abs(), *weight))
-        .collect();
-    Level {
-        location: drawn(values, prior),
-        count: values.len(),
-        half_width: conformal_quantile(&errors, COVERAGE),
-        worst: errors.iter().map(|(error, _)| *error).fold(0.0, f64::max),
+    /// Their location, drawn towards `prior` as if that were [`PSEUDO_COUNT`] more of them.
+    fn drawn(&self, prior: f64) -> f64 {
+        let Some(location) = hodges_lehmann(&self.values) else { return prior };
+        (self.count * location + PSEUDO_COUNT * prior) / (self.count + PSEUDO_COUNT)
+    }
+
+    /// For each value, the drawn location of all the others.
+    fn left_out(&self, prior: f64) -> Vec<f64> {
+        let all = self.values.len();
+        if all > LEFT_OUT_MAX {
+            return vec![self.drawn(prior); all];
+        }
+        let count = self.count * (all.saturating_sub(1)) as f64 / all.max(1) as f64;
+        let without = |left: usize| {
+            let others = self.values.iter().enumerate().filter(|(other, _)| *other != left);
+            Self { values: others.map(|(_, value)| *value).collect(), count }.drawn(prior)
+        };
+        (0..all).map(without).collect()
+    }
+
+    fn judge(&self, prior: f64) -> Level {
+        let errors: Vec<Weighted> = self
+            .values
+            .iter()
+            .zip(self.left_out(prior))
+            .map(|((value, weight), location)| ((value - location).abs(), *weight))
+            .collect();
+        Level {
+            location: self.drawn(prior),
+            count: self.values.len(),
+            half_width: conformal_quantile(&errors, COVERAGE),
+            worst: errors.iter().map(|(error, _)| *error).fold(0.0, f64::max),
+        }
     }
 }
 

@@ -76,13 +76,15 @@ impl FromStr for Figure {
 
 /// A part of a key, in the order in which they are dropped.
 ///
-/// A version is dropped first: most releases change nothing that matters. Architecture and
+/// A version is dropped first: most releases change nothing that matters. The class of the workload
+/// comes next: formulas err alike on lengths that are alike. Architecture and
 /// quantisation choose kernels on a device; the backend chooses the family of kernels; the device
 /// sets what they can reach, so it stays longest. The engine goes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each names the field of `Key`")]
 pub enum Part {
     EngineVersion,
+    Workload,
     Architecture,
     Quantisation,
     Backend,
@@ -92,8 +94,15 @@ pub enum Part {
 
 impl Part {
     /// The order of dropping.
-    pub const DROPPED: [Self; 6] =
-        [Self::EngineVersion, Self::Architecture, Self::Quantisation, Self::Backend, Self::Device, Self::Engine];
+    pub const DROPPED: [Self; 7] = [
+        Self::EngineVersion,
+        Self::Workload,
+        Self::Architecture,
+        Self::Quantisation,
+        Self::Backend,
+        Self::Device,
+        Self::Engine,
+    ];
 }
 
 /// What a correction is for. A part that is `None` stands for all of its values.
@@ -116,6 +125,9 @@ pub struct Key {
     /// The model's architecture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub architecture: Option<String>,
+    /// The class of the workload: lengths and requests in flight that are alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
     /// The engine's version or build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_version: Option<String>,
@@ -131,6 +143,7 @@ impl Key {
             backend: None,
             quantisation: None,
             architecture: None,
+            workload: None,
             engine_version: None,
         }
     }
@@ -139,6 +152,7 @@ impl Key {
     pub const fn part(&self, part: Part) -> Option<&String> {
         match part {
             Part::EngineVersion => self.engine_version.as_ref(),
+            Part::Workload => self.workload.as_ref(),
             Part::Architecture => self.architecture.as_ref(),
             Part::Quantisation => self.quantisation.as_ref(),
             Part::Backend => self.backend.as_ref(),
@@ -163,6 +177,7 @@ impl Key {
         let mut parent = self.clone();
         *match part {
             Part::EngineVersion => &mut parent.engine_version,
+            Part::Workload => &mut parent.workload,
             Part::Architecture => &mut parent.architecture,
             Part::Quantisation => &mut parent.quantisation,
             Part::Backend => &mut parent.backend,

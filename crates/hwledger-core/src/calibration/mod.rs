@@ -12,12 +12,13 @@
 //!          / (n + PSEUDO_COUNT),          b(beyond the root) = 0
 //! ```
 //!
-//! where `n` is the effective number of samples. Every sample is used once: an ancestor is asked
+//! where `n` is the number of samples, by their weight. Every sample is used once: an ancestor is asked
 //! only about samples that its descendants in the chain do not hold, and hears each full key with
-//! one voice, so that a device measured a thousand times does not speak for all devices.
+//! one voice, worth three samples at most, so that a device measured a thousand times does not
+//! speak for all devices.
 //! The interval is `b ± q`: `q` is the conformal quantile of the absolute errors that the same
 //! rule makes on each sample when that sample is left out, taken at the first level of the chain
-//! that has enough samples for nine in ten to be a finite statement (nine of them), and never less
+//! that has enough voices for nine in ten to be a finite statement (nine of them), and never less
 //! than the key's own largest error where a wider level had to be asked.
 //!
 //! **Source.** Hodges and Lehmann, "Estimates of location based on rank tests", Annals of
@@ -26,7 +27,9 @@
 //! predictive inference for regression", JASA 113 (2018), section 2 (the `n + 1` rule) and section
 //! 2.4 (leave-one-out residuals).
 //!
-//! **Assumptions.** Runs of one key are exchangeable. Nothing is assumed about their distribution.
+//! **Assumptions.** Runs of one key are exchangeable; that is why lengths and requests in flight are
+//! a part of it, for formulas err differently on short prompts and on long ones. Nothing is assumed
+//! about their distribution.
 
 mod apply;
 mod drift;

@@ -74,18 +74,19 @@ pub fn hodges_lehmann(values: &[(f64, f64)]) -> Option<f64> {
     median_of_sorted(&pairs)
 }
 
-/// How many equally counted values would say as much: `(Σw)² / Σw²`.
+/// How many ordinary values say as much: the sum of the weights, and no more than as many equally
+/// counted values would, `(Σw)² / Σw²`.
 pub(super) fn effective_count(values: &[Weighted]) -> f64 {
     let sum: f64 = values.iter().map(|(_, weight)| weight).sum();
     let squares: f64 = values.iter().map(|(_, weight)| weight * weight).sum();
-    if squares > 0.0 { sum * sum / squares } else { 0.0 }
+    if squares > 0.0 { sum.min(sum * sum / squares) } else { 0.0 }
 }
 
 /// The score that a new value stays within with probability `coverage`, whatever the distribution;
 /// `None` where the scores are too few to say (fewer than nine for nine in ten).
 ///
 /// **Formula** the `⌈coverage · (n + 1)⌉`-th smallest score; with weights, the first score at
-/// which the weight reaches `coverage · (Σw + w̄)`, `w̄ = Σw² / Σw` being the new value's.
+/// which the weight reaches `coverage · (Σw + 1)`, the new value being an ordinary one.
 /// **Source** Lei et al. 2018, section 2; Vovk et al. 2005, proposition 2.3.
 ///
 /// ```
@@ -98,11 +99,7 @@ pub(super) fn effective_count(values: &[Weighted]) -> f64 {
 pub fn conformal_quantile(scores: &[(f64, f64)], coverage: f64) -> Option<f64> {
     let scores = sorted(scores);
     let sum: f64 = scores.iter().map(|(_, weight)| weight).sum();
-    if scores.is_empty() || sum <= 0.0 {
-        return None;
-    }
-    let newcomer = scores.iter().map(|(_, weight)| weight * weight).sum::<f64>() / sum;
-    let wanted = coverage * (sum + newcomer) - 1e-9 * sum;
+    let wanted = coverage * (sum + 1.0) - 1e-9 * sum;
     let mut below = 0.0;
     scores.into_iter().find_map(|(score, weight)| {
         below += weight;

@@ -127,6 +127,22 @@ fn a_new_key_is_corrected_by_its_nearest_kin() {
 }
 
 #[test]
+fn runs_of_other_lengths_speak_only_where_there_are_none_of_these() {
+    let with = |class: &str| Key { workload: Some(class.to_owned()), ..key("llama.cpp", "RTX 3090", "5000") };
+    let mut all = samples(&with("prompt 1-3"), &[0.25; 30]);
+    all.extend(samples(&with("prompt 256-1023"), &[1.0; 30]));
+    let calibration = Calibration::new(all);
+    let value = |class: &str| calibration.apply(&with(class), FORMULA).calibrated;
+    assert!(value("prompt 1-3").value < 15.0 && value("prompt 256-1023").value > 45.0);
+    let between = value("prompt 16-63");
+    assert!(between.low < 14.0 && between.high > 45.0, "it may be like either: {between:?}");
+    let key = with("prompt 16-63");
+    let version_dropped = key.parent().unwrap();
+    assert_eq!((&version_dropped.engine_version, &version_dropped.workload), (&None, &key.workload));
+    assert_eq!(version_dropped.parent().unwrap().workload, None);
+}
+
+#[test]
 fn one_busy_device_does_not_speak_for_all() {
     let mut all = samples(&key("vllm", "A", "1"), &[0.5; 500]);
     for device in ["B", "C", "D", "E", "F", "G"] {

@@ -133,7 +133,31 @@ pub(crate) fn key(prepared: &Prepared, figure: Figure) -> Key {
             settings.weights.as_ref().map_or_else(|| "as stored".to_owned(), |name| name.to_ascii_uppercase()),
         ),
         architecture: Some(prepared.model.spec.architecture.clone()),
+        workload: workload_class(prepared, figure),
     }
+}
+
+/// Lengths and requests in flight, each to a factor of four; none for memory.
+fn workload_class(prepared: &Prepared, figure: Figure) -> Option<String> {
+    let settings = &prepared.settings;
+    let (prompt, depth) = (settings.prompt.unwrap_or(0), settings.depth.unwrap_or(0));
+    let (name, length, before) = match figure {
+        Figure::PrefillTokensPerS | Figure::TtftMs => ("prompt", prompt, depth),
+        Figure::DecodeTokensPerS | Figure::TpotMs => ("decode", 0, depth.saturating_add(prompt)),
+        Figure::OutputTokensPerS | Figure::RequestsPerS | Figure::TotalMs => ("request", prompt, depth),
+        _ => return None,
+    };
+    let mut class = name.to_owned();
+    let requests = settings.concurrency.filter(|requests| *requests > 1);
+    for (text, count) in [(" ", length), (" after ", before), (" by ", requests.unwrap_or(0))] {
+        if count > 0 {
+            // 4^k and what is below 4^(k+1).
+            let low = 1_u64 << (count.ilog2() / 2 * 2);
+            // Writing to a string cannot fail.
+            let _ = write!(class, "{text}{low}-{}", low.saturating_mul(4) - 1);
+        }
+    }
+    Some(class)
 }
 
 /// `RTX 3090`, `2x H100`, `RTX 3090 + RTX 4090`.

@@ -84,14 +84,16 @@ fn speeds(run: &MeasuredRun) -> Vec<Measured> {
     // A plan's prefill is of one prompt by itself; a server's rates are of all requests from the
     // first to the last, which a batch benchmark does not print.
     let is_served = has_lengths && run.workload.kind == Some(TestKind::Serving) && run.workload.requests.is_some();
+    // Requests sent all at once wait for each other; how long is no property of the engine.
+    let is_admitted = run.workload.concurrency.is_some() || run.workload.requests.is_none();
     let found = [
         rate(Figure::PrefillTokensPerS, figures.prefill_tokens_per_s.filter(|_| is_one)),
         rate(Figure::DecodeTokensPerS, figures.decode_tokens_per_s),
-        latency(Figure::TtftMs, &figures.ttft_ms),
+        latency(Figure::TtftMs, &figures.ttft_ms).filter(|_| is_admitted),
         latency(Figure::TpotMs, &figures.tpot_ms),
         rate(Figure::OutputTokensPerS, figures.output_tokens_per_s.filter(|_| is_served)),
         rate(Figure::RequestsPerS, figures.requests_per_s.filter(|_| is_served)),
-        latency(Figure::TotalMs, &figures.request_ms),
+        latency(Figure::TotalMs, &figures.request_ms).filter(|_| is_admitted),
     ];
     found.into_iter().flatten().collect()
 }

@@ -129,6 +129,21 @@ fn files_and_names_that_are_wrong_are_failures() {
 }
 
 #[test]
+fn lengths_that_are_alike_share_a_class() {
+    let class = |figure, prompt, depth, concurrency| {
+        let request = PlanRequest { prompt, depth, concurrency, ..plan_request() };
+        learned::key(&planner().prepare(&request).unwrap(), figure).workload.unwrap_or_default()
+    };
+    assert_eq!(class(Figure::PrefillTokensPerS, Some(512), None, None), "prompt 256-1023");
+    assert_eq!(class(Figure::PrefillTokensPerS, Some(1), Some(4096), None), "prompt 1-3 after 4096-16383");
+    assert_eq!(class(Figure::DecodeTokensPerS, Some(512), None, Some(1)), "decode after 256-1023");
+    assert_eq!(class(Figure::DecodeTokensPerS, None, None, None), "decode");
+    assert_eq!(class(Figure::OutputTokensPerS, Some(1024), None, Some(32)), "request 1024-4095 by 16-63");
+    assert_eq!(class(Figure::WeightsBytes, Some(512), None, None), "");
+    assert!(class(Figure::TtftMs, Some(u64::MAX), None, None).starts_with("prompt 46116"));
+}
+
+#[test]
 fn a_dry_run_writes_nothing() {
     let scratch = Scratch::new();
     scratch.write("bench.json", BENCH);
