@@ -46,9 +46,11 @@ pub struct Calibrated {
 pub struct Correction {
     /// `ln` of the factor.
     pub location: f64,
-    /// Half the interval's width in logarithms, where enough samples tell.
+    /// Half the interval's width in logarithms, where the key's own samples are enough to tell.
     pub half_width: Option<f64>,
-    /// The largest error on any sample that was asked.
+    /// The same by the nearest wider key that has enough.
+    pub kin_half_width: Option<f64>,
+    /// The largest error on a sample of the key after its correction.
     pub worst: f64,
     /// The most specific key that had samples.
     pub key_used: Key,
@@ -57,15 +59,19 @@ pub struct Correction {
 }
 
 impl Correction {
-    /// The corrected prediction. Where the samples are too few to give an interval, it is as wide as
-    /// the formula's own or as the worst of them, whichever is wider.
+    /// The corrected prediction. Where the key's own samples are too few to give an interval, it is
+    /// as wide as the formula's own, or as that of the nearest kin where that is narrower, and
+    /// never narrower than the worst of the key's own errors.
     pub fn apply(&self, formula: Estimate<f64>) -> Calibrated {
         let is_usable = |value: f64| value.is_finite() && value > 0.0;
         if ![formula.value, formula.low, formula.high].into_iter().all(is_usable) {
             return Calibrated::unchanged(formula);
         }
-        let half = self.half_width.unwrap_or_else(|| doubt(formula).max(self.worst));
-        let calibrated = around(formula.value * self.location.exp(), half, Basis::Calibrated);
+        let few = |doubt: f64| self.kin_half_width.map_or(doubt, |kin| kin.min(doubt)).max(self.worst);
+        let (below, above) = doubts(formula);
+        let value = formula.value * self.location.exp();
+        let (below, above) = self.half_width.map_or_else(|| (few(below), few(above)), |half| (half, half));
+        let calibrated = around(value, below, above, Basis::Calibrated);
         Calibrated { formula, calibrated, key_used: Some(self.key_used.clone()), samples: self.samples }
     }
 }
@@ -141,11 +147,11 @@ impl Calibration {
     pub fn correction(&self, key: &Key) -> Option<Correction> {
         let levels = self.levels(key);
         let (first, used) = levels.first()?;
-        let wider = || levels.iter().find_map(|(level, _)| level.half_width).map(|half| half.max(first.worst));
         Some(Correction {
             location: first.location,
-            half_width: first.half_width.or_else(wider),
-            worst: levels.iter().map(|(level, _)| level.worst).fold(0.0, f64::max),
+            half_width: first.half_width,
+            kin_half_width: levels.iter().find_map(|(level, _)| level.half_width),
+            worst: first.worst,
             key_used: used.clone(),
             samples: first.count,
         })
@@ -171,10 +177,9 @@ impl Calibration {
         let worst = errors.iter().map(|(error, _)| *error).fold(0.0, f64::max);
         let noise = own().filter_map(|sample| sample.spread).reduce(f64::max).map(|spread| NOISE * spread);
         let repeated = (values.len() > 1).then_some(worst);
-        let half = conformal_quantile(&errors, COVERAGE)
-            .or_else(|| noise.into_iter().chain(repeated).reduce(f64::max))
-            .unwrap_or_else(|| doubt(inferred.calibrated));
-        let calibrated = around(location.exp(), half, Basis::Measured);
+        let half = conformal_quantile(&errors, COVERAGE).or_else(|| noise.into_iter().chain(repeated).reduce(f64::max));
+        let (below, above) = half.map_or_else(|| doubts(inferred.calibrated), |half| (half, half));
+        let calibrated = around(location.exp(), below, above, Basis::Measured);
         Calibrated { calibrated, key_used: Some(key.clone()), samples: values.len(), ..inferred }
     }
 
@@ -286,21 +291,22 @@ impl Heard {
             .zip(self.left_out(prior))
             .map(|((value, weight), location)| ((value - location).abs(), *weight))
             .collect();
+        let location = self.drawn(prior);
         Level {
-            location: self.drawn(prior),
+            location,
             count: self.values.len(),
             half_width: conformal_quantile(&errors, COVERAGE),
-            worst: errors.iter().map(|(error, _)| *error).fold(0.0, f64::max),
+            worst: self.values.iter().map(|(value, _)| (value - location).abs()).fold(0.0, f64::max),
         }
     }
 }
 
-/// Half the width of an interval in logarithms, on its wider side.
-fn doubt(estimate: Estimate<f64>) -> f64 {
-    (estimate.high / estimate.value).ln().max((estimate.value / estimate.low).ln())
+/// How far an interval reaches below and above its value, in logarithms.
+fn doubts(estimate: Estimate<f64>) -> (f64, f64) {
+    ((estimate.value / estimate.low).ln(), (estimate.high / estimate.value).ln())
 }
 
-/// An estimate whose logarithm lies within `half` of the value's.
-fn around(value: f64, half: f64, basis: Basis) -> Estimate<f64> {
-    Estimate { value, low: value * (-half).exp(), high: value * half.exp(), basis }
+/// An estimate whose logarithm reaches `below` and `above` the value's.
+fn around(value: f64, below: f64, above: f64, basis: Basis) -> Estimate<f64> {
+    Estimate { value, low: value * (-below).exp(), high: value * above.exp(), basis }
 }

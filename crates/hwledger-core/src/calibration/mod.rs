@@ -17,9 +17,10 @@
 //! one voice, worth three samples at most, so that a device measured a thousand times does not
 //! speak for all devices.
 //! The interval is `b ± q`: `q` is the conformal quantile of the absolute errors that the same
-//! rule makes on each sample when that sample is left out, taken at the first level of the chain
-//! that has enough voices for nine in ten to be a finite statement (nine of them), and never less
-//! than the key's own largest error where a wider level had to be asked.
+//! rule makes on each of the key's samples when that sample is left out. Nine samples make "nine
+//! in ten" a finite statement. With fewer, each side is the formula's own or the quantile of the
+//! nearest ancestor that has nine voices, whichever is narrower, and never less than the largest
+//! error on the key's own samples.
 //!
 //! **Source.** Hodges and Lehmann, "Estimates of location based on rank tests", Annals of
 //! Mathematical Statistics 34 (1963); Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random
