@@ -6,9 +6,11 @@
 //! files, the network, the clock or the environment.
 
 pub mod advice;
+pub mod anchor;
 pub mod assumption;
 pub mod breakdown;
 pub mod cache;
+pub mod calibration;
 pub mod device;
 pub mod element_type;
 pub mod engine;

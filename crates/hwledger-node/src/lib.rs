@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod batch;
+pub mod calibrate;
 pub mod catalogue;
 pub mod command;
 pub mod compare;
