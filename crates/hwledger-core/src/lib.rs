@@ -17,6 +17,7 @@ pub mod inverse;
 pub mod lora;
 pub mod model;
 mod nearest;
+pub mod pareto;
 pub mod settings;
 pub mod speculation;
 pub mod training;
