@@ -19,6 +19,7 @@ pub mod model;
 mod nearest;
 pub mod pareto;
 pub mod settings;
+pub mod sizing;
 pub mod speculation;
 pub mod training;
 pub mod units;
