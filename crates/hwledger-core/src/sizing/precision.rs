@@ -58,7 +58,7 @@ pub struct QuantScheme {
     /// Mean bytes of a parameter, for models whose file size is not known.
     ///
     /// `Q8_0` is 34 bytes per 32 weights, NVFP4 36 per 64, MXFP4 17 per 32, 4-bit AWQ and GPTQ 4.156
-    /// bits in groups of 128. Mixtures (`Q4_K_M`, `Q5_K_M`) have no constant: the figure is that of
+    /// bits in groups of 128. Mixtures (`Q4_K_M`, `Q4_K_S`, `Q5_K_M`) have no constant: the figure is that of
     /// Qwen3-30B-A3B's file.
     pub bytes_per_param: f64,
     /// The constant that the reference system uses, where it has one.
@@ -77,8 +77,8 @@ const fn scheme(
 /// Every scheme that has a name of its own.
 pub const QUANT_SCHEMES: &[QuantScheme] = &[
     scheme("Q4_K_M", Precision::Q4Km, 0.6076, Some(0.57)),
-    scheme("Q5_K_M", Precision::Q4Km, 0.711, Some(0.68)),
-    scheme("Q4_K_S", Precision::Q4Km, 0.572, None),
+    scheme("Q5_K_M", Precision::Q4Km, 0.7114, Some(0.68)),
+    scheme("Q4_K_S", Precision::Q4Km, 0.5715, None),
     scheme("Q6_K", Precision::Q4Km, 0.8203, None),
     scheme("Q4_0", Precision::Q4Km, 0.5625, None),
     scheme("Q8_0", Precision::Q4Km, 1.0625, Some(1.04)),

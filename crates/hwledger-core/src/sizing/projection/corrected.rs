@@ -153,14 +153,23 @@ impl<'q> Cascade<'q> {
         Estimate { value, low: rate.min(scaled), high: rate.max(scaled), basis: Basis::Calibrated }
     }
 
-    /// The formula's prefill rate.
-    fn floor_prefill(&self) -> Estimate<f64> {
+    /// The formula's prefill rate. The utilisation of the arithmetic peak is a figure of the reference
+    /// that no measurement here backs, so the interval reaches from half of it to twice it.
+    fn floor_prefill(&mut self) -> Estimate<f64> {
         let question = self.question;
-        let rate = 1000.0 * question.prompt_tokens as f64 / self.floors.prefill_ms() * question.compiler_quality;
-        // The launch time of every layer is paid once per prompt, so it only matters for short ones.
-        let slow = self.floors.prefill_ms() + self.floors.launch_ms[2];
-        let low = 1000.0 * question.prompt_tokens as f64 / slow * question.compiler_quality;
-        Estimate { value: rate, low, high: rate, basis: Basis::Formula }
+        let Floors { prefill_bandwidth_ms, prefill_compute_ms, launch_ms, .. } = self.floors;
+        let why = "the reference's; the interval takes it to be good to a factor of 2";
+        self.assumptions.note("utilisation of the arithmetic peak", &question.tier.efficiency.llm_utilisation, why);
+        let rate = |compute_ms: f64, launch_ms: f64| {
+            let prompt_ms = prefill_bandwidth_ms.max(compute_ms) + launch_ms;
+            1000.0 * question.prompt_tokens as f64 / prompt_ms * question.compiler_quality
+        };
+        Estimate {
+            value: rate(prefill_compute_ms, 0.0),
+            low: rate(2.0 * prefill_compute_ms, launch_ms[2]),
+            high: rate(prefill_compute_ms / 2.0, 0.0),
+            basis: Basis::Formula,
+        }
     }
 
     fn measured(&mut self, cell: &MeasuredCell) -> Rates {

@@ -76,11 +76,6 @@ impl Floors {
         self.decode_bandwidth_ms.max(self.decode_compute_ms)
     }
 
-    /// The larger of memory traffic and arithmetic of the prompt.
-    pub(super) const fn prefill_ms(&self) -> f64 {
-        self.prefill_bandwidth_ms.max(self.prefill_compute_ms)
-    }
-
     /// What takes most of a token's time.
     pub(super) const fn regime(&self) -> Regime {
         if self.launch_ms[1] > self.decode_ms() {

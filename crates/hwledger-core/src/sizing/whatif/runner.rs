@@ -81,7 +81,7 @@ impl Objective {
 /// A point that no other beats on every objective at once.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FrontierPoint {
-    /// The values of the sliders that were moved.
+    /// The values of the sliders that were moved or set.
     pub values: BTreeMap<String, f64>,
     /// The objectives, in the order asked for.
     pub objectives: Vec<f64>,
@@ -212,6 +212,7 @@ impl<'a, W> Runner<'a, W> {
         &self,
         names: &[&str],
         steps: usize,
+        overrides: &BTreeMap<String, f64>,
         objectives: &[Objective],
         is_viable_only: bool,
     ) -> Result<Vec<FrontierPoint>, SizingError> {
@@ -229,7 +230,7 @@ impl<'a, W> Runner<'a, W> {
         self.check(objectives)?;
         let mut points = Vec::new();
         for mut index in 0..count {
-            let mut moved = BTreeMap::new();
+            let mut moved = overrides.clone();
             for (name, values) in names.iter().zip(&values) {
                 moved.insert((*name).to_owned(), values[index % steps]);
                 index /= steps;
@@ -351,15 +352,15 @@ mod tests {
         let loads = Cell::new(0);
         let runner = runner(&loads);
         let objectives = ["min:bandwidth", "max:served"].map(|text| Objective::parse(text).expect("sound"));
-        let points = runner.frontier(&["bandwidth", "demand"], 11, &objectives, true).expect("sound");
+        let points = runner.frontier(&["bandwidth", "demand"], 11, &BTreeMap::new(), &objectives, true).expect("sound");
         let directions = [Direction::Minimise, Direction::Maximise];
         assert!(points.len() > 2 && points.iter().all(|point| point.summary.is_viable));
         for a in &points {
             assert!(!points.iter().any(|b| pareto::dominates(&b.objectives, &a.objectives, &directions)));
         }
-        assert!(runner.frontier(&["bandwidth"], 3, &[], true).is_err());
+        assert!(runner.frontier(&["bandwidth"], 3, &BTreeMap::new(), &[], true).is_err());
         let unknown = Objective::parse("max:profit").expect("well formed");
-        assert!(runner.frontier(&["bandwidth"], 3, &[unknown], true).is_err());
+        assert!(runner.frontier(&["bandwidth"], 3, &BTreeMap::new(), &[unknown], true).is_err());
         assert!(Objective::parse("profit").is_err());
     }
 }
