@@ -5,6 +5,7 @@ use hwledger_node::PlanRequest;
 use hwledger_node::request::{CountOrAll, DeviceRequest, DraftRequest, HostRequest, LoraRequest};
 use hwledger_node::train::TrainRequest;
 
+use crate::chip::ChipCommand;
 use crate::location::{Location, SearchArguments};
 
 /// Will a language model fit, how fast will it be, what will it cost.
@@ -31,6 +32,9 @@ pub(crate) enum Command {
     Train(Box<TrainArguments>),
     /// List the models on this machine and in the catalogue whose names hold some words
     Search(SearchArguments),
+    /// Size edge chips: tiers, projections, what-if
+    #[command(subcommand)]
+    Chip(ChipCommand),
 }
 
 /// Arguments of `train`.

@@ -1,6 +1,7 @@
 //! The hwledger command line.
 
 mod arguments;
+mod chip;
 mod location;
 mod picture;
 mod render;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Export(question) => export(&planner, &question),
         Command::Train(arguments) => train(&planner, &arguments),
         Command::Search(arguments) => return search(&options, &arguments),
+        Command::Chip(command) => return chip::run(&planner, &command),
     };
     result.unwrap_or_else(|failure| refuse(&failure))
 }
