@@ -6,7 +6,6 @@
 //! files, the network, the clock or the environment.
 
 pub mod advice;
-pub mod anchor;
 pub mod assumption;
 pub mod breakdown;
 pub mod cache;
@@ -20,7 +19,9 @@ pub mod lora;
 pub mod model;
 mod nearest;
 pub mod projection;
+pub mod pareto;
 pub mod settings;
+pub mod sizing;
 pub mod speculation;
 pub mod training;
 pub mod units;

@@ -4,7 +4,7 @@
 //! bounded before they are believed, and a wrong file gives one error that
 //! names the place. Nothing here opens a file or a connection.
 
-pub mod anchor;
+pub mod anchors;
 mod diagnostic;
 pub mod gguf;
 pub mod huggingface;

@@ -18,6 +18,7 @@ mod names;
 pub mod planner;
 pub mod report;
 pub mod request;
+pub mod sizing;
 pub mod train;
 
 pub use answer::Answer;

@@ -7,6 +7,7 @@ use hwledger_node::train::TrainRequest;
 
 use crate::calibrate::CalibrateArguments;
 use crate::efficiency::EfficiencyArguments;
+use crate::chip::ChipCommand;
 use crate::location::{Location, SearchArguments};
 
 /// Will a language model fit, how fast will it be, what will it cost.
@@ -40,6 +41,9 @@ pub(crate) enum Command {
     Calibrate(CalibrateArguments),
     /// List the models on this machine and in the catalogue whose names hold some words
     Search(SearchArguments),
+    /// Size edge chips: tiers, projections, what-if
+    #[command(subcommand)]
+    Chip(ChipCommand),
 }
 
 /// Arguments of `train`.

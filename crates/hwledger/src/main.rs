@@ -3,6 +3,7 @@
 mod arguments;
 mod calibrate;
 mod efficiency;
+mod chip;
 mod location;
 mod picture;
 mod render;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::FitEfficiency(arguments) => return efficiency::run(&planner, &arguments),
         Command::Calibrate(arguments) => return calibrate::run(&planner, &arguments),
         Command::Search(arguments) => return search(&options, &arguments),
+        Command::Chip(command) => return chip::run(&planner, &command),
     };
     result.unwrap_or_else(|failure| refuse(&failure))
 }

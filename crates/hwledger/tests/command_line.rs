@@ -62,6 +62,19 @@ pictures! {
         "--kv-type", "q8_0", "--gpu-layers", "all"];
     export_modelfile: ["export", "qwen3-8b", "--offline", "--engine", "ollama", "--context", "8K"];
     train_with_adapters: ["train", "llama-3.1-8b", "--offline", "--method", "qlora", "--device", "RTX 3090"];
+    chip_tiers: ["chip", "tiers"];
+    chip_project: ["chip", "project", "qwen3_30b_a3b", "--tier", "Mid", "--tier", "High", "--tier", "i.MX 93"];
+    chip_project_of_the_reference: ["chip", "project", "qwen3_30b_a3b", "--tier", "Mid", "--memory", "LPDDR6@14",
+        "--reference"];
+    chip_precision_that_does_not_run: ["chip", "project", "qwen2_5_7b", "--weights", "FP8", "--tier", "Mid"];
+    chip_point: ["chip", "point", "qwen2_5_7b", "--tier", "High", "--set", "target_rate=20"];
+    chip_sweep_as_csv: ["chip", "sweep", "qwen2_5_7b", "--tier", "High", "--slider", "memory_rate", "--steps", "3",
+        "--csv"];
+    chip_pareto: ["chip", "pareto", "qwen2_5_7b", "--tier", "High", "--slider", "memory_width", "--slider",
+        "memory_rate", "--steps", "4", "--objective", "min:memory_bandwidth_gb_s", "--objective",
+        "max:decode_tokens_per_second", "--objective", "min:memory_rate"];
+    chip_partial_channel: ["chip", "project", "qwen2_5_7b", "--tier", "Mid", "--memory", "LPDDR6@14"];
+    chip_unknown_tier: ["chip", "point", "qwen2_5_7b", "--tier", "NPU Med"];
     unknown_model: ["plan", "lama-3.1-8b", "--offline"];
     unknown_engine: ["plan", "llama-3.1-8b", "--offline", "--engine", "vlm"];
     unknown_weights: ["plan", "llama-3.1-8b", "--offline", "--weights", "Q4_K_X"];
@@ -115,6 +128,11 @@ fn help_of_every_command_fits_the_contract() {
         let output = run(&[command, "--help"], "");
         assert!(output.status.success());
         assert!(String::from_utf8(output.stdout).unwrap().contains("--json"), "{command}");
+    }
+    for command in ["tiers", "project", "point", "sweep", "pareto"] {
+        let output = run(&["chip", command, "--help"], "");
+        assert!(output.status.success());
+        assert!(String::from_utf8(output.stdout).unwrap().contains("--csv"), "{command}");
     }
 }
 
