@@ -15,6 +15,7 @@ pub mod locate;
 pub mod model;
 mod names;
 pub mod planner;
+pub mod plot;
 pub mod report;
 pub mod request;
 pub mod train;
