@@ -7,6 +7,7 @@ use hwledger_node::train::TrainRequest;
 
 use crate::efficiency::EfficiencyArguments;
 use crate::location::{Location, SearchArguments};
+use crate::plot::PlotArguments;
 
 /// Will a language model fit, how fast will it be, what will it cost.
 #[derive(Debug, Parser)]
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Train(Box<TrainArguments>),
     /// Fit the efficiencies of speed predictions to measured speeds
     FitEfficiency(EfficiencyArguments),
+    /// Draw a plan, a sweep or measurements as an SVG or PNG file
+    Plot(PlotArguments),
     /// List the models on this machine and in the catalogue whose names hold some words
     Search(SearchArguments),
 }

@@ -4,6 +4,7 @@ mod arguments;
 mod efficiency;
 mod location;
 mod picture;
+mod plot;
 mod render;
 mod speed;
 mod table;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Export(question) => export(&planner, &question),
         Command::Train(arguments) => train(&planner, &arguments),
         Command::FitEfficiency(arguments) => return efficiency::run(&planner, &arguments),
+        Command::Plot(arguments) => return plot::run(&planner, &arguments),
         Command::Search(arguments) => return search(&options, &arguments),
     };
     result.unwrap_or_else(|failure| refuse(&failure))

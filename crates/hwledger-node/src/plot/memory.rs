@@ -106,7 +106,7 @@ impl Planner {
             counted(prepared.context, "token", "tokens")
         );
         let mut heading = Heading::of_plan("Memory by device", &prepared, &[more]);
-        heading.notes.push("Whiskers: the interval that holds the true size nine times in ten.".to_owned());
+        heading.notes.push("Whiskers: the interval that is meant to hold the true size nine times in ten.".to_owned());
         Ok(MemoryPlot { heading, devices })
     }
 }

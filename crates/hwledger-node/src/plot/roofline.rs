@@ -337,7 +337,7 @@ impl Planner {
             heading.notes.push(format!("What one {device} does; other devices and the host are left out."));
         }
         if points.iter().any(|point| point.bytes > 0.0 && point.intensity().is_none()) {
-            let note = "Parts without operations stand on the left edge, as far below the slope as their bandwidth.";
+            let note = "Parts without operations stand on the left edge: their bandwidth against the slope's.";
             heading.notes.push(note.to_owned());
         }
         Ok(RooflinePlot {
