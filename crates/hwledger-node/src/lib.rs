@@ -16,6 +16,7 @@ pub mod locate;
 pub mod model;
 mod names;
 pub mod planner;
+pub mod plot;
 pub mod report;
 pub mod request;
 pub mod sizing;

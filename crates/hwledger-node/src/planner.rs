@@ -12,7 +12,7 @@ use hwledger_core::projection::{Efficiencies, Gap, Projection, Speed};
 use hwledger_core::settings::{Device, Engine};
 use hwledger_core::speculation::prediction_layers;
 use hwledger_core::verdict::Verdict;
-use hwledger_core::{Assumptions, ElementType, ModelSpec, Settings};
+use hwledger_core::{Assumptions, ElementType, Estimate, ModelSpec, Settings};
 
 use crate::answer::{Answer, DeviceAnswer, MemoryAnswer, SCHEMA};
 use crate::calibrate::Learned;
@@ -257,9 +257,11 @@ impl Prepared {
     }
 
     /// How fast it is, as far as that can be said; why not is told as an assumption.
-    pub fn speed(&self, assumptions: &mut Assumptions) -> Speed {
+    ///
+    /// `held` is the number of requests of this context that the engine's cache pool holds.
+    pub fn speed(&self, held: Option<Estimate<f64>>, assumptions: &mut Assumptions) -> Speed {
         let efficiencies = Efficiencies::embedded();
-        match self.projection(efficiencies, assumptions) {
+        match self.projection_of(held, efficiencies, assumptions) {
             Ok(projection) => projection.speed(efficiencies),
             Err(gap) => {
                 assumptions.note("speed", "unknown", gap.to_string());
@@ -268,15 +270,35 @@ impl Prepared {
         }
     }
 
-    /// What it takes, as sums of causes.
+    /// What it takes, as sums of causes, under this request's own memory plan.
     ///
     /// # Errors
     ///
     /// What is not known that the formulas need.
     pub fn projection(&self, efficiencies: &Efficiencies, assumptions: &mut Assumptions) -> Result<Projection, Gap> {
+        let held = self.question().plan(&self.settings).ok().and_then(|plan| plan.max_concurrency);
+        self.projection_of(held, efficiencies, assumptions)
+    }
+
+    /// What it takes where the cache pool holds `held` requests of this context.
+    ///
+    /// # Errors
+    ///
+    /// What is not known that the formulas need.
+    fn projection_of(
+        &self,
+        held: Option<Estimate<f64>>,
+        efficiencies: &Efficiencies,
+        assumptions: &mut Assumptions,
+    ) -> Result<Projection, Gap> {
         let mut settings = self.settings.clone();
         settings.engine = Some(self.engine);
-        Projection::resolve(self.engine, &self.model.spec, &settings, efficiencies, assumptions)
+        // The pool was measured in requests of the whole context; these may be shorter.
+        let length = [settings.depth, settings.prompt, settings.generate].into_iter().flatten().sum::<u64>();
+        let replicas = settings.data_parallel.unwrap_or(1).max(1) as f64;
+        let shorter = if length == 0 { 1.0 } else { self.context as f64 / length as f64 };
+        let held = held.map(|requests| requests.value * replicas * shorter.max(1.0));
+        Projection::resolve(self.engine, &self.model.spec, &settings, held, efficiencies, assumptions)
     }
 
     /// The answer that formulas alone give.
@@ -302,7 +324,7 @@ impl Prepared {
             }
             Err(error) => return Err(error.into()),
         };
-        let formula = self.speed(&mut assumptions);
+        let formula = self.speed(memory.max_concurrency, &mut assumptions);
         let corrected = self.learned.as_ref().and_then(|learned| learned.apply(&self, &formula, &mut assumptions));
         Ok(Answer {
             schema: SCHEMA,

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::command::command;
-use crate::planner::{PlanFailure, Planner};
+use crate::planner::{PlanFailure, Planner, Prepared};
 use crate::request::PlanRequest;
 
 /// An answer with what only a person asks for.
@@ -45,11 +45,8 @@ impl Planner {
     /// Plans one request and explains the plan.
     pub fn report(&self, request: &PlanRequest) -> Result<Report, PlanFailure> {
         let prepared = self.prepare(request)?;
-        let (key, value) = prepared.cache_types();
-        let format = WeightFormat::asked(&prepared.settings).ok().flatten();
         let spec = &prepared.model.spec;
-        let layer_memory =
-            layers(spec, prepared.context, key, value, |weight| element_type(format.as_ref(), spec, weight));
+        let layer_memory = prepared.layer_memory();
         let answer = prepared.clone().answer(request.id.clone())?;
         let changes = match answer.verdict {
             Verdict::Fits | Verdict::Unknown => Vec::new(),
@@ -65,5 +62,15 @@ impl Planner {
             changes,
             command: command("plan", request),
         })
+    }
+}
+
+impl Prepared {
+    /// Memory layer by layer, for one sequence of the context.
+    pub fn layer_memory(&self) -> Vec<LayerMemory> {
+        let (key, value) = self.cache_types();
+        let format = WeightFormat::asked(&self.settings).ok().flatten();
+        let spec = &self.model.spec;
+        layers(spec, self.context, key, value, |weight| element_type(format.as_ref(), spec, weight))
     }
 }

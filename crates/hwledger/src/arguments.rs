@@ -6,9 +6,10 @@ use hwledger_node::request::{CountOrAll, DeviceRequest, DraftRequest, HostReques
 use hwledger_node::train::TrainRequest;
 
 use crate::calibrate::CalibrateArguments;
-use crate::efficiency::EfficiencyArguments;
 use crate::chip::ChipCommand;
+use crate::efficiency::EfficiencyArguments;
 use crate::location::{Location, SearchArguments};
+use crate::plot::PlotArguments;
 
 /// Will a language model fit, how fast will it be, what will it cost.
 #[derive(Debug, Parser)]
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     FitEfficiency(EfficiencyArguments),
     /// Learn from measured runs how far predictions are off
     Calibrate(CalibrateArguments),
+    /// Draw a plan, a sweep or measurements as an SVG or PNG file
+    Plot(PlotArguments),
     /// List the models on this machine and in the catalogue whose names hold some words
     Search(SearchArguments),
     /// Size edge chips: tiers, projections, what-if

@@ -2,10 +2,11 @@
 
 mod arguments;
 mod calibrate;
-mod efficiency;
 mod chip;
+mod efficiency;
 mod location;
 mod picture;
+mod plot;
 mod render;
 mod speed;
 mod table;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Train(arguments) => train(&planner, &arguments),
         Command::FitEfficiency(arguments) => return efficiency::run(&planner, &arguments),
         Command::Calibrate(arguments) => return calibrate::run(&planner, &arguments),
+        Command::Plot(arguments) => return plot::run(&planner, &arguments),
         Command::Search(arguments) => return search(&options, &arguments),
         Command::Chip(command) => return chip::run(&planner, &command),
     };

@@ -225,6 +225,8 @@ pub struct Priors {
     start: HashMap<Resource, (f64, f64)>,
     /// Standard deviation of a factor at each level, before any measurement.
     spread: HashMap<(Level, bool), f64>,
+    /// The same for resources that are unlike the rest.
+    own_spread: HashMap<(Level, Resource), f64>,
 }
 
 /// All efficiencies.
@@ -450,13 +452,17 @@ impl Priors {
         if level == Level::Resource {
             return self.start.get(&resource).map_or(0.0, |(_, spread)| *spread);
         }
+        if let Some(own) = self.own_spread.get(&(level, resource)) {
+            return *own;
+        }
         let is_overall = matches!(resource, Resource::OverallDecode | Resource::OverallPrefill);
         self.spread.get(&(level, is_overall)).copied().unwrap_or(0.0)
     }
 
-    /// Reads `start RESOURCE EFFICIENCY SPREAD SOURCE` and `spread LEVEL OF-A-RESOURCE OVERALL` lines.
+    /// Reads `start RESOURCE EFFICIENCY SPREAD SOURCE`, `spread LEVEL OF-A-RESOURCE OVERALL` and
+    /// `spread-of LEVEL RESOURCE SPREAD` lines.
     pub fn read(table: &str) -> Result<Self, DataError> {
-        let mut priors = Self { start: HashMap::new(), spread: HashMap::new() };
+        let mut priors = Self { start: HashMap::new(), spread: HashMap::new(), own_spread: HashMap::new() };
         for (line, text) in (1..).zip(table.lines()) {
             let fields: Vec<&str> = text.split('\t').collect();
             let wrong = |what: &str| DataError { line, what: what.to_owned() };
@@ -468,6 +474,12 @@ impl Priors {
                     let efficiency = efficiency.ok_or_else(|| wrong("an efficiency is a number above 0"))?;
                     let spread = number(spread).ok_or_else(|| wrong("a spread is a number"))?;
                     priors.start.insert(resource, (efficiency.ln(), spread));
+                }
+                ["spread-of", level, resource, spread, ..] => {
+                    let level = Level::named(level).ok_or_else(|| wrong("no such level"))?;
+                    let resource = Resource::named(resource).ok_or_else(|| wrong("no such resource"))?;
+                    let spread = number(spread).ok_or_else(|| wrong("a spread is a number"))?;
+                    priors.own_spread.insert((level, resource), spread);
                 }
                 ["spread", level, each, overall, ..] => {
                     let level = Level::named(level).ok_or_else(|| wrong("no such level"))?;

@@ -80,7 +80,8 @@ pub struct Projection {
 }
 
 impl Projection {
-    /// Takes one request apart.
+    /// Takes one request apart. `held` is the number of such requests that the engine's cache pool
+    /// holds at once, where it is known: what is more waits.
     ///
     /// # Errors
     ///
@@ -90,6 +91,7 @@ impl Projection {
         engine: Engine,
         model: &ModelSpec,
         settings: &Settings,
+        held: Option<f64>,
         efficiencies: &Efficiencies,
         assumptions: &mut Assumptions,
     ) -> Result<Self, Gap> {
@@ -97,14 +99,30 @@ impl Projection {
         if Runner::group(engine) == Runner::Serving {
             let own = serving::Serving::resolve(engine, model, settings, efficiencies, assumptions)?;
             // Requests are spread evenly over replicas, which know nothing of each other.
-            let in_flight = (workload.concurrency / own.replicas).max(1.0);
+            let load = Load {
+                asked: (workload.concurrency / own.replicas).max(1.0),
+                held: held.map(|held| held / own.replicas),
+                lanes: own.lanes(),
+            };
             let decode = |sequences, depth| own.decode(sequences, depth);
-            return Ok(workload.project(engine, in_flight, decode, |tokens, depth| own.prefill(tokens, depth)));
+            return Ok(workload.project(engine, &load, decode, |tokens, depth| own.prefill(tokens, depth)));
         }
         let own = local::Local::resolve(engine, model, settings, efficiencies, assumptions)?;
         let decode = |sequences, depth| own.decode(sequences, depth);
-        Ok(workload.project(engine, workload.concurrency, decode, |tokens, depth| own.prefill(tokens, depth)))
+        // These engines allocate the cache of every sequence that they admit.
+        let load = Load { asked: workload.concurrency, held: None, lanes: 1.0 };
+        Ok(workload.project(engine, &load, decode, |tokens, depth| own.prefill(tokens, depth)))
     }
+}
+
+/// Requests of one replica.
+struct Load {
+    /// Requests in flight.
+    asked: f64,
+    /// Requests that its cache pool holds at once, where known.
+    held: Option<f64>,
+    /// Prompts that are computed at the same time.
+    lanes: f64,
 }
 
 /// The part of a request that says how much is asked.
@@ -135,14 +153,15 @@ impl Workload {
     fn project(
         &self,
         engine: Engine,
-        in_flight: f64,
+        load: &Load,
         decode: impl Fn(f64, f64) -> Cost,
         prefill: impl Fn(f64, f64) -> Cost,
     ) -> Projection {
         let before = self.depth + if self.follows_prompt { self.prompt } else { 0.0 };
-        let pass = decode(in_flight, before + self.generated / 2.0);
+        let running = load.held.map_or(load.asked, |held| load.asked.min(held)).max(1.0);
+        let pass = decode(running, before + self.generated / 2.0);
         let prefill = prefill(self.prompt, self.depth);
-        let others = in_flight - 1.0;
+        let others = (running / load.lanes - 1.0).max(0.0);
         // In a steady state every other request is prefilled once while this one generates.
         let mut per_token = pass.clone();
         per_token.add(&prefill, others / self.generated, Some(Resource::Interference));
@@ -150,6 +169,13 @@ impl Workload {
         first_token.add(&prefill, others / 2.0, Some(Resource::Queue));
         let mut whole = first_token.clone();
         whole.add(&per_token, (self.generated - 1.0).max(0.0), None);
+        // Requests that the pool does not hold wait for those that it does: Little's law.
+        let waiting = load.asked / running - 1.0;
+        if waiting > 0.0 {
+            let served = whole.clone();
+            first_token.add(&served, waiting, Some(Resource::Waiting));
+            whole.add(&served, waiting, None);
+        }
         Projection {
             group: Runner::group(engine),
             prompt: self.prompt,

@@ -94,6 +94,8 @@ named! {
         Interference = "interference",
         /// Prefills of other requests before one's own.
         Queue = "queue",
+        /// Requests that the cache pool does not hold, served before one's own.
+        Waiting = "waiting",
         /// Everything of a decoding pass.
         OverallDecode = "overall_decode",
         /// Everything of a prefill.
@@ -121,6 +123,7 @@ impl Resource {
                 | Self::CollectiveBytes
                 | Self::Interference
                 | Self::Queue
+                | Self::Waiting
         )
     }
 }

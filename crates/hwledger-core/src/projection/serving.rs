@@ -130,6 +130,12 @@ impl<'a> Serving<'a> {
         })
     }
 
+    /// Prompts that are computed at the same time: one by each group of ranks with all heads, one
+    /// in each stage.
+    pub(super) const fn lanes(&self) -> f64 {
+        self.attention_groups * self.stages
+    }
+
     const fn term(ideal: f64, resource: Resource, kernel: Kernel, phase: Phase, overlap: u16) -> Term {
         Term { ideal, resource, kernel, place: 0, phase, overlap, scaled_by: None }
     }
