@@ -4,9 +4,11 @@
 //! bounded before they are believed, and a wrong file gives one error that
 //! names the place. Nothing here opens a file or a connection.
 
+pub mod anchors;
 mod diagnostic;
 pub mod gguf;
 pub mod huggingface;
+pub mod measurement;
 pub mod ollama;
 pub mod safetensors;
 

@@ -32,6 +32,9 @@ pub struct Answer {
     /// The device that decides the verdict, where one does.
     pub constraint: Option<Constraint>,
     pub speed: Speed,
+    /// The speeds before measurements corrected them, where any did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed_formula: Option<Speed>,
     pub assumptions: Assumptions,
 }
 

@@ -54,6 +54,7 @@ const SELF_REPORTED_WEIGHT: f64 = 0.25;
 /// One comparison of a prediction with a measurement.
 #[derive(Clone, Debug)]
 struct Sample {
+    record: usize,
     observation: Observation,
     /// Figure and engines: what errors are averaged by.
     figure: &'static str,
@@ -81,9 +82,27 @@ pub struct FigureErrors {
     pub within_quarter: [Option<f64>; 3],
 }
 
+/// One comparison: seconds measured and predicted, by fits that have seen everything, not its
+/// device, not its model.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "each name says what it holds")]
+pub struct Comparison {
+    pub record: usize,
+    pub figure: &'static str,
+    pub engines: String,
+    pub device: String,
+    pub model: String,
+    pub measured_s: f64,
+    pub fitted_s: f64,
+    pub device_held_out_s: Option<f64>,
+    pub model_held_out_s: Option<f64>,
+}
+
 /// A fit and what is known of its worth.
 #[derive(Debug)]
 pub struct FitReport {
+    /// Every comparison.
+    pub comparisons: Vec<Comparison>,
     /// The table.
     pub efficiencies: Efficiencies,
     /// Records without a projection, by reason.
@@ -176,9 +195,25 @@ pub fn fit_efficiencies(planner: &Planner, records: &[SpeedRecord], held_out: bo
     let by_device = held_out.then(|| hold_out(|sample| &sample.device_name));
     let by_model = held_out.then(|| hold_out(|sample| &sample.model));
     let errors = errors(&samples, &fitted, by_device.as_deref(), by_model.as_deref());
+    let comparisons = samples.iter().enumerate().map(|(index, sample)| {
+        let measured_s = sample.observation.seconds;
+        let predicted = |residuals: &[f64]| measured_s / residuals[index].exp();
+        Comparison {
+            record: sample.record,
+            figure: sample.figure,
+            engines: sample.group.clone(),
+            device: sample.device.clone(),
+            model: sample.model.clone(),
+            measured_s,
+            fitted_s: predicted(&fitted),
+            device_held_out_s: by_device.as_deref().map(predicted),
+            model_held_out_s: by_model.as_deref().map(predicted),
+        }
+    });
+    let comparisons = comparisons.collect();
     let mut efficiencies = whole;
     set_scatter(&mut efficiencies, &samples, &fitted, by_device.as_deref(), by_model.as_deref());
-    FitReport { efficiencies, left_out, errors, samples: samples.len() }
+    FitReport { comparisons, efficiencies, left_out, errors, samples: samples.len() }
 }
 
 /// Efficiencies that know the names of every device, family and architecture of the records, and nothing else.
@@ -200,9 +235,9 @@ fn known_names(planner: &Planner, records: &[SpeedRecord]) -> Efficiencies {
 fn samples(planner: &Planner, records: &[SpeedRecord], left_out: &mut BTreeMap<String, usize>) -> Vec<Sample> {
     let names = known_names(planner, records);
     let mut samples = Vec::new();
-    for record in records {
+    for (index, record) in records.iter().enumerate() {
         match planner.prepare(&record.request).and_then(|prepared| compared(&prepared, record, &names)) {
-            Ok(found) => samples.extend(found),
+            Ok(found) => samples.extend(found.into_iter().map(|sample| Sample { record: index, ..sample })),
             Err(failure) => *left_out.entry(failure.to_string()).or_insert(0) += 1,
         }
     }
@@ -232,6 +267,7 @@ fn compared(prepared: &Prepared, record: &SpeedRecord, names: &Efficiencies) -> 
     let found = figures.into_iter().filter_map(|(figure, seconds, cost)| {
         let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds > 0.0)?;
         Some(Sample {
+            record: 0,
             observation: Observation {
                 cost: cost.clone(),
                 seconds,

@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod batch;
+pub mod calibrate;
 pub mod catalogue;
 pub mod command;
 pub mod compare;
@@ -17,6 +18,7 @@ mod names;
 pub mod planner;
 pub mod report;
 pub mod request;
+pub mod sizing;
 pub mod train;
 
 pub use answer::Answer;

@@ -15,6 +15,7 @@ use hwledger_core::verdict::Verdict;
 use hwledger_core::{Assumptions, ElementType, ModelSpec, Settings};
 
 use crate::answer::{Answer, DeviceAnswer, MemoryAnswer, SCHEMA};
+use crate::calibrate::Learned;
 use crate::default_engine::default_engine;
 use crate::devices::DeviceNames;
 use crate::locate::{LocateError, LocateOptions};
@@ -103,12 +104,18 @@ pub struct Planner {
     models: Mutex<HashMap<String, Arc<LoadedModel>>>,
     devices: DeviceNames,
     options: LocateOptions,
+    learned: Option<Arc<Learned>>,
 }
 
 impl Planner {
     /// A planner that has read nothing yet and looks for models as `options` say.
     pub fn new(options: LocateOptions) -> Self {
         Self { options, ..Self::default() }
+    }
+
+    /// The same planner, its speeds corrected by what was measured.
+    pub fn with_calibration(self, learned: Learned) -> Self {
+        Self { learned: Some(Arc::new(learned)), ..self }
     }
 
     /// The model behind `reference`, read at most once.
@@ -163,7 +170,8 @@ impl Planner {
         }
         settings.context = Some(context);
         let draft = self.draft(request, &model, &mut assumptions)?;
-        Ok(Prepared { model, draft, engine, settings, assumptions, context })
+        let learned = self.learned.clone();
+        Ok(Prepared { model, draft, engine, settings, assumptions, context, learned })
     }
 
     /// The machine that holds the devices, if it was named and is known.
@@ -228,6 +236,8 @@ pub struct Prepared {
     pub assumptions: Assumptions,
     /// The context that the plan is for.
     pub context: u64,
+    /// What corrects its speeds, if anything.
+    pub(crate) learned: Option<Arc<Learned>>,
 }
 
 impl Prepared {
@@ -269,6 +279,11 @@ impl Prepared {
         Projection::resolve(self.engine, &self.model.spec, &settings, efficiencies, assumptions)
     }
 
+    /// The answer that formulas alone give.
+    pub(crate) fn formula_answer(self) -> Result<Answer, PlanFailure> {
+        Self { learned: None, ..self }.answer(None)
+    }
+
     /// The answer under these settings.
     pub fn answer(mut self, id: Option<String>) -> Result<Answer, PlanFailure> {
         let (key, value) = self.cache_types();
@@ -287,7 +302,8 @@ impl Prepared {
             }
             Err(error) => return Err(error.into()),
         };
-        let speed = self.speed(&mut assumptions);
+        let formula = self.speed(&mut assumptions);
+        let corrected = self.learned.as_ref().and_then(|learned| learned.apply(&self, &formula, &mut assumptions));
         Ok(Answer {
             schema: SCHEMA,
             id,
@@ -299,7 +315,8 @@ impl Prepared {
             devices,
             verdict,
             constraint,
-            speed,
+            speed: corrected.unwrap_or(formula),
+            speed_formula: corrected.map(|_| formula),
             assumptions,
         })
     }

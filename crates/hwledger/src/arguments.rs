@@ -5,7 +5,9 @@ use hwledger_node::PlanRequest;
 use hwledger_node::request::{CountOrAll, DeviceRequest, DraftRequest, HostRequest, LoraRequest};
 use hwledger_node::train::TrainRequest;
 
+use crate::calibrate::CalibrateArguments;
 use crate::efficiency::EfficiencyArguments;
+use crate::chip::ChipCommand;
 use crate::location::{Location, SearchArguments};
 
 /// Will a language model fit, how fast will it be, what will it cost.
@@ -16,6 +18,9 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) location: Location,
+    /// Store of measurements that speeds are corrected by; `none` for none
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) calibration: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -32,8 +37,13 @@ pub(crate) enum Command {
     Train(Box<TrainArguments>),
     /// Fit the efficiencies of speed predictions to measured speeds
     FitEfficiency(EfficiencyArguments),
+    /// Learn from measured runs how far predictions are off
+    Calibrate(CalibrateArguments),
     /// List the models on this machine and in the catalogue whose names hold some words
     Search(SearchArguments),
+    /// Size edge chips: tiers, projections, what-if
+    #[command(subcommand)]
+    Chip(ChipCommand),
 }
 
 /// Arguments of `train`.

@@ -26,6 +26,9 @@ pub(crate) struct EfficiencyArguments {
     /// Predict each device and each model by a fit without it (minutes)
     #[arg(long)]
     hold_out: bool,
+    /// Write every comparison here, one JSON object per line
+    #[arg(long, value_name = "PATH")]
+    comparisons: Option<PathBuf>,
     /// Print the errors as one JSON object
     #[arg(long)]
     json: bool,
@@ -48,9 +51,12 @@ pub(crate) fn run(planner: &Planner, arguments: &EfficiencyArguments) -> ExitCod
         Err(error) => return fail(with_causes(&error)),
     };
     let report = fit_efficiencies(planner, &records, arguments.hold_out);
-    if let Some(path) = &arguments.out {
-        let written = fs::write(path, table(&report, records.len()));
-        if let Err(error) = written {
+    let comparisons = || report.comparisons.iter().map(json).collect::<String>();
+    let written: [(&Option<PathBuf>, &dyn Fn() -> String); 2] =
+        [(&arguments.out, &|| table(&report, records.len())), (&arguments.comparisons, &comparisons)];
+    for (path, text) in written {
+        let Some(path) = path else { continue };
+        if let Err(error) = fs::write(path, text()) {
             return fail(format_args!("`{}` cannot be written: {error}", path.display()));
         }
     }

@@ -1,7 +1,9 @@
 //! The hwledger command line.
 
 mod arguments;
+mod calibrate;
 mod efficiency;
+mod chip;
 mod location;
 mod picture;
 mod render;
@@ -27,9 +29,12 @@ const NO: u8 = 1;
 const ERROR: u8 = 2;
 
 fn main() -> ExitCode {
-    let Arguments { command, location } = Arguments::parse();
+    let Arguments { command, location, calibration } = Arguments::parse();
     let options = location.options();
-    let planner = Planner::new(options.clone());
+    let planner = match calibrate::with_store(Planner::new(options.clone()), calibration.as_deref()) {
+        Ok(planner) => planner,
+        Err(status) => return status,
+    };
     let result = match command {
         Command::Plan(arguments) => match &arguments.requests {
             Some(path) => return plan_requests(&planner, path),
@@ -40,7 +45,9 @@ fn main() -> ExitCode {
         Command::Export(question) => export(&planner, &question),
         Command::Train(arguments) => train(&planner, &arguments),
         Command::FitEfficiency(arguments) => return efficiency::run(&planner, &arguments),
+        Command::Calibrate(arguments) => return calibrate::run(&planner, &arguments),
         Command::Search(arguments) => return search(&options, &arguments),
+        Command::Chip(command) => return chip::run(&planner, &command),
     };
     result.unwrap_or_else(|failure| refuse(&failure))
 }

@@ -62,6 +62,19 @@ pictures! {
         "--kv-type", "q8_0", "--gpu-layers", "all"];
     export_modelfile: ["export", "qwen3-8b", "--offline", "--engine", "ollama", "--context", "8K"];
     train_with_adapters: ["train", "llama-3.1-8b", "--offline", "--method", "qlora", "--device", "RTX 3090"];
+    chip_tiers: ["chip", "tiers"];
+    chip_project: ["chip", "project", "qwen3_30b_a3b", "--tier", "Mid", "--tier", "High", "--tier", "i.MX 93"];
+    chip_project_of_the_reference: ["chip", "project", "qwen3_30b_a3b", "--tier", "Mid", "--memory", "LPDDR6@14",
+        "--reference"];
+    chip_precision_that_does_not_run: ["chip", "project", "qwen2_5_7b", "--weights", "FP8", "--tier", "Mid"];
+    chip_point: ["chip", "point", "qwen2_5_7b", "--tier", "High", "--set", "target_rate=20"];
+    chip_sweep_as_csv: ["chip", "sweep", "qwen2_5_7b", "--tier", "High", "--slider", "memory_rate", "--steps", "3",
+        "--csv"];
+    chip_pareto: ["chip", "pareto", "qwen2_5_7b", "--tier", "High", "--slider", "memory_width", "--slider",
+        "memory_rate", "--steps", "4", "--objective", "min:memory_bandwidth_gb_s", "--objective",
+        "max:decode_tokens_per_second", "--objective", "min:memory_rate"];
+    chip_partial_channel: ["chip", "project", "qwen2_5_7b", "--tier", "Mid", "--memory", "LPDDR6@14"];
+    chip_unknown_tier: ["chip", "point", "qwen2_5_7b", "--tier", "NPU Med"];
     unknown_model: ["plan", "lama-3.1-8b", "--offline"];
     unknown_engine: ["plan", "llama-3.1-8b", "--offline", "--engine", "vlm"];
     unknown_weights: ["plan", "llama-3.1-8b", "--offline", "--weights", "Q4_K_X"];
@@ -111,9 +124,72 @@ fn a_missing_file_of_requests_is_an_error() {
 
 #[test]
 fn help_of_every_command_fits_the_contract() {
-    for command in ["plan", "fit", "compare", "export", "train"] {
+    for command in ["plan", "fit", "compare", "export", "train", "calibrate"] {
         let output = run(&[command, "--help"], "");
         assert!(output.status.success());
         assert!(String::from_utf8(output.stdout).unwrap().contains("--json"), "{command}");
     }
+    for command in ["tiers", "project", "point", "sweep", "pareto"] {
+        let output = run(&["chip", command, "--help"], "");
+        assert!(output.status.success());
+        assert!(String::from_utf8(output.stdout).unwrap().contains("--csv"), "{command}");
+    }
+}
+
+/// A folder of one test, removed at its end.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("hwledger-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn what_a_log_measured_is_learnt_and_plans_read_the_store() {
+    let folder = Folder::new("calibrate");
+    let model = ["llama-3.1-8b", "--offline", "--engine", "llama.cpp", "--weights", "Q4_K_M", "--context", "8K"];
+    let log = run(&[&["plan"], &model[..], &["--device", "RTX 3090", "--as-log"]].concat(), "");
+    std::fs::write(folder.path("start.log"), log.stdout).unwrap();
+    let (file, store) = (folder.path("start.log"), folder.path("calibration.json"));
+    let calibrate =
+        ["calibrate", &file, "--model", "llama-3.1-8b", "--device", "RTX 3090", "--offline", "--store", &store];
+    let output = run(&calibrate, "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("kv_cache_bytes") && text.contains("store: "), "{text}");
+    let json = run(&[&calibrate[..], &["--json", "--dry-run"]].concat(), "");
+    let answer: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(answer["schema"], "hwledger.calibrate/1");
+    assert_eq!((answer["pairs_new"].as_u64(), answer["store"].is_null()), (Some(0), true));
+    let plan = run(&[&["plan"], &model[..], &["--calibration", &store, "--json"]].concat(), "");
+    assert_eq!(plan.status.code(), Some(0));
+}
+
+#[test]
+fn a_store_that_was_named_must_be_one() {
+    let folder = Folder::new("store");
+    std::fs::write(folder.path("odd.json"), "{}").unwrap();
+    for path in [folder.path("missing.json"), folder.path("odd.json")] {
+        let output = run(&["plan", "llama-3.1-8b", "--offline", "--calibration", &path], "");
+        assert_eq!(output.status.code(), Some(2), "{path}");
+        assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: `"));
+    }
+    let output = run(&["plan", "llama-3.1-8b", "--offline", "--calibration", "none"], "");
+    assert_eq!(output.status.code(), Some(0));
+    let output = run(&["calibrate", &folder.path("odd.json"), "--store", &folder.path("new.json")], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("hint: name the format"));
 }

@@ -5,7 +5,7 @@
 //! and names weight files, of which it fetches only the headers; parsing them is the work of
 //! `hwledger-formats`.
 
-mod bounded;
+pub(crate) mod bounded;
 mod directory;
 mod download_folders;
 mod error;
