@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use super::key_hasher::KeyMap;
 use super::resource::{Backend, Kernel, Resource, Runner};
 use super::speed::Novelty;
 
@@ -222,7 +223,7 @@ pub struct FittedFactor {
 /// What efficiencies start from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Priors {
-    start: HashMap<Resource, (f64, f64)>,
+    start: KeyMap<Resource, (f64, f64)>,
     /// Standard deviation of a factor at each level, before any measurement.
     spread: HashMap<(Level, bool), f64>,
     /// The same for resources that are unlike the rest.
@@ -237,7 +238,7 @@ pub struct Efficiencies {
     /// What nobody measured starts from.
     pub priors: Priors,
     /// Fitted factors.
-    pub factors: HashMap<FactorKey, FittedFactor>,
+    pub factors: KeyMap<FactorKey, FittedFactor>,
     /// What measurements scatter about predictions by, for each figure, engines and novelty.
     pub scatter: HashMap<ScatterKey, Scatter>,
 }
@@ -287,7 +288,7 @@ impl Efficiencies {
 
     /// Nothing fitted: what the priors say.
     pub fn of_priors(priors: Priors) -> Self {
-        Self { vocabulary: Vocabulary::default(), priors, factors: HashMap::new(), scatter: HashMap::new() }
+        Self { vocabulary: Vocabulary::default(), priors, factors: KeyMap::default(), scatter: HashMap::new() }
     }
 
     /// The standard deviation of a factor that was not fitted.
@@ -462,7 +463,7 @@ impl Priors {
     /// Reads `start RESOURCE EFFICIENCY SPREAD SOURCE`, `spread LEVEL OF-A-RESOURCE OVERALL` and
     /// `spread-of LEVEL RESOURCE SPREAD` lines.
     pub fn read(table: &str) -> Result<Self, DataError> {
-        let mut priors = Self { start: HashMap::new(), spread: HashMap::new(), own_spread: HashMap::new() };
+        let mut priors = Self { start: KeyMap::default(), spread: HashMap::new(), own_spread: HashMap::new() };
         for (line, text) in (1..).zip(table.lines()) {
             let fields: Vec<&str> = text.split('\t').collect();
             let wrong = |what: &str| DataError { line, what: what.to_owned() };

@@ -16,6 +16,7 @@
 pub mod demand;
 pub mod efficiency;
 pub mod fit;
+pub mod key_hasher;
 mod local;
 pub mod rates;
 pub mod resource;

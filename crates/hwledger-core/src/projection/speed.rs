@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Projection;
 use super::efficiency::{Efficiencies, Level, Place};
-use super::term::Cost;
+use super::term::{Cost, Slowdowns};
 use crate::{Basis, Estimate};
 
 /// How much of a question measurements have seen.
@@ -66,7 +66,14 @@ pub struct Speed {
 impl Projection {
     /// The figures at these efficiencies.
     pub fn speed(&self, efficiencies: &Efficiencies) -> Speed {
-        let claim = |figure: &'static str, cost: &Cost| self.claim(figure, cost, efficiencies);
+        let mut slowdowns = Slowdowns::new(efficiencies);
+        let novelty = self.novelty(efficiencies);
+        let basis = self.basis(efficiencies);
+        let mut claim = |figure: &'static str, cost: &Cost| {
+            let seconds = cost.seconds_with(&mut slowdowns);
+            let scatter = efficiencies.scatter(figure, self.group, novelty);
+            Estimate { value: seconds, low: seconds * scatter.low.exp(), high: seconds * scatter.high.exp(), basis }
+        };
         let tokens = self.prompt;
         let prefill = claim("prefill", &self.prefill);
         let per_token = claim(if self.concurrency > 1.0 { "tpot" } else { "decode" }, &self.per_token);
@@ -89,19 +96,11 @@ impl Projection {
         self.pass.places.first().map_or(Novelty::NewDevice, |place| Novelty::of(place, efficiencies))
     }
 
-    fn claim(&self, figure: &'static str, cost: &Cost, efficiencies: &Efficiencies) -> Estimate<f64> {
-        let seconds = cost.seconds(efficiencies);
-        let novelty = self.novelty(efficiencies);
-        let scatter = efficiencies.scatter(figure, self.group, novelty);
-        let basis = if efficiencies.factors.is_empty() { Basis::Formula } else { Basis::Calibrated };
-        let is_known = cost.places.first().is_some_and(|place| efficiencies.knows(place, Level::Family));
-        Estimate {
-            value: seconds,
-            low: seconds * scatter.low.exp(),
-            high: seconds * scatter.high.exp(),
-            // A family that nobody measured is arithmetic with other families' efficiencies.
-            basis: if is_known { basis } else { Basis::Formula },
-        }
+    /// What the figures rest on; all costs of a projection are over the same places.
+    fn basis(&self, efficiencies: &Efficiencies) -> Basis {
+        let is_known = self.pass.places.first().is_some_and(|place| efficiencies.knows(place, Level::Family));
+        // A family that nobody measured is arithmetic with other families' efficiencies.
+        if is_known && !efficiencies.factors.is_empty() { Basis::Calibrated } else { Basis::Formula }
     }
 }
 

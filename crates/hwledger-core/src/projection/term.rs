@@ -96,33 +96,22 @@ impl Cost {
 
     /// Seconds of each term by itself.
     pub fn each(&self, efficiencies: &Efficiencies) -> Vec<f64> {
-        let overall = |term: &Term| match term.phase {
-            Phase::Decode => Resource::OverallDecode,
-            Phase::Prefill => Resource::OverallPrefill,
-        };
-        // Terms of one place and phase share their overall factor; most costs have one or two.
-        let mut known: Vec<(u8, Resource, f64)> = Vec::with_capacity(4);
-        self.terms
-            .iter()
-            .map(|term| {
-                let place = &self.places[usize::from(term.place)];
-                let resource = overall(term);
-                let shared = known.iter().find(|(at, of, _)| *at == term.place && *of == resource).map(|found| found.2);
-                let shared = shared.unwrap_or_else(|| {
-                    let log = efficiencies.log(place, resource, Kernel::Any);
-                    known.push((term.place, resource, log));
-                    log
-                });
-                let scaled = term.scaled_by.map_or(0.0, |by| efficiencies.log(place, by, Kernel::Any));
-                let log = efficiencies.log(place, term.resource, term.kernel) + shared + scaled;
-                term.ideal * (-log).exp()
-            })
-            .collect()
+        self.each_with(&mut Slowdowns::new(efficiencies))
+    }
+
+    fn each_with(&self, slowdowns: &mut Slowdowns<'_>) -> Vec<f64> {
+        self.terms.iter().map(|term| term.ideal * slowdowns.of(&self.places, term)).collect()
     }
 
     /// The time in seconds.
     pub fn seconds(&self, efficiencies: &Efficiencies) -> f64 {
-        self.shares(efficiencies).0
+        self.seconds_with(&mut Slowdowns::new(efficiencies))
+    }
+
+    /// The time in seconds, with what was looked up for other costs over the same places.
+    pub(super) fn seconds_with(&self, slowdowns: &mut Slowdowns<'_>) -> f64 {
+        let mut groups = Groups::with_capacity(8);
+        sum(&self.each_with(slowdowns), &|index| self.terms[index].overlap, &mut groups)
     }
 
     /// The time in seconds, and the share of it that moves with each term.
@@ -131,11 +120,62 @@ impl Cost {
     }
 }
 
-/// The whole of terms that take `each` by themselves, and the share of the whole that moves with
-/// each: d ln(whole) / d ln(term).
-pub(super) fn joined(each: &[f64], overlap: impl Fn(usize) -> u16) -> (f64, Vec<f64>) {
-    // Few groups, in runs: a short list is faster than a table.
-    let mut groups: Vec<(u16, f64)> = Vec::with_capacity(8);
+/// What ideal times are multiplied by: the reciprocal of everything that divides them. Terms of one
+/// kind share theirs, and one projection has few kinds and many terms.
+#[derive(Debug)]
+pub(super) struct Slowdowns<'a> {
+    efficiencies: &'a Efficiencies,
+    known: Vec<(Kind, f64)>,
+    overall: Vec<((u8, Resource), f64)>,
+}
+
+/// What decides a term's efficiencies: place, resource, kernel, phase, further efficiency.
+type Kind = (u8, Resource, Kernel, Phase, Option<Resource>);
+
+impl<'a> Slowdowns<'a> {
+    /// Nothing looked up yet.
+    pub(super) fn new(efficiencies: &'a Efficiencies) -> Self {
+        Self { efficiencies, known: Vec::with_capacity(48), overall: Vec::with_capacity(4) }
+    }
+
+    /// The factor of one term of a cost over `places`.
+    fn of(&mut self, places: &[Place], term: &Term) -> f64 {
+        let kind = (term.place, term.resource, term.kernel, term.phase, term.scaled_by);
+        // A short list is faster than a table.
+        if let Some((_, factor)) = self.known.iter().find(|(known, _)| *known == kind) {
+            return *factor;
+        }
+        let place = &places[usize::from(term.place)];
+        let scaled = term.scaled_by.map_or(0.0, |by| self.efficiencies.log(place, by, Kernel::Any));
+        let overall = self.overall(place, term);
+        let log = self.efficiencies.log(place, term.resource, term.kernel) + overall + scaled;
+        let factor = (-log).exp();
+        self.known.push((kind, factor));
+        factor
+    }
+
+    /// Terms of one place and phase share their overall factor.
+    fn overall(&mut self, place: &Place, term: &Term) -> f64 {
+        let resource = match term.phase {
+            Phase::Decode => Resource::OverallDecode,
+            Phase::Prefill => Resource::OverallPrefill,
+        };
+        let key = (term.place, resource);
+        if let Some((_, log)) = self.overall.iter().find(|(known, _)| *known == key) {
+            return *log;
+        }
+        let log = self.efficiencies.log(place, resource, Kernel::Any);
+        self.overall.push((key, log));
+        log
+    }
+}
+
+/// Groups of terms that run at the same time, and how long each takes: few, in runs, so a short
+/// list is faster than a table.
+type Groups = Vec<(u16, f64)>;
+
+/// The whole of terms that take `each` by themselves.
+fn sum(each: &[f64], overlap: &impl Fn(usize) -> u16, groups: &mut Groups) -> f64 {
     let mut sum = 0.0;
     for (index, seconds) in each.iter().enumerate() {
         match overlap(index) {
@@ -146,10 +186,18 @@ pub(super) fn joined(each: &[f64], overlap: impl Fn(usize) -> u16) -> (f64, Vec<
             },
         }
     }
-    for (_, power) in &mut groups {
+    for (_, power) in groups {
         *power = power.powf(1.0 / f64::from(OVERLAP_NORM));
         sum += *power;
     }
+    sum
+}
+
+/// The whole of terms that take `each` by themselves, and the share of the whole that moves with
+/// each: d ln(whole) / d ln(term).
+pub(super) fn joined(each: &[f64], overlap: impl Fn(usize) -> u16) -> (f64, Vec<f64>) {
+    let mut groups = Groups::with_capacity(8);
+    let sum = sum(each, &overlap, &mut groups);
     let share = |(index, seconds): (usize, &f64)| match overlap(index) {
         0 => seconds / sum,
         // d (sum of t^p)^(1/p) / d ln t = t^p whole^(1-p)
