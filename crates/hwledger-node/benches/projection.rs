@@ -49,8 +49,15 @@ fn run(bencher: Bencher<'_, '_>, name: &str, engine: Engine, settings: &Settings
     let efficiencies = Efficiencies::embedded();
     bencher.bench(|| {
         let mut assumptions = Assumptions::default();
-        Projection::resolve(black_box(engine), black_box(&model), black_box(settings), efficiencies, &mut assumptions)
-            .map(|projection| projection.speed(efficiencies))
+        Projection::resolve(
+            black_box(engine),
+            black_box(&model),
+            black_box(settings),
+            None,
+            efficiencies,
+            &mut assumptions,
+        )
+        .map(|projection| projection.speed(efficiencies))
     });
 }
 

@@ -36,13 +36,15 @@ pub enum Level {
     Device,
     /// Models of one architecture on these engines.
     Architecture,
-    /// Models of one architecture on one backend.
-    BackendArchitecture,
+    /// Models of one architecture in one engine on one backend.
+    EngineArchitecture,
+    /// Models of one architecture in one engine on one device.
+    DeviceArchitecture,
 }
 
 impl Level {
     /// All levels.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Resource,
         Self::Kernel,
         Self::Backend,
@@ -52,7 +54,8 @@ impl Level {
         Self::Engine,
         Self::Device,
         Self::Architecture,
-        Self::BackendArchitecture,
+        Self::EngineArchitecture,
+        Self::DeviceArchitecture,
     ];
 
     const fn name(self) -> &'static str {
@@ -66,7 +69,8 @@ impl Level {
             Self::Engine => "engine",
             Self::Device => "device",
             Self::Architecture => "architecture",
-            Self::BackendArchitecture => "backend+architecture",
+            Self::EngineArchitecture => "engine+architecture",
+            Self::DeviceArchitecture => "device+architecture",
         }
     }
 
@@ -136,6 +140,15 @@ impl FactorKey {
     }
 }
 
+impl FactorKey {
+    /// The key of a device and an architecture together: no kernel, but two names.
+    const fn pair(resource: Resource, engine: Runner, backend: Backend, device: u16, architecture: u16) -> Self {
+        let key =
+            Self::pack(Level::DeviceArchitecture, resource, Some(engine), Some(backend), Kernel::Any, architecture);
+        Self(key.0 & !0xffff_0000 | (device as u64) << 16)
+    }
+}
+
 impl Place {
     /// Calls `visit` with every factor of `resource` with `kernel` here, from the most general.
     pub fn factors(&self, resource: Resource, kernel: Kernel, mut visit: impl FnMut(Factor)) {
@@ -170,7 +183,13 @@ impl Place {
         }
         if let Some(architecture) = self.architecture {
             at(Level::Architecture, group, None, Kernel::Any, architecture);
-            at(Level::BackendArchitecture, group, backend, Kernel::Any, architecture);
+            at(Level::EngineArchitecture, Some(self.engine), backend, Kernel::Any, architecture);
+            if let Some(device) = self.device {
+                visit(Factor {
+                    level: Level::DeviceArchitecture,
+                    key: FactorKey::pair(resource, self.engine, self.backend, device, architecture),
+                });
+            }
         }
     }
 }
@@ -391,8 +410,19 @@ impl Efficiencies {
             Some(text) => Some(Backend::named(&text).ok_or_else(|| unknown("backend", &text))?),
             None => None,
         };
-        let name = optional(name).map_or(NOBODY, |name| self.vocabulary.insert(&name));
-        let key = FactorKey::pack(level, resource, runner, backend, kernel, name);
+        let key = match (level, name.split_once(" | "), runner, backend) {
+            (Level::DeviceArchitecture, Some((device, architecture)), Some(runner), Some(backend)) => {
+                let (device, architecture) = (self.vocabulary.insert(device), self.vocabulary.insert(architecture));
+                FactorKey::pair(resource, runner, backend, device, architecture)
+            }
+            (Level::DeviceArchitecture, ..) => {
+                return Err("it takes an engine, a backend, a device and an architecture".to_owned());
+            }
+            _ => {
+                let name = optional(name).map_or(NOBODY, |name| self.vocabulary.insert(&name));
+                FactorKey::pack(level, resource, runner, backend, kernel, name)
+            }
+        };
         let fitted = FittedFactor { log: number(6)?, deviation: number(7)?, support: number(8)? };
         self.factors.insert(key, fitted);
         Ok(())
@@ -422,14 +452,22 @@ impl Efficiencies {
     fn row(&self, FactorKey(key): FactorKey, fitted: &FittedFactor) -> String {
         let byte = |shift: u32| usize::from(key.to_be_bytes()[7 - shift as usize / 8]);
         let name = (key & 0xffff) as u16;
-        let name = if name == NOBODY { "" } else { self.vocabulary.name(name) };
+        let level = Level::ALL[byte(56)];
+        let (name, kernel) = match level {
+            Level::DeviceArchitecture => {
+                let device = self.vocabulary.name((key >> 16 & 0xffff) as u16);
+                (format!("{device} | {}", self.vocabulary.name(name)), Kernel::Any)
+            }
+            _ if name == NOBODY => (String::new(), Kernel::ALL[byte(24)]),
+            _ => (self.vocabulary.name(name).to_owned(), Kernel::ALL[byte(24)]),
+        };
         let runner = byte(40).checked_sub(1).map_or("", |index| Runner::ALL[index].name());
         let backend = byte(32).checked_sub(1).map_or("", |index| Backend::ALL[index].name());
         format!(
             "{}\t{}\t{runner}\t{backend}\t{}\t{name}\t{:.4}\t{:.4}\t{:.2}\n",
-            Level::ALL[byte(56)].name(),
+            level.name(),
             Resource::ALL[byte(48)],
-            Kernel::ALL[byte(24)],
+            kernel,
             fitted.log,
             fitted.deviation,
             fitted.support,
