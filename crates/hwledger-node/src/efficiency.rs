@@ -10,6 +10,7 @@ use std::io::BufRead;
 use hwledger_core::Assumptions;
 use hwledger_core::projection::efficiency::{Priors, Scatter, ScatterKey};
 use hwledger_core::projection::fit::{Observation, fit};
+use hwledger_core::projection::resource::Runner;
 use hwledger_core::projection::term::Cost;
 use hwledger_core::projection::{Efficiencies, Novelty};
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,10 @@ struct Sample {
     observation: Observation,
     /// Figure and engines: what errors are averaged by.
     figure: &'static str,
+    /// The class of comparisons that scatter alike.
+    scatter_figure: &'static str,
+    /// The engine, and the engines that share its kernels.
+    runners: [Runner; 2],
     group: String,
     device: String,
     device_name: String,
@@ -274,6 +279,8 @@ fn compared(prepared: &Prepared, record: &SpeedRecord, names: &Efficiencies) -> 
                 weight: if record.self_reported { SELF_REPORTED_WEIGHT } else { 1.0 },
             },
             figure,
+            scatter_figure: projection.scatter_figure(figure),
+            runners: [projection.engine, projection.group],
             group: projection.group.name().to_owned(),
             device: format!("{device_name} x{cards}"),
             device_name: device_name.clone(),
@@ -397,10 +404,16 @@ fn set_scatter(
         let Some(residuals) = residuals else { continue };
         let mut figures: BTreeMap<ScatterKey, Vec<(f64, f64)>> = BTreeMap::new();
         for (sample, residual) in samples.iter().zip(residuals).filter(|(sample, _)| sample.counts) {
-            let group = hwledger_core::projection::resource::Runner::named(&sample.group);
-            let Some(group) = group else { continue };
-            let key = (sample.figure, group, novelty);
-            figures.entry(key).or_default().push((*residual, sample.observation.weight));
+            let [engine, group] = sample.runners;
+            for runner in [Some(engine), Some(group).filter(|&own| own != engine)].into_iter().flatten() {
+                // Every class by itself, and all together for those that were hardly measured.
+                let figures_of =
+                    [Some(sample.scatter_figure), Some(sample.figure).filter(|&own| own != sample.scatter_figure)];
+                for figure in figures_of.into_iter().flatten() {
+                    let key = (figure, runner, novelty);
+                    figures.entry(key).or_default().push((*residual, sample.observation.weight));
+                }
+            }
         }
         for (key, weighted) in figures {
             if let Some(scatter) = quantiles(weighted) {

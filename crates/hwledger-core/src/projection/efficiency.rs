@@ -266,7 +266,9 @@ pub struct Efficiencies {
 pub type ScatterKey = (&'static str, Runner, Novelty);
 
 /// The figures that measurements are compared with.
-pub const FIGURES: [&str; 5] = ["decode", "prefill", "tpot", "ttft", "output"];
+/// `_deep` after a long cached text, `_host` where a processor does a part beside cards.
+pub const FIGURES: [&str; 9] =
+    ["decode", "decode_deep", "decode_host", "prefill", "prefill_deep", "prefill_host", "tpot", "ttft", "output"];
 
 /// How measurements of one figure scatter about predictions: ln(measured / predicted time) of one
 /// in twenty is below `low`, of one in twenty above `high`.
@@ -337,22 +339,24 @@ impl Efficiencies {
         sum
     }
 
-    /// How far a figure scatters; wider classes stand in for those that nobody measured.
-    pub fn scatter(&self, figure: &'static str, group: Runner, novelty: Novelty) -> Scatter {
-        let of = |figure: &str, group| {
+    /// How far a figure scatters for the first of `runners` that was measured (an engine, then the
+    /// engines that share its kernels); wider classes stand in for those that nobody measured.
+    pub fn scatter(&self, figure: &'static str, runners: [Runner; 2], novelty: Novelty) -> Scatter {
+        let of = |figure: &'static str| {
             // What is newer scatters more, so its interval holds for what is less new.
             let newer = Novelty::ALL.into_iter().filter(|&own| own >= novelty);
-            newer.into_iter().find_map(|own| self.scatter.get(&(figure, group, own)).copied())
+            let mut keys = runners.into_iter().flat_map(|runner| newer.clone().map(move |own| (figure, runner, own)));
+            keys.find_map(|key| self.scatter.get(&key).copied())
         };
         let near = match figure {
-            "ttft" => "prefill",
+            "ttft" | "prefill_deep" | "prefill_host" => "prefill",
             "output" => "tpot",
             _ => "decode",
         };
-        of(figure, group)
-            .or_else(|| of(near, group))
-            .or_else(|| of("decode", group))
-            .or_else(|| of(figure, Runner::Ggml))
+        of(figure)
+            .or_else(|| of(near))
+            .or_else(|| of("decode"))
+            .or_else(|| self.scatter.get(&(near, Runner::Ggml, Novelty::NewDevice)).copied())
             .unwrap_or(Scatter::UNKNOWN)
     }
 

@@ -60,8 +60,12 @@ impl Gap {
 /// What one request takes, as sums of causes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Projection {
-    /// Engines that share kernels with the one asked for.
+    /// The engine.
+    pub engine: Runner,
+    /// Engines that share kernels with it.
     pub group: Runner,
+    /// Tokens that are cached before this request's own.
+    pub cached: f64,
     /// Prompt tokens, cached ones left out.
     pub prompt: f64,
     /// Generated tokens.
@@ -178,7 +182,9 @@ impl Workload {
             whole.add(&served, waiting, None);
         }
         Projection {
+            engine: Runner::of(engine),
             group: Runner::group(engine),
+            cached: self.depth,
             prompt: self.prompt,
             generated: self.generated,
             concurrency: self.concurrency,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Projection;
 use super::efficiency::{Efficiencies, Level, Place};
+use super::resource::Backend;
 use super::term::{Cost, Slowdowns};
 use crate::{Basis, Estimate};
 
@@ -44,6 +45,9 @@ impl Novelty {
     }
 }
 
+/// More cached tokens than these are a long text.
+const DEEP_TOKENS: f64 = 1024.0;
+
 /// Speeds of one request. `None` is "not known".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Speed {
@@ -71,7 +75,7 @@ impl Projection {
         let basis = self.basis(efficiencies);
         let mut claim = |figure: &'static str, cost: &Cost| {
             let seconds = cost.seconds_with(&mut slowdowns);
-            let scatter = efficiencies.scatter(figure, self.group, novelty);
+            let scatter = efficiencies.scatter(self.scatter_figure(figure), [self.engine, self.group], novelty);
             Estimate { value: seconds, low: seconds * scatter.low.exp(), high: seconds * scatter.high.exp(), basis }
         };
         let tokens = self.prompt;
@@ -88,6 +92,21 @@ impl Projection {
             output_tokens_per_s: Some(rate(whole, concurrency * generated)),
             requests_per_s: Some(rate(whole, concurrency)),
             total_ms: Some(time(whole)),
+        }
+    }
+
+    /// The class of comparisons whose scatter a figure shares: what is read from a long cache, and
+    /// what a processor beside the cards does, is predicted less well than the rest.
+    pub fn scatter_figure(&self, figure: &'static str) -> &'static str {
+        let places = &self.pass.places;
+        let has_cards = places.iter().any(|place| place.backend != Backend::Cpu);
+        let has_host = has_cards && places.iter().any(|place| place.backend == Backend::Cpu);
+        match (figure, has_host, self.cached > DEEP_TOKENS) {
+            ("decode", true, _) => "decode_host",
+            ("decode", false, true) => "decode_deep",
+            ("prefill", true, _) => "prefill_host",
+            ("prefill", false, true) => "prefill_deep",
+            _ => figure,
         }
     }
 
