@@ -122,6 +122,8 @@ pub struct Draft {
     pub weights: Option<String>,
     /// Tokens drafted per step.
     pub tokens: u64,
+    /// Share of drafted tokens that the model would have chosen too, from 0 to 1.
+    pub acceptance: Option<f64>,
 }
 
 /// Settings of one plan. `None` means that nobody said: the engine's own
@@ -162,6 +164,10 @@ pub struct Settings {
     pub generate: Option<u64>,
     pub depth: Option<u64>,
     pub concurrency: Option<u64>,
+    /// Requests that arrive per second, at random; it decides how many are in flight.
+    pub request_rate: Option<f64>,
+    /// Share of a prompt's tokens that an earlier request left in the cache, from 0 to 1.
+    pub prefix_hit_rate: Option<f64>,
     /// The machine that holds the devices, where it was named.
     pub host: Option<Device>,
     pub host_memory: Option<Bytes>,

@@ -52,6 +52,7 @@ fn run(bencher: Bencher<'_, '_>, name: &str, engine: Engine, settings: &Settings
         Projection::resolve(
             black_box(engine),
             black_box(&model),
+            None,
             black_box(settings),
             None,
             efficiencies,

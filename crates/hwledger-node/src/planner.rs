@@ -10,7 +10,7 @@ use hwledger_core::engine::{EngineError, MemoryPlan, default_context};
 use hwledger_core::inverse::Question;
 use hwledger_core::projection::{Efficiencies, Gap, Projection, Speed};
 use hwledger_core::settings::{Device, Engine};
-use hwledger_core::speculation::prediction_layers;
+use hwledger_core::speculation::{prediction_layers, with_output};
 use hwledger_core::verdict::Verdict;
 use hwledger_core::{Assumptions, ElementType, Estimate, ModelSpec, Settings};
 
@@ -298,7 +298,9 @@ impl Prepared {
         let replicas = settings.data_parallel.unwrap_or(1).max(1) as f64;
         let shorter = if length == 0 { 1.0 } else { self.context as f64 / length as f64 };
         let held = held.map(|requests| requests.value * replicas * shorter.max(1.0));
-        Projection::resolve(self.engine, &self.model.spec, &settings, held, efficiencies, assumptions)
+        let draft = self.draft.as_deref().map(|draft| with_output(draft, &self.model.spec));
+        let model = &self.model.spec;
+        Projection::resolve(self.engine, model, draft.as_ref(), &settings, held, efficiencies, assumptions)
     }
 
     /// The answer that formulas alone give.

@@ -50,6 +50,8 @@ pub struct PlanRequest {
     pub generate: Option<u64>,
     pub depth: Option<u64>,
     pub concurrency: Option<u64>,
+    pub request_rate: Option<f64>,
+    pub prefix_hit_rate: Option<f64>,
     pub host: Option<HostRequest>,
     pub vision_projector: Option<String>,
     pub latent_cache: Option<String>,
@@ -127,6 +129,22 @@ const SEQUENCES_MAX: u64 = 1 << 16;
 fn bounded(key: &str, value: Option<u64>, most: u64) -> Result<Option<u64>, PlanFailure> {
     match value {
         Some(number) if number == 0 || number > most => Err(bad(key, &number.to_string(), format!("from 1 to {most}"))),
+        value => Ok(value),
+    }
+}
+
+/// A share from 0 to 1, if given.
+fn share(key: &str, value: Option<f64>) -> Result<Option<f64>, PlanFailure> {
+    match value {
+        Some(share) if !(0.0..=1.0).contains(&share) => Err(bad(key, &share.to_string(), "a share from 0 to 1")),
+        value => Ok(value),
+    }
+}
+
+/// A rate above 0 that a service could see, if given.
+fn positive(key: &str, value: Option<f64>) -> Result<Option<f64>, PlanFailure> {
+    match value {
+        Some(rate) if !(rate > 0.0 && rate < 1e9) => Err(bad(key, &rate.to_string(), "a rate per second above 0")),
         value => Ok(value),
     }
 }
@@ -225,6 +243,8 @@ impl PlanRequest {
             generate: self.generate,
             depth: self.depth,
             concurrency: bounded("concurrency", self.concurrency, SEQUENCES_MAX)?,
+            request_rate: positive("request_rate", self.request_rate)?,
+            prefix_hit_rate: share("prefix_hit_rate", self.prefix_hit_rate)?,
             host: None,
             host_memory: self.host.as_ref().and_then(|host| host.memory_gib).map(Bytes::from_gibibytes),
             host_bandwidth: self.host_bandwidth()?,
@@ -232,11 +252,15 @@ impl PlanRequest {
             latent_cache: switch("latent_cache", self.latent_cache.as_deref())?,
             split_mode: self.split_mode()?,
             adapters: self.adapters(assumptions)?,
-            draft: self
-                .draft
-                .as_ref()
-                .map(|draft| Draft { weights: draft.weights.clone(), tokens: draft.tokens.unwrap_or(1) }),
+            draft: self.drafting()?,
         })
+    }
+
+    fn drafting(&self) -> Result<Option<Draft>, PlanFailure> {
+        let Some(draft) = &self.draft else { return Ok(None) };
+        let tokens = bounded("draft.tokens", draft.tokens, SEQUENCES_MAX)?.unwrap_or(1);
+        let acceptance = share("draft.acceptance", draft.acceptance)?;
+        Ok(Some(Draft { weights: draft.weights.clone(), tokens, acceptance }))
     }
 
     fn adapters(&self, assumptions: &mut Assumptions) -> Result<Option<Adapters>, PlanFailure> {

@@ -241,12 +241,21 @@ pub(crate) struct Question {
     /// Requests in flight
     #[arg(long)]
     concurrency: Option<u64>,
+    /// Requests that arrive per second, at random
+    #[arg(long, value_name = "PER_SECOND")]
+    request_rate: Option<f64>,
+    /// Share of a prompt that an earlier request left in the cache
+    #[arg(long, value_name = "SHARE")]
+    prefix_hit_rate: Option<f64>,
     /// The machine that holds the devices
     #[arg(long, value_name = "NAME")]
     host_name: Option<String>,
     /// Its memory
     #[arg(long, value_name = "GIB")]
     host_memory_gib: Option<f64>,
+    /// Bandwidth of its memory
+    #[arg(long, value_name = "GB_PER_S")]
+    host_bandwidth_gb_s: Option<f64>,
     /// Whether the multimodal projector is loaded: on, off
     #[arg(long)]
     vision_projector: Option<String>,
@@ -265,6 +274,9 @@ pub(crate) struct Question {
     /// Tokens drafted per step; without a draft model, the model's own prediction layers draft
     #[arg(long, value_name = "TOKENS")]
     draft_tokens: Option<u64>,
+    /// Share of drafted tokens that the model would have chosen too
+    #[arg(long, value_name = "SHARE")]
+    draft_acceptance: Option<f64>,
     /// Rank of low-rank adapters held beside the model
     #[arg(long, value_name = "RANK")]
     lora_rank: Option<u64>,
@@ -299,12 +311,15 @@ fn device(text: &str, memory_gib: Option<f64>) -> DeviceRequest {
 
 impl Question {
     fn draft(&self) -> Option<DraftRequest> {
-        let is_asked = self.draft_model.is_some() || self.draft_weights.is_some() || self.draft_tokens.is_some();
+        let is_asked = self.draft_model.is_some()
+            || self.draft_weights.is_some()
+            || self.draft_tokens.is_some()
+            || self.draft_acceptance.is_some();
         is_asked.then(|| DraftRequest {
             model: self.draft_model.clone(),
             weights: self.draft_weights.clone(),
             tokens: self.draft_tokens,
-            acceptance: None,
+            acceptance: self.draft_acceptance,
         })
     }
 
@@ -319,7 +334,7 @@ impl Question {
 
     /// The request that the flags spell.
     pub(crate) fn request(&self) -> PlanRequest {
-        let has_host = self.host_name.is_some() || self.host_memory_gib.is_some();
+        let has_host = self.host_name.is_some() || self.host_memory_gib.is_some() || self.host_bandwidth_gb_s.is_some();
         PlanRequest {
             id: None,
             model: self.model.clone().unwrap_or_default(),
@@ -355,10 +370,12 @@ impl Question {
             generate: self.generate,
             depth: self.depth,
             concurrency: self.concurrency,
+            request_rate: self.request_rate,
+            prefix_hit_rate: self.prefix_hit_rate,
             host: has_host.then(|| HostRequest {
                 name: self.host_name.clone(),
                 memory_gib: self.host_memory_gib,
-                bandwidth_gb_s: None,
+                bandwidth_gb_s: self.host_bandwidth_gb_s,
             }),
             vision_projector: self.vision_projector.clone(),
             latent_cache: self.latent_cache.clone(),

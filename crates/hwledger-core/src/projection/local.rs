@@ -216,15 +216,26 @@ impl<'a> Local<'a> {
         })
     }
 
-    /// One decoding pass of `sequences` sequences at `depth` cached tokens each.
-    pub(super) fn decode(&self, sequences: f64, depth: f64) -> Cost {
-        let step = Step { sequences, tokens: 1.0, depth };
+    /// Rates of the first device.
+    pub(super) fn first_rates(&self) -> &Rates {
+        &self.parts[0].rates
+    }
+
+    /// Operations per second of matrix products with weights of `kernel` on the first device.
+    pub(super) fn products_of(&self, kernel: Kernel) -> f64 {
+        self.parts[0].rates.products(self.places[0].backend, kernel)
+    }
+
+    /// One decoding pass of `sequences` sequences at `depth` cached tokens each, `tokens` new ones of each.
+    pub(super) fn decode(&self, sequences: f64, tokens: f64, depth: f64) -> Cost {
+        let step = Step { sequences, tokens, depth };
         let mut cost = Cost::new(self.places.clone());
         for index in 0..self.parts.len() {
-            if sequences <= VECTOR_TOKENS_MAX {
-                self.decode_part(&mut cost, index, &step);
+            if step.batch_tokens() <= VECTOR_TOKENS_MAX {
+                self.decode_part(&mut cost, index, &step, step.batch_tokens());
             } else {
-                self.prefill_part(&mut cost, index, &step, sequences);
+                self.prefill_part(&mut cost, index, &step, step.batch_tokens());
+                self.add_cache(&mut cost, index, &step);
             }
         }
         self.add_boundaries(&mut cost, Phase::Decode, 1.0);
@@ -242,7 +253,7 @@ impl<'a> Local<'a> {
         let step = Step { sequences: 1.0, tokens: each, depth: depth + (tokens - each) / 2.0 };
         for index in 0..self.parts.len() {
             if each <= VECTOR_TOKENS_MAX {
-                self.decode_part(&mut cost, index, &step);
+                self.decode_part(&mut cost, index, &step, 1.0);
             } else {
                 self.prefill_part(&mut cost, index, &step, 1.0 / passes);
             }
@@ -304,8 +315,8 @@ impl<'a> Local<'a> {
         if layers > 0.0 { touched / layers } else { 1.0 }
     }
 
-    /// A pass of few tokens through one part.
-    fn decode_part(&self, cost: &mut Cost, index: usize, step: &Step) {
+    /// A pass of few tokens through one part, with logits of `outputs` of them.
+    fn decode_part(&self, cost: &mut Cost, index: usize, step: &Step, outputs: f64) {
         let part = &self.parts[index];
         let (demand, _) = self.demands(part, step);
         let term = |ideal, resource, kernel| Term {
@@ -326,7 +337,7 @@ impl<'a> Local<'a> {
             cost.push(term(demand.cache_bytes / bandwidth, Resource::CacheRead, self.cache_kernel));
             return;
         }
-        let output = if part.has_output { self.output_flops * step.sequences } else { 0.0 };
+        let output = if part.has_output { self.output_flops * outputs } else { 0.0 };
         cost.push(term(part.weights / bandwidth, Resource::DecodeWeights, self.kernel));
         cost.push(term(experts / bandwidth, Resource::DecodeExperts, self.kernel));
         let flops = demand.matmul_flops + demand.expert_flops + output;
@@ -337,6 +348,22 @@ impl<'a> Local<'a> {
             cost.push(term(recurrence.state_bytes / bandwidth, Resource::StateTraffic, kernel));
         }
         cost.push(term(demand.launches * MICROSECOND, Resource::DecodeLaunch, Kernel::Any));
+    }
+
+    /// Every sequence of a decoding pass reads a cache of its own, however many tokens share the weights.
+    fn add_cache(&self, cost: &mut Cost, index: usize, step: &Step) {
+        let part = &self.parts[index];
+        let bytes = self.demands(part, step).0.cache_bytes;
+        let kernel = if part.is_host && self.parts.len() > 1 { self.cache_kernel } else { self.flash };
+        cost.push(Term {
+            ideal: bytes / part.rates.bandwidth,
+            resource: Resource::CacheRead,
+            kernel,
+            place: at(index),
+            phase: Phase::Prefill,
+            overlap: 0,
+            scaled_by: None,
+        });
     }
 
     /// Operations of the experts whose weights are on the host while their layers are on cards.
@@ -350,7 +377,7 @@ impl<'a> Local<'a> {
                 .sum::<f64>()
     }
 
-    /// A pass of many tokens through one part; `outputs` logits are computed per sequence.
+    /// A pass of many tokens through one part, with logits of `outputs` of them.
     fn prefill_part(&self, cost: &mut Cost, index: usize, step: &Step, outputs: f64) {
         let part = &self.parts[index];
         let (demand, _) = self.demands(part, step);
@@ -370,7 +397,7 @@ impl<'a> Local<'a> {
         };
         let peak = part.rates.products(self.places[index].backend, self.kernel);
         let rates = &part.rates;
-        let output = if part.has_output { self.output_flops * outputs * step.sequences.max(1.0) } else { 0.0 };
+        let output = if part.has_output { self.output_flops * outputs } else { 0.0 };
         let group = cost.overlap();
         cost.push(term((demand.matmul_flops + output) / peak, Resource::Matmul, self.kernel, group));
         cost.push(term(part.weights / rates.bandwidth, Resource::PrefillWeights, self.kernel, group));
@@ -428,12 +455,7 @@ fn at(index: usize) -> u8 {
 }
 
 fn recurrence_kernels() -> impl Iterator<Item = Kernel> {
-    RecurrenceKernel::ALL.into_iter().map(|family| match family {
-        RecurrenceKernel::Scan => Kernel::Scan,
-        RecurrenceKernel::Delta => Kernel::Delta,
-        RecurrenceKernel::Convolution => Kernel::Convolution,
-        RecurrenceKernel::TokenShift => Kernel::TokenShift,
-    })
+    RecurrenceKernel::ALL.into_iter().map(RecurrenceKernel::kernel)
 }
 
 /// Operations of one token's logits.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::demand::RecurrenceKernel;
 use crate::settings::{Device, DeviceKind, Engine, Settings};
 use crate::weight_format::gguf::{FileType, GgufFormat};
 use crate::weight_format::{Coverage, WeightFormat};
@@ -100,6 +101,18 @@ named! {
         OverallDecode = "overall_decode",
         /// Everything of a prefill.
         OverallPrefill = "overall_prefill",
+    }
+}
+
+impl RecurrenceKernel {
+    /// What its kernels are called where efficiencies are kept.
+    pub const fn kernel(self) -> Kernel {
+        match self {
+            Self::Scan => Kernel::Scan,
+            Self::Delta => Kernel::Delta,
+            Self::Convolution => Kernel::Convolution,
+            Self::TokenShift => Kernel::TokenShift,
+        }
     }
 }
 

@@ -130,6 +130,16 @@ impl<'a> Serving<'a> {
         })
     }
 
+    /// Rates of one rank.
+    pub(super) const fn rates(&self) -> &Rates {
+        &self.rates
+    }
+
+    /// Ranks that share each matrix.
+    pub(super) const fn ranks(&self) -> f64 {
+        self.tensor
+    }
+
     /// Prompts that are computed at the same time: one by each group of ranks with all heads, one
     /// in each stage.
     pub(super) const fn lanes(&self) -> f64 {
@@ -179,14 +189,16 @@ impl<'a> Serving<'a> {
         sums
     }
 
-    /// One decoding pass of `sequences` sequences of one replica, each with `depth` cached tokens.
-    pub(super) fn decode(&self, sequences: f64, depth: f64) -> Cost {
+    /// One decoding pass of `sequences` sequences of one replica, each with `depth` cached tokens and
+    /// `tokens` new ones.
+    pub(super) fn decode(&self, sequences: f64, tokens: f64, depth: f64) -> Cost {
         // Stages work on batches of their own, one after the other.
         let sequences = (sequences / self.stages).max(1.0);
-        let step = Step { sequences: (sequences / self.attention_groups).max(1.0), tokens: 1.0, depth };
+        let step = Step { sequences: (sequences / self.attention_groups).max(1.0), tokens, depth };
         let mixing = self.mixing(&step, &self.manner);
-        let [flops, expert_flops, tile_flops, weights, experts] = self.products(sequences.max(self.attention_groups));
-        let output = output_flops(self.model) / self.tensor * step.sequences;
+        let products = self.products(sequences.max(self.attention_groups) * tokens);
+        let [flops, expert_flops, tile_flops, weights, experts] = products;
+        let output = output_flops(self.model) / self.tensor * step.batch_tokens();
         let (rates, kernel, phase) = (&self.rates, self.kernel, Phase::Decode);
         let peak = rates.serving_products(kernel);
         let mut cost = Cost::new(self.places.clone());
@@ -203,7 +215,7 @@ impl<'a> Serving<'a> {
         for (kernel, recurrence) in recurrences(&mixing) {
             cost.push(Self::term(recurrence.0 / rates.bandwidth, Resource::StateTraffic, kernel, phase, 0));
         }
-        self.add_counts(&mut cost, &mixing, sequences, phase);
+        self.add_counts(&mut cost, &mixing, sequences * tokens, phase);
         cost.push(Self::term(MICROSECOND * self.stages, Resource::DecodeStep, Kernel::Any, phase, 0));
         cost.push(Self::term(MICROSECOND * sequences, Resource::SequenceOverhead, Kernel::Any, phase, 0));
         cost
@@ -264,9 +276,10 @@ impl<'a> Serving<'a> {
 
 /// State bytes and operations of each recurrence, with its kernel.
 fn recurrences(demand: &Demand) -> impl Iterator<Item = (Kernel, (f64, f64))> {
-    let kernels = [Kernel::Scan, Kernel::Delta, Kernel::Convolution, Kernel::TokenShift];
-    let _ = RecurrenceKernel::ALL;
-    kernels.into_iter().zip(demand.recurrence.map(|own| (own.state_bytes, own.flops)))
+    RecurrenceKernel::ALL
+        .into_iter()
+        .map(RecurrenceKernel::kernel)
+        .zip(demand.recurrence.map(|own| (own.state_bytes, own.flops)))
 }
 
 /// Ranks by what they divide.

@@ -76,7 +76,10 @@ impl Projection {
         let mut claim = |figure: &'static str, cost: &Cost| {
             let seconds = cost.seconds_with(&mut slowdowns);
             let scatter = efficiencies.scatter(self.scatter_figure(figure), [self.engine, self.group], novelty);
-            Estimate { value: seconds, low: seconds * scatter.low.exp(), high: seconds * scatter.high.exp(), basis }
+            let (fewer, more) = if figure == "prefill" { (1.0, 1.0) } else { self.spread };
+            // More tokens per pass is less time.
+            let (low, high) = (seconds * scatter.low.exp() / more, seconds * scatter.high.exp() / fewer);
+            Estimate { value: seconds, low, high, basis }
         };
         let tokens = self.prompt;
         let prefill = claim("prefill", &self.prefill);
@@ -84,13 +87,18 @@ impl Projection {
         let first = claim("ttft", &self.first_token);
         let whole = claim("output", &self.whole);
         let (concurrency, generated) = (self.concurrency, self.generated);
+        let finished = |count: f64| match self.request_rate {
+            // What arrives is served, however fast.
+            Some(arriving) => Estimate { basis, ..Estimate::exact(arriving * count) },
+            None => rate(whole, concurrency * count),
+        };
         Speed {
             prefill_tokens_per_s: Some(rate(prefill, tokens)),
             decode_tokens_per_s: Some(rate(per_token, 1.0)),
             ttft_ms: Some(time(first)),
             tpot_ms: Some(time(per_token)),
-            output_tokens_per_s: Some(rate(whole, concurrency * generated)),
-            requests_per_s: Some(rate(whole, concurrency)),
+            output_tokens_per_s: Some(finished(generated)),
+            requests_per_s: Some(finished(1.0)),
             total_ms: Some(time(whole)),
         }
     }

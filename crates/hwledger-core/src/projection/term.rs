@@ -83,6 +83,18 @@ impl Cost {
         }
     }
 
+    /// Adds `factor` times a cost over other places, which become places of this one.
+    pub fn append(&mut self, other: &Self, factor: f64) {
+        let (at, shift) = (self.places.len(), self.overlaps);
+        self.places.extend_from_slice(&other.places);
+        self.overlaps += other.overlaps;
+        for term in &other.terms {
+            let place = u8::try_from(usize::from(term.place) + at).unwrap_or(u8::MAX);
+            let overlap = if term.overlap == 0 { 0 } else { term.overlap + shift };
+            self.push(Term { ideal: term.ideal * factor, place, overlap, ..*term });
+        }
+    }
+
     /// Adds `factor` times another cost over the same places, scaled by a further efficiency if asked.
     pub fn add(&mut self, other: &Self, factor: f64, scaled_by: Option<Resource>) {
         let shift = self.overlaps;
