@@ -19,6 +19,7 @@ pub mod planner;
 pub mod plot;
 pub mod report;
 pub mod request;
+pub mod search;
 pub mod sizing;
 pub mod train;
 

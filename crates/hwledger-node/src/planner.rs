@@ -134,6 +134,21 @@ impl Planner {
         Ok(model)
     }
 
+    /// The devices that `requests` name, each kind once, whatever their counts.
+    pub(crate) fn distinct_devices(
+        &self,
+        requests: &[DeviceRequest],
+        assumptions: &mut Assumptions,
+    ) -> Result<Vec<Device>, PlanFailure> {
+        let mut distinct: Vec<Device> = Vec::new();
+        for device in self.devices.expand(requests, assumptions)? {
+            if !distinct.contains(&device) {
+                distinct.push(device);
+            }
+        }
+        Ok(distinct)
+    }
+
     /// Reads a request: its model, its engine, its settings, and what had to be assumed.
     pub fn prepare(&self, request: &PlanRequest) -> Result<Prepared, PlanFailure> {
         if request.model.is_empty() {
@@ -293,11 +308,7 @@ impl Prepared {
     ) -> Result<Projection, Gap> {
         let mut settings = self.settings.clone();
         settings.engine = Some(self.engine);
-        // The pool was measured in requests of the whole context; these may be shorter.
-        let length = [settings.depth, settings.prompt, settings.generate].into_iter().flatten().sum::<u64>();
-        let replicas = settings.data_parallel.unwrap_or(1).max(1) as f64;
-        let shorter = if length == 0 { 1.0 } else { self.context as f64 / length as f64 };
-        let held = held.map(|requests| requests.value * replicas * shorter.max(1.0));
+        let held = held_requests(held, &settings, self.context);
         let draft = self.draft.as_deref().map(|draft| with_output(draft, &self.model.spec));
         let model = &self.model.spec;
         Projection::resolve(self.engine, model, draft.as_ref(), &settings, held, efficiencies, assumptions)
@@ -344,6 +355,16 @@ impl Prepared {
             assumptions,
         })
     }
+}
+
+/// Requests that the engine's cache pools hold at once, all replicas together, where `held` of the
+/// whole `context` fit into the pool of one.
+pub(crate) fn held_requests(held: Option<Estimate<f64>>, settings: &Settings, context: u64) -> Option<f64> {
+    // The pool was measured in requests of the whole context; these may be shorter.
+    let length = [settings.depth, settings.prompt, settings.generate].into_iter().flatten().sum::<u64>();
+    let replicas = settings.data_parallel.unwrap_or(1).max(1) as f64;
+    let shorter = if length == 0 { 1.0 } else { context as f64 / length as f64 };
+    held.map(|requests| requests.value * replicas * shorter.max(1.0))
 }
 
 /// Says so where a host of unknown size is taken to be large enough.

@@ -149,7 +149,7 @@ fn positive(key: &str, value: Option<f64>) -> Result<Option<f64>, PlanFailure> {
     }
 }
 
-fn bad(key: &str, value: &str, hint: impl Into<String>) -> PlanFailure {
+pub(crate) fn bad(key: &str, value: &str, hint: impl Into<String>) -> PlanFailure {
     PlanFailure::BadRequest { key: key.to_owned(), value: value.to_owned(), hint: hint.into() }
 }
 
@@ -184,7 +184,7 @@ fn layer_count(key: &str, value: Option<&CountOrAll>) -> Result<Option<LayerCoun
 }
 
 /// An engine by its name or a usual spelling of it.
-fn engine(text: &str) -> Result<Engine, PlanFailure> {
+pub(crate) fn engine(text: &str) -> Result<Engine, PlanFailure> {
     let plain: String = text.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
     let matches = |engine: &&Engine| {
         let name: String = engine.name().chars().filter(char::is_ascii_alphanumeric).collect();

@@ -8,7 +8,8 @@ use hwledger_node::train::TrainRequest;
 use crate::calibrate::CalibrateArguments;
 use crate::chip::ChipCommand;
 use crate::efficiency::EfficiencyArguments;
-use crate::location::{Location, SearchArguments};
+use crate::hardware_search::SearchArguments;
+use crate::location::{Location, ModelsArguments};
 use crate::plot::PlotArguments;
 
 /// Will a language model fit, how fast will it be, what will it cost.
@@ -42,8 +43,10 @@ pub(crate) enum Command {
     Calibrate(CalibrateArguments),
     /// Draw a plan, a sweep or measurements as an SVG or PNG file
     Plot(PlotArguments),
+    /// Find the hardware, engine and weights that serve a model best
+    Search(Box<SearchArguments>),
     /// List the models on this machine and in the catalogue whose names hold some words
-    Search(SearchArguments),
+    Models(ModelsArguments),
     /// Size edge chips: tiers, projections, what-if
     #[command(subcommand)]
     Chip(ChipCommand),
@@ -289,7 +292,7 @@ pub(crate) struct Question {
 }
 
 /// Tokens with an optional binary suffix: `32768`, `32K`, `1M`.
-fn tokens(text: &str) -> Result<u64, String> {
+pub(crate) fn tokens(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
         Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
@@ -302,7 +305,7 @@ fn tokens(text: &str) -> Result<u64, String> {
 }
 
 /// `"2x RTX 3090"` to a count and a name.
-fn device(text: &str, memory_gib: Option<f64>) -> DeviceRequest {
+pub(crate) fn device(text: &str, memory_gib: Option<f64>) -> DeviceRequest {
     let counted =
         text.split_once(['x', 'X', '*']).and_then(|(count, name)| Some((count.trim().parse().ok()?, name.trim())));
     let (count, name) = counted.unwrap_or((1, text.trim()));

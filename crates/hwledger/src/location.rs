@@ -34,9 +34,9 @@ impl Location {
     }
 }
 
-/// Arguments of `search`.
+/// Arguments of `models`.
 #[derive(Debug, Args)]
-pub(crate) struct SearchArguments {
+pub(crate) struct ModelsArguments {
     /// Words that the name holds; all models without any
     #[arg(value_name = "WORD")]
     words: Vec<String>,
@@ -45,7 +45,7 @@ pub(crate) struct SearchArguments {
     pub(crate) json: bool,
 }
 
-impl SearchArguments {
+impl ModelsArguments {
     /// The models on this machine and in the catalogue, the closest first.
     pub(crate) fn run(&self, options: &LocateOptions) -> Vec<Match> {
         search_local(&self.words.join(" "), options)

@@ -4,6 +4,7 @@ mod arguments;
 mod calibrate;
 mod chip;
 mod efficiency;
+mod hardware_search;
 mod location;
 mod picture;
 mod plot;
@@ -21,7 +22,7 @@ use hwledger_core::verdict::Verdict;
 use hwledger_node::locate::LocateOptions;
 use hwledger_node::planner::with_causes;
 use hwledger_node::{PlanFailure, Planner, batch};
-use location::SearchArguments;
+use location::ModelsArguments;
 use serde::Serialize;
 
 /// Exit status when the answer is no, or at least one of several answers is an error.
@@ -48,14 +49,15 @@ fn main() -> ExitCode {
         Command::FitEfficiency(arguments) => return efficiency::run(&planner, &arguments),
         Command::Calibrate(arguments) => return calibrate::run(&planner, &arguments),
         Command::Plot(arguments) => return plot::run(&planner, &arguments),
-        Command::Search(arguments) => return search(&options, &arguments),
+        Command::Search(arguments) => hardware_search::run(&planner, &arguments),
+        Command::Models(arguments) => return models(&options, &arguments),
         Command::Chip(command) => return chip::run(&planner, &command),
     };
     result.unwrap_or_else(|failure| refuse(&failure))
 }
 
 /// The models that can be planned without the network.
-fn search(options: &LocateOptions, arguments: &SearchArguments) -> ExitCode {
+fn models(options: &LocateOptions, arguments: &ModelsArguments) -> ExitCode {
     let found = arguments.run(options);
     if found.is_empty() {
         let _ = writeln!(

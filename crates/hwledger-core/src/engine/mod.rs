@@ -13,6 +13,7 @@ mod properties;
 mod server_log;
 pub mod sglang;
 mod shard;
+pub mod support;
 pub mod tensorrt_llm;
 pub mod tgi;
 pub mod transformers;
