@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::amount::MicroDollars;
 use super::date::Date;
 use crate::device::{DeviceError, catalogue, find};
-use crate::units::Seconds;
+use crate::units::{Money, Seconds};
 
 /// How a device is rented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -86,8 +86,8 @@ pub struct Price {
     pub currency: Cow<'static, str>,
     /// Where.
     pub region: Cow<'static, str>,
-    /// When it was known.
-    pub date: Date,
+    /// When it was known; `None` for a price that a request states.
+    pub date: Option<Date>,
     /// How time is billed.
     pub billing: Billing,
     /// Storage, a GB and month.
@@ -193,7 +193,7 @@ impl<'text> Row<'text> {
             per_device_hour: per_device_hour.ok_or("it has no `usd_per_device_hour`")?,
             currency: if self.text("currency").is_empty() { Cow::Borrowed("USD") } else { self.owned("currency") },
             region: self.owned("region"),
-            date: Date::parse(date).ok_or_else(|| format!("`date` cannot be `{date}`: YYYY-MM or YYYY-MM-DD"))?,
+            date: Some(Date::parse(date).ok_or_else(|| format!("`date` cannot be `{date}`: YYYY-MM or YYYY-MM-DD"))?),
             billing: Billing {
                 step_s: self.count("granularity_s", 1, (1, BILLING_MAX_S))?,
                 minimum_s: self.count("minimum_s", 0, (0, BILLING_MAX_S))?,
@@ -306,6 +306,26 @@ impl PriceBook {
 }
 
 impl Price {
+    /// The price that somebody states for one hour of one device; `None` if it is no such price.
+    pub fn stated(device: &str, usd: f64) -> Option<Self> {
+        let known = catalogue().iter().find(|spec| spec.name == device)?;
+        (0.0..=DEVICE_HOUR_MAX as f64).contains(&usd).then(|| Self {
+            provider: "stated".into(),
+            device: &known.name,
+            count: 1,
+            kind: PriceKind::OnDemand,
+            per_device_hour: MicroDollars::rounded(Money(usd)),
+            currency: "USD".into(),
+            region: "".into(),
+            date: None,
+            billing: Billing { step_s: 1, minimum_s: 0 },
+            storage_per_gb_month: None,
+            egress_per_gb: None,
+            source: "stated in the request".into(),
+            is_private: true,
+        })
+    }
+
     /// Machines that hold `devices`.
     pub fn machines(&self, devices: u64) -> u64 {
         devices.div_ceil(u64::from(self.count)).max(1)
