@@ -347,7 +347,7 @@ impl Question<'_> {
         let count = devices.len() as u64;
         let wanted = Wanted { provider: self.request.provider.as_deref(), kind: Some(kind), region: None };
         let offer = match self.request.hourly_usd {
-            Some(usd) if kind == PriceKind::OnDemand => Price::stated(name, usd)?,
+            Some(usd) if kind == PriceKind::OnDemand => Price::stated(name, u32::try_from(count).ok()?, usd)?,
             _ => self.book.cheapest(name, count, wanted)?.clone(),
         };
         let mut providers: Vec<_> = self.book.offers(name, wanted).map(|price| price.provider.to_string()).collect();
@@ -419,6 +419,10 @@ impl Prepared {
             if is_taken {
                 parameter.or_default(request.stated(parameter), &mut assumptions);
             }
+        }
+        if let Some(rent) = rent.as_ref().filter(|rent| rent.machines > 1) {
+            let why = "no machine let holds all devices; the network between them is not in the speed";
+            assumptions.note("cost.rent.machines", &rent.machines, why);
         }
         for (key, is_known) in [("own", own.is_some()), ("rent", rent.is_some()), ("spot", spot.is_some())] {
             if !is_known {

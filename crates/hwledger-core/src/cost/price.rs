@@ -290,10 +290,14 @@ impl PriceBook {
         })
     }
 
-    /// The offer that gives `devices` of one device for the least per hour, whole machines counted.
-    /// Of equals the first.
+    /// The offer that gives `devices` of one device on the fewest machines, as devices of one plan
+    /// must reach each other, and of these for the least per hour, whole machines counted. Of equals
+    /// the first.
     pub fn cheapest<'own>(&'own self, device: &str, devices: u64, wanted: Wanted<'_>) -> Option<&'own Price> {
-        self.offers(device, wanted).min_by_key(|price| price.machine_hour().times(price.machines(devices)))
+        self.offers(device, wanted).min_by_key(|price| {
+            let machines = price.machines(devices);
+            (machines, price.machine_hour().times(machines))
+        })
     }
 
     /// Every provider, once, in alphabetical order.
@@ -306,13 +310,14 @@ impl PriceBook {
 }
 
 impl Price {
-    /// The price that somebody states for one hour of one device; `None` if it is no such price.
-    pub fn stated(device: &str, usd: f64) -> Option<Self> {
+    /// The price that somebody states for one hour of one device, on a machine of `count`; `None` if
+    /// it is no such price.
+    pub fn stated(device: &str, count: u32, usd: f64) -> Option<Self> {
         let known = catalogue().iter().find(|spec| spec.name == device)?;
         (0.0..=DEVICE_HOUR_MAX as f64).contains(&usd).then(|| Self {
             provider: "stated".into(),
             device: &known.name,
-            count: 1,
+            count: count.max(1),
             kind: PriceKind::OnDemand,
             per_device_hour: MicroDollars::rounded(Money(usd)),
             currency: "USD".into(),
@@ -454,10 +459,12 @@ mod tests {
         let book = PriceBook { prices: Vec::new(), rejected: Vec::new() }.with_private(&format!("{HEADER}{rows}"));
         assert_eq!(book.rejected, []);
         let device = book.prices[0].device;
-        // One device: 8 x 1 $ against 1 x 2 $. Five devices: 8 x 1 $ against 5 x 2 $.
+        // One device: 8 x 1 $ against 1 x 2 $. Five devices: one machine of 8 against five of 1.
         let provider =
             |devices| book.cheapest(device, devices, Wanted::default()).map(|price| price.provider.to_string());
         assert_eq!(provider(1).as_deref(), Some("one"));
         assert_eq!(provider(5).as_deref(), Some("eight"));
+        // Two single devices would be cheaper, and are no machine of two.
+        assert_eq!(provider(2).as_deref(), Some("eight"));
     }
 }
