@@ -5,6 +5,7 @@ use hwledger_core::cost::{
     Rental, Wanted, average_power, break_even, purchase_price, spot_factor,
 };
 use hwledger_core::projection::{Efficiencies, Projection, Speed};
+use hwledger_core::settings::DeviceKind;
 use hwledger_core::units::{Money, Seconds, Watts};
 use hwledger_core::{Assumptions, Basis, Estimate};
 use serde::{Deserialize, Serialize};
@@ -383,6 +384,12 @@ impl Question<'_> {
 }
 
 impl Prepared {
+    /// Whether the devices are sold as whole computers, with nothing round them to pay for.
+    fn is_whole_computer(&self) -> bool {
+        let devices = &self.settings.devices;
+        !devices.is_empty() && devices.iter().all(|device| device.kind == DeviceKind::Apple)
+    }
+
     /// What the plan costs at this speed; `None` where that cannot be said, with the reason among
     /// the plan's assumptions.
     pub(crate) fn cost(&self, request: &CostRequest, speed: &Speed, told: &mut Assumptions) -> Option<CostAnswer> {
@@ -394,7 +401,11 @@ impl Prepared {
             told.note("cost", "unknown", "the speed is not known");
             return None;
         };
-        let parameters = Parameters::new(|parameter| request.stated(parameter));
+        let is_computer = self.is_whole_computer();
+        let parameters = Parameters::new(|parameter| {
+            let is_host = matches!(parameter, Parameter::HostPriceShare | Parameter::HostPower);
+            request.stated(parameter).or((is_computer && is_host).then_some(0.0))
+        });
         let demand = Demand::new(request.requests_per_s, &time, &parameters);
         let book = self.prices.as_deref().unwrap_or_else(|| PriceBook::embedded());
         let question = Question { prepared: self, request, book, parameters, time, demand };
@@ -404,7 +415,7 @@ impl Prepared {
         let rent = question.rent(PriceKind::OnDemand, 1.0).or_else(|| question.rent(PriceKind::Community, 1.0));
         let spot = spot_factor(&question.parameters).and_then(|factor| question.rent(PriceKind::Spot, factor));
         if own.is_none() && rent.is_none() && spot.is_none() && energy.is_none() {
-            told.note("cost", "unknown", "neither a price nor the power of these devices is known");
+            told.note("cost", "unknown", "neither the rent nor the power of these devices is known");
             return None;
         }
         let break_even = owning.zip(rent.as_ref()).and_then(|(owning, rent)| question.break_even(&owning, rent));
@@ -416,7 +427,11 @@ impl Prepared {
                 Parameter::Interruptions | Parameter::LostWork => spot.is_some(),
                 _ => energy.is_some(),
             };
-            if is_taken {
+            let is_host = matches!(parameter, Parameter::HostPriceShare | Parameter::HostPower);
+            if is_taken && is_host && is_computer && request.stated(parameter).is_none() {
+                let why = "price and power of the device are those of the whole computer";
+                assumptions.note(format!("cost.{}", parameter.name()), "0", why);
+            } else if is_taken {
                 parameter.or_default(request.stated(parameter), &mut assumptions);
             }
         }
@@ -424,10 +439,13 @@ impl Prepared {
             let why = "no machine let holds all devices; the network between them is not in the speed";
             assumptions.note("cost.rent.machines", &rent.machines, why);
         }
-        for (key, is_known) in [("own", own.is_some()), ("rent", rent.is_some()), ("spot", spot.is_some())] {
-            if !is_known {
-                assumptions.note(format!("cost.{key}"), "unknown", "no price of these devices is known");
-            }
+        let unknown = [
+            ("own", own.is_some(), "the price or the power of a device is not known"),
+            ("rent", rent.is_some(), "nobody is known to let these devices"),
+            ("spot", spot.is_some(), "nobody is known to let these devices as spot machines"),
+        ];
+        for (key, _, why) in unknown.into_iter().filter(|(_, is_known, _)| !is_known) {
+            assumptions.note(format!("cost.{key}"), "unknown", why);
         }
         Some(CostAnswer { own, rent, spot, break_even, energy, assumptions })
     }
