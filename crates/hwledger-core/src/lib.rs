@@ -10,6 +10,7 @@ pub mod assumption;
 pub mod breakdown;
 pub mod cache;
 pub mod calibration;
+pub mod cost;
 pub mod device;
 pub mod element_type;
 pub mod engine;

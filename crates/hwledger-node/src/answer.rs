@@ -12,6 +12,8 @@ use hwledger_core::{Assumptions, Bytes, Estimate};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::cost::CostAnswer;
+
 /// The schema's name.
 pub const SCHEMA: &str = "hwledger.plan/1";
 
@@ -35,6 +37,7 @@ pub struct Answer {
     /// The speeds before measurements corrected them, where any did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speed_formula: Option<Speed>,
+    pub cost: Option<CostAnswer>,
     pub assumptions: Assumptions,
 }
 

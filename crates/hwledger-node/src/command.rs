@@ -15,6 +15,7 @@ pub fn command(verb: &str, request: &PlanRequest) -> String {
             ("host", Value::Object(host)) => push_nested(&mut words, "host", host),
             ("draft", Value::Object(draft)) => push_nested(&mut words, "draft", draft),
             ("lora", Value::Object(lora)) => push_nested(&mut words, "lora", lora),
+            ("cost", Value::Object(cost)) => push_nested(&mut words, "cost", cost),
             (key, value) => push(&mut words, key, value),
         }
     }
@@ -65,7 +66,7 @@ mod tests {
     fn every_key_becomes_its_flag() {
         let request: PlanRequest = serde_json::from_str(
             r#"{"model": "a b", "context": 4096, "gpu_layers": "all", "kv_unified": true,
-                "devices": [{"name": "RTX 3090", "count": 2}], "host": {"memory_gib": 64.0}}"#,
+                "devices": [{"name": "RTX 3090", "count": 2}], "host": {"memory_gib": 64.0}, "cost": {"pue": 1.2}}"#,
         )
         .unwrap();
         let text = command("plan", &request);
@@ -76,6 +77,7 @@ mod tests {
             "--kv-unified true",
             "--device '2x RTX 3090'",
             "--host-memory-gib 64.0",
+            "--cost-pue 1.2",
         ] {
             assert!(text.contains(part), "{text} lacks {part}");
         }

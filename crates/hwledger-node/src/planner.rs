@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hwledger_core::advice::constraint;
 use hwledger_core::cache::sequence_memory;
+use hwledger_core::cost::PriceBook;
 use hwledger_core::device::DeviceError;
 use hwledger_core::engine::{EngineError, MemoryPlan, default_context};
 use hwledger_core::inverse::Question;
@@ -16,6 +17,7 @@ use hwledger_core::{Assumptions, ElementType, Estimate, ModelSpec, Settings};
 
 use crate::answer::{Answer, DeviceAnswer, MemoryAnswer, SCHEMA};
 use crate::calibrate::Learned;
+use crate::cost::CostRequest;
 use crate::default_engine::default_engine;
 use crate::devices::DeviceNames;
 use crate::locate::{LocateError, LocateOptions};
@@ -105,6 +107,7 @@ pub struct Planner {
     devices: DeviceNames,
     options: LocateOptions,
     learned: Option<Arc<Learned>>,
+    prices: Option<Arc<PriceBook>>,
 }
 
 impl Planner {
@@ -116,6 +119,11 @@ impl Planner {
     /// The same planner, its speeds corrected by what was measured.
     pub fn with_calibration(self, learned: Learned) -> Self {
         Self { learned: Some(Arc::new(learned)), ..self }
+    }
+
+    /// The same planner with these prices.
+    pub fn with_prices(self, prices: PriceBook) -> Self {
+        Self { prices: Some(Arc::new(prices)), ..self }
     }
 
     /// The model behind `reference`, read at most once.
@@ -154,6 +162,9 @@ impl Planner {
         if request.model.is_empty() {
             return Err(PlanFailure::NotARequest("it names no `model`".to_owned()));
         }
+        if let Some(cost) = &request.cost {
+            cost.check()?;
+        }
         let mut assumptions = Assumptions::default();
         let devices = self.devices.expand(&request.devices, &mut assumptions)?;
         let mut settings = request.settings(devices, &mut assumptions)?;
@@ -185,8 +196,8 @@ impl Planner {
         }
         settings.context = Some(context);
         let draft = self.draft(request, &model, &mut assumptions)?;
-        let learned = self.learned.clone();
-        Ok(Prepared { model, draft, engine, settings, assumptions, context, learned })
+        let (learned, cost, prices) = (self.learned.clone(), request.cost.clone(), self.prices.clone());
+        Ok(Prepared { model, draft, engine, settings, assumptions, context, learned, cost, prices })
     }
 
     /// The machine that holds the devices, if it was named and is known.
@@ -253,6 +264,10 @@ pub struct Prepared {
     pub context: u64,
     /// What corrects its speeds, if anything.
     pub(crate) learned: Option<Arc<Learned>>,
+    /// What was asked about cost; nothing is said of it where nobody asked.
+    pub cost: Option<CostRequest>,
+    /// The prices, where they are not the built-in ones.
+    pub(crate) prices: Option<Arc<PriceBook>>,
 }
 
 impl Prepared {
@@ -339,6 +354,8 @@ impl Prepared {
         };
         let formula = self.speed(memory.max_concurrency, &mut assumptions);
         let corrected = self.learned.as_ref().and_then(|learned| learned.apply(&self, &formula, &mut assumptions));
+        let speed = corrected.unwrap_or(formula);
+        let cost = self.cost.as_ref().and_then(|request| self.cost(request, &speed, &mut assumptions));
         Ok(Answer {
             schema: SCHEMA,
             id,
@@ -350,8 +367,9 @@ impl Prepared {
             devices,
             verdict,
             constraint,
-            speed: corrected.unwrap_or(formula),
+            speed,
             speed_formula: corrected.map(|_| formula),
+            cost,
             assumptions,
         })
     }

@@ -44,7 +44,9 @@ impl Planner {
 
     /// Plans one request and explains the plan.
     pub fn report(&self, request: &PlanRequest) -> Result<Report, PlanFailure> {
-        let prepared = self.prepare(request)?;
+        let mut prepared = self.prepare(request)?;
+        // A person is told the cost without asking.
+        prepared.cost.get_or_insert_default();
         let spec = &prepared.model.spec;
         let layer_memory = prepared.layer_memory();
         let answer = prepared.clone().answer(request.id.clone())?;

@@ -8,6 +8,7 @@ use hwledger_core::units::BytesPerSecond;
 use hwledger_core::{Assumptions, Bytes, ElementType};
 use serde::{Deserialize, Serialize};
 
+use crate::cost::CostRequest;
 use crate::planner::PlanFailure;
 
 /// One request; the keys are those of the published contract.
@@ -58,6 +59,8 @@ pub struct PlanRequest {
     pub split_mode: Option<String>,
     pub draft: Option<DraftRequest>,
     pub lora: Option<LoraRequest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostRequest>,
     /// Keys that the contract does not know.
     #[serde(flatten, skip_serializing)]
     #[expect(clippy::zero_sized_map_values, reason = "serde flattens into maps only")]

@@ -7,6 +7,7 @@ use hwledger_node::train::TrainRequest;
 
 use crate::calibrate::CalibrateArguments;
 use crate::chip::ChipCommand;
+use crate::cost::{CostArguments, PriceArguments};
 use crate::efficiency::EfficiencyArguments;
 use crate::hardware_search::SearchArguments;
 use crate::location::{Location, ModelsArguments};
@@ -23,6 +24,9 @@ pub(crate) struct Arguments {
     /// Store of measurements that speeds are corrected by; `none` for none
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) calibration: Option<std::path::PathBuf>,
+    /// Table of prices that stand in for the built-in ones or add to them (docs/cost.md)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) prices: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -35,6 +39,8 @@ pub(crate) enum Command {
     Compare(Box<Question>),
     /// Print settings that the engine itself accepts
     Export(Box<Question>),
+    /// List what devices are let and sold for
+    Price(PriceArguments),
     /// Say what memory training or fine-tuning takes, per device
     Train(Box<TrainArguments>),
     /// Fit the efficiencies of speed predictions to measured speeds
@@ -289,6 +295,8 @@ pub(crate) struct Question {
     /// What they change: attention, all
     #[arg(long, value_name = "TARGETS")]
     lora_targets: Option<String>,
+    #[command(flatten)]
+    cost: CostArguments,
 }
 
 /// Tokens with an optional binary suffix: `32768`, `32K`, `1M`.
@@ -385,6 +393,7 @@ impl Question {
             split_mode: self.split_mode.clone(),
             draft: self.draft(),
             lora: self.lora(),
+            cost: self.cost.request(),
             ..PlanRequest::default()
         }
     }

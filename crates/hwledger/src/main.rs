@@ -3,6 +3,7 @@
 mod arguments;
 mod calibrate;
 mod chip;
+mod cost;
 mod efficiency;
 mod hardware_search;
 mod location;
@@ -31,11 +32,15 @@ const NO: u8 = 1;
 const ERROR: u8 = 2;
 
 fn main() -> ExitCode {
-    let Arguments { command, location, calibration } = Arguments::parse();
+    let Arguments { command, location, calibration, prices } = Arguments::parse();
     let options = location.options();
     let planner = match calibrate::with_store(Planner::new(options.clone()), calibration.as_deref()) {
         Ok(planner) => planner,
         Err(status) => return status,
+    };
+    let planner = match cost::with_prices(planner, prices.as_ref()) {
+        Ok(planner) => planner,
+        Err(failure) => return refuse(&failure),
     };
     let result = match command {
         Command::Plan(arguments) => match &arguments.requests {
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
         Command::Fit(question) => fit(&planner, &question),
         Command::Compare(question) => compare(&planner, &question),
         Command::Export(question) => export(&planner, &question),
+        Command::Price(arguments) => cost::run(&arguments, prices.as_ref()),
         Command::Train(arguments) => train(&planner, &arguments),
         Command::FitEfficiency(arguments) => return efficiency::run(&planner, &arguments),
         Command::Calibrate(arguments) => return calibrate::run(&planner, &arguments),

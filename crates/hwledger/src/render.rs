@@ -8,8 +8,8 @@ use hwledger_node::report::Report;
 use hwledger_node::train::TrainAnswer;
 
 use crate::picture;
-use crate::speed;
 use crate::table::Table;
+use crate::{cost, speed};
 
 /// A figure, with its interval where it has one.
 fn figure(estimate: Option<Estimate<Bytes>>) -> String {
@@ -85,6 +85,7 @@ pub(crate) fn report(report: &Report) -> String {
     lines.extend(table.lines("  "));
     lines.extend(pool(report));
     lines.extend(speed::lines(&answer.speed, report.concurrency));
+    lines.extend(cost::lines(answer.cost.as_ref()));
     lines.push(String::new());
     lines.push("layers, one column each, for one sequence".to_owned());
     lines.extend(picture::lines(&report.layer_memory));

@@ -55,6 +55,11 @@ pictures! {
         "--tensor-parallel", "8", "--device", "8x H200"];
     plan_as_log: ["plan", "gpt-oss-20b", "--offline", "--engine", "llama.cpp", "--context", "8K", "--as-log",
         "--device", "RTX 4090"];
+    plan_with_cost: ["plan", "llama-3.1-8b", "--offline", "--engine", "vllm", "--context", "8K", "--device", "H100",
+        "--concurrency", "16", "--cost-energy-usd-per-kwh", "0.1", "--cost-requests", "10000",
+        "--cost-requests-per-s", "20"];
+    plan_with_an_impossible_cost: ["plan", "llama-3.1-8b", "--offline", "--device", "H100", "--cost-pue", "0.5"];
+    price_of_an_unknown_device: ["price", "RTX 9999"];
     fit_on_a_card: ["fit", "llama-3.1-8b", "--offline", "--engine", "llama.cpp", "--device", "RTX 3090"];
     compare_engines: ["compare", "qwen3-8b", "--offline", "--context", "8K", "--device", "RTX 4090"];
     export_vllm: ["export", "qwen3-8b", "--offline", "--engine", "vllm", "--context", "8K", "--kv-type", "fp8"];
@@ -192,4 +197,24 @@ fn a_store_that_was_named_must_be_one() {
     let output = run(&["calibrate", &folder.path("odd.json"), "--store", &folder.path("new.json")], "");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("hint: name the format"));
+}
+
+#[test]
+fn prices_of_a_file_stand_in_and_bad_rows_are_named() {
+    let directory = std::env::temp_dir().join(format!("hwledger-prices-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("prices.tsv");
+    let path = file.to_str().unwrap();
+    let header = "provider\tdevice\tusd_per_device_hour\tdate\n";
+    std::fs::write(&file, format!("{header}mine\tL40S\t0.25\t2026-01\n")).unwrap();
+    let output = run(&["price", "L40S", "--json", "--prices", path], "");
+    assert_eq!(output.status.code(), Some(0));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["offers"][0]["provider"], "mine");
+    assert_eq!(answer["offers"][0]["microdollars_per_device_hour"], 250_000);
+    std::fs::write(&file, format!("{header}mine\tL40S\tcheap\t2026-01\n")).unwrap();
+    let output = run(&["price", "L40S", "--prices", path], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("line 2"));
+    std::fs::remove_dir_all(&directory).unwrap();
 }
