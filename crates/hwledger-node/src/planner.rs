@@ -121,6 +121,11 @@ impl Planner {
         Self { learned: Some(Arc::new(learned)), ..self }
     }
 
+    /// The prices that plans and searches take.
+    pub fn prices(&self) -> &PriceBook {
+        self.prices.as_deref().unwrap_or_else(|| PriceBook::embedded())
+    }
+
     /// The same planner with these prices.
     pub fn with_prices(self, prices: PriceBook) -> Self {
         Self { prices: Some(Arc::new(prices)), ..self }

@@ -180,8 +180,19 @@ fn best(model: &ModelFound, limit: usize) -> Vec<String> {
     if model.frontier.is_empty() {
         return Vec::new();
     }
-    let mut table =
-        Table::new(&["machine", "engine", "weights", "USD", "USD/h", "W", "tokens/s", "ms/token", "first, ms", ""]);
+    let mut table = Table::new(&[
+        "machine",
+        "engine",
+        "weights",
+        "USD",
+        "USD/h",
+        "USD/M",
+        "W",
+        "tokens/s",
+        "ms/token",
+        "first, ms",
+        "",
+    ]);
     for one in model.frontier.iter().take(limit) {
         table.row(row(one));
     }
@@ -213,6 +224,7 @@ fn row(one: &Candidate) -> Vec<String> {
         format!("{} ({:.1} bits)", one.weights, one.bits),
         plain(one.purchase_usd),
         one.rent_usd_per_hour.map_or_else(|| "?".to_owned(), |rent| format!("{rent:.2}")),
+        one.usd_per_million_tokens.map_or_else(|| "?".to_owned(), number),
         plain(one.power_w),
         value(one.speed.output_tokens_per_s),
         value(one.speed.tpot_ms),

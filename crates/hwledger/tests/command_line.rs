@@ -55,6 +55,15 @@ pictures! {
         "--tensor-parallel", "8", "--device", "8x H200"];
     plan_as_log: ["plan", "gpt-oss-20b", "--offline", "--engine", "llama.cpp", "--context", "8K", "--as-log",
         "--device", "RTX 4090"];
+    plan_with_a_draft: ["plan", "llama-3.1-70b", "--offline", "--engine", "llama.cpp", "--weights", "Q4_K_M",
+        "--context", "8K", "--device", "2x RTX 3090", "--draft-model", "llama-3.2-1b", "--draft-weights", "Q4_K_M",
+        "--draft-tokens", "4"];
+    search_of_a_workstation: ["search", "qwen3-30b-a3b", "--offline", "--users", "4", "--prompt", "4K", "--generate",
+        "512", "--tpot-ms", "40", "--budget-usd", "4000", "--device", "RTX 3060", "--device", "RTX 3090", "--device",
+        "RTX 4090", "--device", "RTX 5090", "--device", "RX 7900 XTX", "--device", "Tesla P40", "--device",
+        "M2 Max 64GB", "--device", "H100", "--count", "1,2", "--offload"];
+    search_without_an_answer: ["search", "deepseek-v3", "--offline", "--device", "RTX 3060"];
+    search_refuses_nonsense: ["search", "llama-3.1-8b", "--offline", "--tpot-ms=-1"];
     plan_with_cost: ["plan", "llama-3.1-8b", "--offline", "--engine", "vllm", "--context", "8K", "--device", "H100",
         "--concurrency", "16", "--cost-energy-usd-per-kwh", "0.1", "--cost-requests", "10000",
         "--cost-requests-per-s", "20"];
@@ -129,7 +138,7 @@ fn a_missing_file_of_requests_is_an_error() {
 
 #[test]
 fn help_of_every_command_fits_the_contract() {
-    for command in ["plan", "fit", "compare", "export", "train", "calibrate"] {
+    for command in ["plan", "fit", "compare", "export", "train", "calibrate", "search"] {
         let output = run(&[command, "--help"], "");
         assert!(output.status.success());
         assert!(String::from_utf8(output.stdout).unwrap().contains("--json"), "{command}");

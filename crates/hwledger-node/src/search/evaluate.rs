@@ -1,16 +1,19 @@
 //! One combination: whether it meets the limits, and how good it is.
 
+use hwledger_core::cost::{
+    BoundShares, Owning, Parameter, Parameters, PriceBook, PriceKind, Wanted, average_power, purchase_price,
+};
 use hwledger_core::inverse::{Question, largest};
 use hwledger_core::model::{FeedForward, ModelSpec};
 use hwledger_core::projection::{Efficiencies, Projection, Speed};
 use hwledger_core::settings::{DeviceKind, Engine, LayerCount, Settings};
-use hwledger_core::units::BytesPerSecond;
+use hwledger_core::units::{BytesPerSecond, Money, Watts};
 use hwledger_core::verdict::Verdict;
 use hwledger_core::{Assumptions, Bytes, Estimate};
 
 use super::answer::Candidate;
 use super::fate::{Fates, Reason};
-use super::request::{Checked, SearchRequest};
+use super::request::{Checked, Objective, SearchRequest};
 use super::space::{Machine, Space, Weights};
 use crate::command::command;
 use crate::model::LoadedModel;
@@ -71,6 +74,9 @@ pub(super) struct Evaluator<'a> {
     efficiencies: &'a Efficiencies,
     has_experts: bool,
     heads: u64,
+    prices: &'a PriceBook,
+    /// Parameters of cost of a device that is a whole computer.
+    computer: Parameters,
 }
 
 /// What one machine of so many devices costs and draws.
@@ -88,7 +94,9 @@ impl<'a> Evaluator<'a> {
         name: &'a str,
         model: &'a LoadedModel,
         space: &'a Space,
+        prices: &'a PriceBook,
     ) -> Self {
+        let is_host = |parameter| matches!(parameter, Parameter::HostPriceShare | Parameter::HostPower);
         let kinds = &model.spec.decoder.kinds;
         let heads = kinds.iter().filter_map(|layer| layer.mixer.attention()).map(|attention| attention.heads).max();
         Self {
@@ -100,6 +108,8 @@ impl<'a> Evaluator<'a> {
             efficiencies: Efficiencies::embedded(),
             has_experts: kinds.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Experts(_))),
             heads: heads.unwrap_or(1).max(1),
+            prices,
+            computer: Parameters::new(|parameter| is_host(parameter).then_some(0.0)),
         }
     }
 
@@ -128,7 +138,7 @@ impl<'a> Evaluator<'a> {
             }
             let mut settings = self.settings(engine);
             for &count in &machine.counts {
-                let means = Self::means(machine, count);
+                let means = self.means(machine, count);
                 let point = Point { count, ..start };
                 if let Some((reason, missed)) = self.over_limits(&means) {
                     let ended = formats * self.asked.kv_types.len();
@@ -149,14 +159,43 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Price, rent and power of so many devices.
-    fn means(machine: &Machine, count: u64) -> Means {
+    fn means(&self, machine: &Machine, count: u64) -> Means {
         let Some(spec) = machine.device.spec.as_deref() else { return Means::default() };
         let all = |one: f64| one * count as f64;
+        let wanted = |kind| Wanted { kind: Some(kind), ..Wanted::default() };
+        let offer = |kind| self.prices.cheapest(&spec.name, count, wanted(kind));
+        let rent = offer(PriceKind::OnDemand).or_else(|| offer(PriceKind::Community));
         Means {
-            purchase_usd: spec.price.map(|price| all(price.amount.0)),
-            rent_usd_per_hour: None,
+            purchase_usd: purchase_price(spec).map(|price| all(price.usd.0)),
+            rent_usd_per_hour: rent.map(|offer| offer.machine_hour().times(offer.machines(count)).money().0),
             power_w: spec.power.map(|power| all(power.0)),
         }
+    }
+
+    /// What a million generated tokens cost, their prompts included, by owning or renting, whichever
+    /// is the cheaper.
+    fn per_million(&self, point: Point, projection: &Projection, speed: &Speed, means: &Means) -> Option<f64> {
+        let machine = &self.space.devices[point.device];
+        let output = speed.output_tokens_per_s?.value;
+        let owned = || {
+            let (price, limit) = (means.purchase_usd?, means.power_w?);
+            let is_computer = machine.device.kind == DeviceKind::Apple;
+            let parameters = if is_computer { &self.computer } else { Parameters::defaults() };
+            let watts = |cost| average_power(Watts(limit), BoundShares::of(cost, self.efficiencies), parameters).value;
+            let (prefill, decode) = (watts(&projection.prefill), watts(&projection.pass));
+            // Prompts take this share of the machine's time.
+            let replicas = if is_served(self.space.engines[point.engine]) { point.count / point.tensor } else { 1 };
+            let prompt = speed.prefill_tokens_per_s.map_or(0.0, |rate| projection.prompt / rate.value);
+            let share = (prompt / replicas as f64 * speed.requests_per_s?.value).min(1.0);
+            let power = Estimate::exact(prefill.scaled(share) + decode.scaled(1.0 - share));
+            let owning = Owning { price: Money(price), devices: point.count as f64, power };
+            Some(owning.per_hour(parameters).value.0)
+        };
+        let hourly = match (owned(), means.rent_usd_per_hour) {
+            (Some(own), Some(rent)) => own.min(rent),
+            (own, rent) => own.or(rent)?,
+        };
+        Some(hourly / (output * 3600.0) * 1e6)
     }
 
     /// The limit that a machine is over whatever runs on it, and by what factor.
@@ -214,8 +253,7 @@ impl<'a> Evaluator<'a> {
         settings.gpu_layers = None;
         settings.cpu_moe_layers = None;
         let engine = self.space.engines[point.engine];
-        let is_serving = !is_slotted(engine) && engine != Engine::Mlx;
-        if !is_serving {
+        if !is_served(engine) {
             settings.tensor_parallel = None;
             settings.data_parallel = None;
             return self.offloads(point, weights, means, settings, found, fates);
@@ -227,7 +265,7 @@ impl<'a> Evaluator<'a> {
                 settings.tensor_parallel = Some(tensor);
                 settings.data_parallel = Some(point.count / tensor);
                 let point = Point { tensor, ..point };
-                match self.outcome(point, weights, means, settings, tensor as f64) {
+                match self.outcome(point, weights, means, settings, false) {
                     Ok(one) => found.push(one),
                     Err((reason, missed, detail)) => fates.end(reason, missed, point, detail.as_deref()),
                 }
@@ -245,7 +283,7 @@ impl<'a> Evaluator<'a> {
         found: &mut Vec<Found>,
         fates: &mut Fates,
     ) {
-        let first = self.outcome(point, weights, means, settings, point.count as f64);
+        let first = self.outcome(point, weights, means, settings, false);
         let (reason, missed, detail) = match first {
             Ok(one) => return found.push(one),
             Err(lost) => lost,
@@ -261,7 +299,7 @@ impl<'a> Evaluator<'a> {
         }
         let mut attempt = |offload: Offload, settings: &Settings| {
             let point = Point { offload, ..point };
-            match self.outcome(point, weights, means, settings, f64::INFINITY) {
+            match self.outcome(point, weights, means, settings, false) {
                 Ok(one) => found.push(one),
                 Err((reason, missed, detail)) => fates.end(reason, missed, point, detail.as_deref()),
             }
@@ -290,18 +328,23 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// The figures of a combination, or why it is out and by what factor it missed. Its weights are
-    /// divided among `holders` devices.
+    /// The figures of a combination, or why it is out and by what factor it missed. With
+    /// `is_final` it is told whole.
     fn outcome(
         &self,
         point: Point,
         weights: &Weights,
         means: &Means,
         settings: &Settings,
-        holders: f64,
+        is_final: bool,
     ) -> Result<Found, (Reason, f64, Option<String>)> {
         let engine = self.space.engines[point.engine];
         let device = &self.space.devices[point.device].device;
+        let holders = match point.offload {
+            Offload::None if is_served(engine) => point.tensor as f64,
+            Offload::None => point.count as f64,
+            Offload::Experts(_) | Offload::Layers(_) => f64::INFINITY,
+        };
         if let Some(memory) = device.memory {
             let share = weights.bytes.0 as f64 * WEIGHTS_NEEDED / holders / memory.0 as f64;
             if share > 1.0 {
@@ -334,8 +377,10 @@ impl<'a> Evaluator<'a> {
         })?;
         let speed = projection.speed(self.efficiencies);
         self.within(&speed).map_or(Ok(()), |(reason, missed)| Err((reason, missed, None)))?;
-        let output = speed.output_tokens_per_s.map(|rate| rate.value);
-        let per_million = |hourly: Option<f64>| Some(hourly? / (output? * 3600.0) * 1e6);
+        // It takes as long as the speed itself, and few searches compete in it.
+        let is_asked = self.asked.objectives.contains(&Objective::UsdPerMillionTokens);
+        let usd_per_million_tokens =
+            if is_asked || is_final { self.per_million(point, &projection, &speed, means) } else { None };
         Ok(Found {
             point,
             verdict,
@@ -343,7 +388,7 @@ impl<'a> Evaluator<'a> {
             bits: weights.bits,
             purchase_usd: means.purchase_usd,
             rent_usd_per_hour: means.rent_usd_per_hour,
-            usd_per_million_tokens: per_million(means.rent_usd_per_hour),
+            usd_per_million_tokens,
             power_w: means.power_w,
         })
     }
@@ -364,13 +409,34 @@ impl<'a> Evaluator<'a> {
         missed.into_iter().find_map(|(reason, missed)| missed.filter(|factor| *factor > 1.0).map(|by| (reason, by)))
     }
 
+    /// The settings of one combination.
+    fn settings_of(&self, point: Point) -> Settings {
+        let engine = self.space.engines[point.engine];
+        let mut settings = self.settings(engine);
+        let device = &self.space.devices[point.device].device;
+        settings.devices = vec![device.clone(); usize::try_from(point.count).unwrap_or(1)];
+        settings.weights.clone_from(&self.space.weights[point.engine][point.weights].format);
+        settings.kv_type_k = self.asked.kv_types[point.kv_type];
+        settings.kv_type_v = settings.kv_type_k;
+        if is_served(engine) {
+            settings.tensor_parallel = Some(point.tensor);
+            settings.data_parallel = Some(point.count / point.tensor);
+        }
+        match point.offload {
+            Offload::None => {}
+            Offload::Experts(layers) => settings.cpu_moe_layers = Some(LayerCount::Some(layers)),
+            Offload::Layers(layers) => settings.gpu_layers = Some(LayerCount::Some(layers)),
+        }
+        settings
+    }
+
     /// The plan request of a combination.
     pub(super) fn request(&self, point: Point) -> PlanRequest {
         let machine = &self.space.devices[point.device];
         let engine = self.space.engines[point.engine];
         let settings = self.settings(engine);
         let has_sizes = machine.device.spec.as_ref().is_some_and(|spec| spec.memory_sizes.len() > 1);
-        let is_serving = !is_slotted(engine) && engine != Engine::Mlx;
+        let is_serving = is_served(engine);
         PlanRequest {
             model: self.name.to_owned(),
             weights: self.space.weights[point.engine][point.weights].format.clone(),
@@ -407,7 +473,11 @@ impl<'a> Evaluator<'a> {
     pub(super) fn candidate(&self, found: &Found) -> Candidate {
         let point = found.point;
         let request = self.request(point);
-        let device = &self.space.devices[point.device].device;
+        let machine = &self.space.devices[point.device];
+        let device = &machine.device;
+        let weights = &self.space.weights[point.engine][point.weights];
+        let means = self.means(machine, point.count);
+        let whole = self.outcome(point, weights, &means, &self.settings_of(point), true);
         Candidate {
             device: device.name.clone(),
             memory_gib: device.memory.map(Bytes::gibibytes),
@@ -417,7 +487,7 @@ impl<'a> Evaluator<'a> {
             bits: found.bits,
             purchase_usd: found.purchase_usd,
             rent_usd_per_hour: found.rent_usd_per_hour,
-            usd_per_million_tokens: found.usd_per_million_tokens,
+            usd_per_million_tokens: whole.ok().and_then(|whole| whole.usd_per_million_tokens),
             power_w: found.power_w,
             verdict: found.verdict,
             speed: found.speed,
@@ -430,6 +500,11 @@ impl<'a> Evaluator<'a> {
 /// Whether an engine allocates the cache of every sequence when it starts.
 const fn is_slotted(engine: Engine) -> bool {
     matches!(engine, Engine::LlamaCpp | Engine::IkLlamaCpp | Engine::Ollama | Engine::MistralRs | Engine::Hwledger)
+}
+
+/// Whether an engine divides matrices among ranks and admits what its cache pool holds.
+const fn is_served(engine: Engine) -> bool {
+    !is_slotted(engine) && !matches!(engine, Engine::Mlx)
 }
 
 /// The share of its capacity that the fullest device would need.

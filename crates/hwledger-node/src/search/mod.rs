@@ -52,7 +52,7 @@ impl Planner {
                      devices, engines, weights or counts"
                 )));
             }
-            let evaluator = Evaluator::new(request, &asked, name, &model, &space);
+            let evaluator = Evaluator::new(request, &asked, name, &model, &space, self.prices());
             let (found, mut fates) = evaluate_all(&evaluator, &space);
             let directions: Vec<_> = asked.objectives.iter().map(|objective| objective.direction()).collect();
             let points: Vec<Vec<f64>> =

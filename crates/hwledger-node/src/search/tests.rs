@@ -1,8 +1,9 @@
 use hwledger_core::pareto::dominates;
 
 use super::*;
+use crate::cost::CostRequest;
 use crate::locate::LocateOptions;
-use crate::request::DeviceRequest;
+use crate::request::{DeviceRequest, PlanRequest};
 
 fn planner() -> Planner {
     Planner::new(LocateOptions { is_offline: true, ..LocateOptions::default() })
@@ -64,6 +65,34 @@ fn a_candidate_and_the_plan_of_its_request_agree() {
         let ratio = left.expect("a speed").value / right.expect("a speed").value;
         assert!((ratio - 1.0).abs() < 1e-9, "{}: {ratio}", one.command);
     }
+}
+
+/// A million tokens cost what the plan says of the requests that they take.
+#[test]
+fn a_candidate_costs_what_its_plan_costs() {
+    let planner = planner();
+    let own = SearchRequest { devices: vec![device("RTX 3090"), device("H100")], ..request() };
+    let answer = planner.search(&own).expect("the search runs");
+    assert!(!answer.models[0].frontier.is_empty());
+    for one in &answer.models[0].frontier {
+        let asked = PlanRequest { cost: Some(CostRequest::default()), ..one.request.clone() };
+        let cost = planner.plan(&asked).expect("it can be planned").cost.expect("it has a cost");
+        let each = [cost.own.map(|own| own.work), cost.rent.map(|rent| rent.work)];
+        let cheapest = each.iter().flatten().map(|work| work.usd_per_request.value).fold(f64::INFINITY, f64::min);
+        let ratio = one.usd_per_million_tokens.expect("a cost") / (cheapest / 256.0 * 1e6);
+        assert!((ratio - 1.0).abs() < 1e-6, "{}: {ratio}", one.command);
+    }
+}
+
+#[test]
+fn money_per_token_can_be_what_combinations_compete_in() {
+    let own = SearchRequest { objectives: vec![Objective::UsdPerMillionTokens], ..request() };
+    let answer = found(&own);
+    assert_eq!(answer.frontier.len(), 1, "one is the cheapest");
+    let hourly = SearchRequest { hourly_usd: Some(1.0), ..request() };
+    let rented = found(&hourly);
+    assert!(!rented.frontier.is_empty() && rented.lost.iter().any(|loss| loss.reason == Reason::Rent));
+    assert!(rented.frontier.iter().all(|one| one.rent_usd_per_hour.expect("a rent") <= 1.0));
 }
 
 #[test]
