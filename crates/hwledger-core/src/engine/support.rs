@@ -25,8 +25,12 @@ pub fn obstacle(engine: Engine, device: &Device) -> Option<&'static str> {
         (Engine::Sglang, DeviceKind::Nvidia) => needs(7.5, "SGLang needs compute capability 7.5"),
         (Engine::Tgi, DeviceKind::Nvidia) => needs(7.5, "TGI needs compute capability 7.5"),
         (Engine::Sglang | Engine::Tgi, DeviceKind::Amd) => {
-            let is_instinct = device.spec.as_ref().is_none_or(|spec| spec.name.contains("Instinct"));
-            (!is_instinct).then_some("it supports AMD Instinct, not Radeon")
+            // RDNA 4 has the 8-bit matrix instructions that `SGLang`'s kernels for CDNA 3 use, and was measured.
+            let family = device.spec.as_ref().and_then(|spec| spec.family.as_deref());
+            let is_supported = family.is_none_or(|family| {
+                family.starts_with("cdna") || (engine == Engine::Sglang && family.starts_with("rdna4"))
+            });
+            (!is_supported).then_some("it supports AMD Instinct, not this Radeon")
         }
         (Engine::Sglang | Engine::Tgi, DeviceKind::Apple | DeviceKind::SharedMemory) => {
             Some("it runs on datacentre cards")
@@ -43,13 +47,18 @@ pub fn obstacle(engine: Engine, device: &Device) -> Option<&'static str> {
 /// relatives and by vLLM and `SGLang`; `MLX`'s groups by `mlx` alone, which converts from 16 bits.
 pub fn format_obstacle(engine: Engine, label: &str, format: &WeightFormat) -> Option<&'static str> {
     let is_mlx = label.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("mlx"));
+    let is = |name: &str| label.eq_ignore_ascii_case(name);
+    let is_float4 = is("mxfp4") || is("nvfp4");
     let is_mixture = matches!(format, WeightFormat::Gguf(_));
     match engine {
         Engine::Mlx => {
             let is_wide = matches!(format, WeightFormat::Plain(kind) if !kind.is_quantised());
-            (!is_mlx && !is_wide).then_some("mlx reads its own formats")
+            (!is_mlx && !is_wide && !is_float4).then_some("mlx reads its own formats")
         }
         _ if is_mlx => Some("only mlx reads it"),
+        // `ggml` has a type for MXFP4, and Ollama's runner for Apple silicon is `MLX`.
+        Engine::LlamaCpp | Engine::IkLlamaCpp | Engine::Ollama if is("mxfp4") => None,
+        Engine::Ollama if is_float4 => None,
         Engine::LlamaCpp | Engine::IkLlamaCpp | Engine::Ollama => {
             let is_file = matches!(format, WeightFormat::Plain(_) | WeightFormat::Gguf(_));
             (!is_file).then_some("no GGUF file holds it")
@@ -83,6 +92,7 @@ mod tests {
         assert!(at(Engine::TensorRtLlm, "RTX 2080 Ti").is_some());
         assert!(at(Engine::Sglang, "RX 7900 XTX").is_some());
         assert_eq!(at(Engine::Sglang, "MI300X"), None);
+        assert_eq!(at(Engine::Sglang, "Radeon AI PRO R9700"), None);
         assert_eq!(at(Engine::LlamaCpp, "Tesla P40"), None);
     }
 
@@ -93,7 +103,7 @@ mod tests {
             format_obstacle(engine, label, &format).is_none()
         };
         assert!(at(Engine::LlamaCpp, "Q4_K_M") && at(Engine::LlamaCpp, "BF16"));
-        assert!(!at(Engine::LlamaCpp, "AWQ-4bit"));
+        assert!(!at(Engine::LlamaCpp, "AWQ-4bit") && at(Engine::LlamaCpp, "MXFP4"));
         assert!(at(Engine::Vllm, "AWQ-4bit") && at(Engine::Vllm, "Q4_K_M") && !at(Engine::Vllm, "MLX-4bit"));
         assert!(at(Engine::Mlx, "MLX-4bit") && at(Engine::Mlx, "BF16") && !at(Engine::Mlx, "Q4_K_M"));
         assert!(!at(Engine::TensorRtLlm, "Q8_0"));
