@@ -33,5 +33,6 @@ pub use assumption::{Assumption, Assumptions};
 pub use element_type::ElementType;
 pub use estimate::{Basis, Estimate};
 pub use model::ModelSpec;
+pub use nearest::nearest;
 pub use settings::Settings;
 pub use units::Bytes;

@@ -21,7 +21,7 @@ fn distance(from: &[u8], to: &[u8]) -> usize {
 }
 
 /// At most three of `candidates`, nearest first; those that differ in more than half their letters are left out.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     /// A longer name is no name; the bound keeps the search short.
     const LETTERS_MAX: usize = 64;
     let word: Vec<u8> = folded(word).into_bytes().into_iter().take(LETTERS_MAX).collect();

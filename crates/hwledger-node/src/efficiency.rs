@@ -10,7 +10,7 @@ use std::io::BufRead;
 use hwledger_core::Assumptions;
 use hwledger_core::projection::efficiency::{Priors, Scatter, ScatterKey};
 use hwledger_core::projection::fit::{Observation, fit};
-use hwledger_core::projection::resource::Runner;
+use hwledger_core::projection::resource::{Backend, Runner};
 use hwledger_core::projection::term::Cost;
 use hwledger_core::projection::{Efficiencies, Novelty};
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,7 @@ struct Sample {
     scatter_figure: &'static str,
     /// The engine, and the engines that share its kernels.
     runners: [Runner; 2],
+    backend: Option<Backend>,
     group: String,
     device: String,
     device_name: String,
@@ -281,6 +282,7 @@ fn compared(prepared: &Prepared, record: &SpeedRecord, names: &Efficiencies) -> 
             figure,
             scatter_figure: projection.scatter_figure(figure),
             runners: [projection.engine, projection.group],
+            backend: projection.backend(),
             group: projection.group.name().to_owned(),
             device: format!("{device_name} x{cards}"),
             device_name: device_name.clone(),
@@ -368,26 +370,23 @@ fn errors(
         .collect()
 }
 
-/// Residuals that one in twenty is below and one in twenty above, rows and cells counting alike.
-fn quantiles(mut weighted: Vec<(f64, f64)>) -> Option<Scatter> {
+/// Fewest rows, and fewest devices where devices or models are new, of a class of one backend.
+const BACKEND_ROWS: usize = 30;
+/// See [`BACKEND_ROWS`].
+const BACKEND_DEVICES: usize = 4;
+
+/// Residuals that one in twenty is below and one in twenty above.
+fn quantiles(mut residuals: Vec<f64>) -> Option<Scatter> {
     const FEWEST: usize = 8;
-    if weighted.len() < FEWEST {
+    if residuals.len() < FEWEST {
         return None;
     }
-    weighted.sort_by(|left, right| left.0.total_cmp(&right.0));
-    let total: f64 = weighted.iter().map(|(_, weight)| weight).sum();
-    // One more, as heavy as a mean row, lies beyond either end (finite-sample correction of conformal prediction).
-    let margin = total / weighted.len() as f64;
+    residuals.sort_by(f64::total_cmp);
+    // One more lies beyond either end (finite-sample correction of conformal prediction).
+    let count = residuals.len() as f64 + 1.0;
     let at = |share: f64| {
-        let wanted = share * (total + margin);
-        let mut sum = 0.0;
-        for (residual, weight) in &weighted {
-            sum += weight;
-            if sum >= wanted {
-                return *residual;
-            }
-        }
-        weighted[weighted.len() - 1].0
+        let wanted = (1..=residuals.len()).find(|&rank| rank as f64 >= share * count);
+        residuals[wanted.unwrap_or(residuals.len()) - 1]
     };
     Some(Scatter { low: at(0.045).min(-0.01), high: at(0.955).max(0.01) })
 }
@@ -402,7 +401,7 @@ fn set_scatter(
     let classes = [(Novelty::Seen, Some(fitted)), (Novelty::NewModel, by_model), (Novelty::NewDevice, by_device)];
     for (novelty, residuals) in classes {
         let Some(residuals) = residuals else { continue };
-        let mut figures: BTreeMap<ScatterKey, Vec<(f64, f64)>> = BTreeMap::new();
+        let mut figures: BTreeMap<ScatterKey, (Vec<f64>, BTreeSet<&str>)> = BTreeMap::new();
         for (sample, residual) in samples.iter().zip(residuals).filter(|(sample, _)| sample.counts) {
             let [engine, group] = sample.runners;
             for runner in [Some(engine), Some(group).filter(|&own| own != engine)].into_iter().flatten() {
@@ -410,13 +409,23 @@ fn set_scatter(
                 let figures_of =
                     [Some(sample.scatter_figure), Some(sample.figure).filter(|&own| own != sample.scatter_figure)];
                 for figure in figures_of.into_iter().flatten() {
-                    let key = (figure, runner, novelty);
-                    figures.entry(key).or_default().push((*residual, sample.observation.weight));
+                    // On any backend, and on its own.
+                    for backend in BTreeSet::from([None, sample.backend]) {
+                        let class = figures.entry((figure, runner, backend, novelty)).or_default();
+                        class.0.push(*residual);
+                        class.1.insert(&sample.device);
+                    }
                 }
             }
         }
-        for (key, weighted) in figures {
-            if let Some(scatter) = quantiles(weighted) {
+        for (key, (residuals, devices)) in figures {
+            // What few devices show of new devices, or few rows of anything, is no class of its own.
+            let is_rare =
+                residuals.len() < BACKEND_ROWS || (novelty != Novelty::Seen && devices.len() < BACKEND_DEVICES);
+            if key.2.is_some() && is_rare {
+                continue;
+            }
+            if let Some(scatter) = quantiles(residuals) {
                 efficiencies.scatter.insert(key, scatter);
             }
         }

@@ -23,6 +23,8 @@ pub mod report;
 pub mod request;
 pub mod search;
 pub mod sizing;
+pub mod sweep;
+pub mod table;
 pub mod train;
 
 pub use answer::Answer;

@@ -147,6 +147,15 @@ impl Planner {
         Ok(model)
     }
 
+    /// The devices that `requests` name, one entry per card.
+    pub(crate) fn expand(
+        &self,
+        requests: &[DeviceRequest],
+        assumptions: &mut Assumptions,
+    ) -> Result<Vec<Device>, PlanFailure> {
+        self.devices.expand(requests, assumptions)
+    }
+
     /// The devices that `requests` name, each kind once, whatever their counts.
     pub(crate) fn distinct_devices(
         &self,

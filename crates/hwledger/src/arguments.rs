@@ -12,6 +12,7 @@ use crate::efficiency::EfficiencyArguments;
 use crate::hardware_search::SearchArguments;
 use crate::location::{Location, ModelsArguments};
 use crate::plot::PlotArguments;
+use crate::sweep::SweepArguments;
 
 /// Will a language model fit, how fast will it be, what will it cost.
 #[derive(Debug, Parser)]
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Plot(PlotArguments),
     /// Find the hardware, engine and weights that serve a model best
     Search(Box<SearchArguments>),
+    /// Plan every combination of several settings into a table
+    Sweep(Box<SweepArguments>),
     /// List the models on this machine and in the catalogue whose names hold some words
     Models(ModelsArguments),
     /// Size edge chips: tiers, projections, what-if

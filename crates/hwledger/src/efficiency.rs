@@ -68,7 +68,7 @@ pub(crate) fn run(planner: &Planner, arguments: &EfficiencyArguments) -> ExitCod
 fn table(report: &FitReport, records: usize) -> String {
     format!(
         "# This is a table, written by `hwledger fit-efficiency`: {} comparisons from {records} records (bench/efficiency).\n\
-         # scatter\tfigure\tengines\tnovelty\tln(measured / predicted time) of which one in twenty is below, and above\n\
+         # scatter\tfigure\tengines\tbackend, or any\tnovelty\tln(measured / predicted time) of which one in twenty is below, and above\n\
          # level\tresource\tengines or engine\tbackend\tkernel\tname\tln of the factor\tits standard deviation\tmeasurements behind it\n{}",
         report.samples,
         report.efficiencies.write(SUPPORT_MIN)

@@ -11,6 +11,7 @@ mod picture;
 mod plot;
 mod render;
 mod speed;
+mod sweep;
 mod table;
 
 use std::fs::File;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Calibrate(arguments) => return calibrate::run(&planner, &arguments),
         Command::Plot(arguments) => return plot::run(&planner, &arguments),
         Command::Search(arguments) => hardware_search::run(&planner, &arguments),
+        Command::Sweep(arguments) => return sweep::run(&planner, &arguments),
         Command::Models(arguments) => return models(&options, &arguments),
         Command::Chip(command) => return chip::run(&planner, &command),
     };

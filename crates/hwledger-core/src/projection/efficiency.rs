@@ -262,8 +262,9 @@ pub struct Efficiencies {
     pub scatter: HashMap<ScatterKey, Scatter>,
 }
 
-/// A figure (`decode`, `ttft`), the engines, and how new the question is to the measurements.
-pub type ScatterKey = (&'static str, Runner, Novelty);
+/// A figure (`decode`, `ttft`), the engines, their backend or any, and how new the question is to
+/// the measurements.
+pub type ScatterKey = (&'static str, Runner, Option<Backend>, Novelty);
 
 /// The figures that measurements are compared with.
 /// `_deep` after a long cached text, `_host` where a processor does a part beside cards.
@@ -340,12 +341,21 @@ impl Efficiencies {
     }
 
     /// How far a figure scatters for the first of `runners` that was measured (an engine, then the
-    /// engines that share its kernels); wider classes stand in for those that nobody measured.
-    pub fn scatter(&self, figure: &'static str, runners: [Runner; 2], novelty: Novelty) -> Scatter {
+    /// engines that share its kernels), on this backend if it was measured often enough there; wider
+    /// classes stand in for those that nobody measured.
+    pub fn scatter(
+        &self,
+        figure: &'static str,
+        runners: [Runner; 2],
+        backend: Option<Backend>,
+        novelty: Novelty,
+    ) -> Scatter {
         let of = |figure: &'static str| {
             // What is newer scatters more, so its interval holds for what is less new.
             let newer = Novelty::ALL.into_iter().filter(|&own| own >= novelty);
-            let mut keys = runners.into_iter().flat_map(|runner| newer.clone().map(move |own| (figure, runner, own)));
+            let classes = runners.into_iter().flat_map(|runner| [(runner, backend), (runner, None)]);
+            let mut keys =
+                classes.flat_map(|(runner, backend)| newer.clone().map(move |own| (figure, runner, backend, own)));
             keys.find_map(|key| self.scatter.get(&key).copied())
         };
         let near = match figure {
@@ -356,7 +366,7 @@ impl Efficiencies {
         of(figure)
             .or_else(|| of(near))
             .or_else(|| of("decode"))
-            .or_else(|| self.scatter.get(&(near, Runner::Ggml, Novelty::NewDevice)).copied())
+            .or_else(|| self.scatter.get(&(near, Runner::Ggml, None, Novelty::NewDevice)).copied())
             .unwrap_or(Scatter::UNKNOWN)
     }
 
@@ -389,13 +399,18 @@ impl Efficiencies {
             let field = fields.get(index).ok_or_else(|| format!("column {} is missing", index + 1))?;
             field.parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(|| format!("`{field}` is no number"))
         };
-        if let ["scatter", figure, group, novelty, ..] = fields[..] {
+        if let ["scatter", figure, group, backend, novelty, ..] = fields[..] {
             let figure =
                 FIGURES.iter().find(|own| **own == figure).ok_or_else(|| format!("`{figure}` is no figure"))?;
             let group = Runner::named(group).ok_or_else(|| format!("`{group}` is no engine"))?;
             let novelty = Novelty::ALL.into_iter().find(|own| own.name() == novelty);
             let novelty = novelty.ok_or("a novelty is `seen`, `new-model` or `new-device`")?;
-            self.scatter.insert((figure, group, novelty), Scatter { low: number(4)?, high: number(5)? });
+            let backend = match backend {
+                "" => None,
+                name => Some(Backend::named(name).ok_or_else(|| format!("`{name}` is no backend"))?),
+            };
+            let scatter = Scatter { low: number(5)?, high: number(6)? };
+            self.scatter.insert((figure, group, backend, novelty), scatter);
             return Ok(());
         }
         let [level, resource, runner, backend, kernel, name, ..] = fields[..] else {
@@ -438,9 +453,11 @@ impl Efficiencies {
         let mut figures: Vec<_> = self.scatter.iter().collect();
         figures.sort_by_key(|(key, _)| **key);
         let mut text = String::new();
-        for ((figure, group, novelty), scatter) in figures {
+        for ((figure, group, backend, novelty), scatter) in figures {
             let (low, high) = (scatter.low, scatter.high);
-            let _ = writeln!(text, "scatter\t{figure}\t{group}\t{}\t{low:.4}\t{high:.4}", novelty.name());
+            let backend = backend.map_or("", Backend::name);
+            let novelty = novelty.name();
+            let _ = writeln!(text, "scatter\t{figure}\t{group}\t{backend}\t{novelty}\t{low:.4}\t{high:.4}");
         }
         let mut rows: Vec<String> = self
             .factors

@@ -28,6 +28,7 @@ mod workload;
 
 pub use efficiency::Efficiencies;
 pub use speed::{Novelty, Speed};
+pub use workload::{GENERATED_TOKENS, PROMPT_TOKENS};
 
 use crate::Assumptions;
 use crate::model::ModelSpec;

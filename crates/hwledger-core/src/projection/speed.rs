@@ -73,9 +73,11 @@ impl Projection {
         let mut slowdowns = Slowdowns::new(efficiencies);
         let novelty = self.novelty(efficiencies);
         let basis = self.basis(efficiencies);
+        let backend = self.backend();
         let mut claim = |figure: &'static str, cost: &Cost| {
             let seconds = cost.seconds_with(&mut slowdowns);
-            let scatter = efficiencies.scatter(self.scatter_figure(figure), [self.engine, self.group], novelty);
+            let scatter =
+                efficiencies.scatter(self.scatter_figure(figure), [self.engine, self.group], backend, novelty);
             let (fewer, more) = if figure == "prefill" { (1.0, 1.0) } else { self.spread };
             // More tokens per pass is less time.
             let (low, high) = (seconds * scatter.low.exp() / more, seconds * scatter.high.exp() / fewer);
@@ -116,6 +118,11 @@ impl Projection {
             ("prefill", false, true) => "prefill_deep",
             _ => figure,
         }
+    }
+
+    /// The backend of the first device.
+    pub fn backend(&self) -> Option<Backend> {
+        self.pass.places.first().map(|place| place.backend)
     }
 
     /// How new the question is.

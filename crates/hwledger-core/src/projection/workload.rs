@@ -8,9 +8,9 @@ use crate::Assumptions;
 use crate::settings::{Engine, Settings};
 
 /// Tokens of a prompt where nobody says: what llama-bench takes.
-const PROMPT_TOKENS: u64 = 512;
+pub const PROMPT_TOKENS: u64 = 512;
 /// Generated tokens where nobody says: what llama-bench takes.
-const GENERATED_TOKENS: u64 = 128;
+pub const GENERATED_TOKENS: u64 = 128;
 /// Most requests of one batch where neither the cache pool nor anybody says: vLLM's `max_num_seqs`.
 const SEQUENCES_USUAL: f64 = 256.0;
 /// Halvings of the search for the number of requests in flight: 256 requests to within 1e-7.

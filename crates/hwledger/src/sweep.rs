@@ -1,0 +1,137 @@
+//! `sweep`: arguments in, a table out.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use hwledger_node::Planner;
+use hwledger_node::planner::with_causes;
+use hwledger_node::sweep::record::Run;
+use hwledger_node::sweep::{Axis, Sweep, SweepAnswer, SweepError, SweepRequest};
+use hwledger_node::table::parquet::ParquetWriter;
+use hwledger_node::table::{BlockSink, CsvWriter, JsonLinesWriter, TableError};
+
+use crate::arguments::Question;
+use crate::{fail, refuse};
+
+/// Arguments of `sweep`; all flags of `plan` say what combinations share.
+#[derive(Debug, Args)]
+pub(crate) struct SweepArguments {
+    /// A setting that varies: KEY=V1,V2 or KEY=FROM..TO or KEY=FROM..TO..STEP or KEY=FROM..TO*FACTOR;
+    /// may be repeated, the last one varies fastest
+    #[arg(long, value_name = "KEY=VALUES", required = true)]
+    vary: Vec<String>,
+    /// Where the table goes: a file ending in .parquet, .csv or .jsonl; `-` for CSV on standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    out: PathBuf,
+    /// Most combinations
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Write workload records (65 columns, a row per phase) under this run's name instead of figures
+    #[arg(long, value_name = "RUN")]
+    records: Option<String>,
+    #[command(flatten)]
+    question: Question,
+}
+
+/// Nanoseconds since 1970; a clock before that or too far after says nothing.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0)
+}
+
+/// How a table is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Parquet,
+    Csv,
+    JsonLines,
+}
+
+impl Format {
+    fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "parquet" => Some(Self::Parquet),
+            "csv" => Some(Self::Csv),
+            "jsonl" | "ndjson" => Some(Self::JsonLines),
+            _ => None,
+        }
+    }
+}
+
+/// Runs `sweep`: status 0 where any combination fits.
+pub(crate) fn run(planner: &Planner, arguments: &SweepArguments) -> ExitCode {
+    let axes: Result<Vec<Axis>, _> = arguments.vary.iter().map(|text| Axis::parse(text)).collect();
+    let request = match axes {
+        Ok(vary) => SweepRequest { plan: arguments.question.request(), vary, limit: arguments.limit },
+        Err(failure) => return refuse(&failure),
+    };
+    let sweep = match planner.sweep(request) {
+        Ok(sweep) => sweep,
+        Err(failure) => return refuse(&failure),
+    };
+    let sweep = match &arguments.records {
+        None => sweep,
+        Some(id) => sweep.as_records(Run { id: id.clone(), started_ns: now() }),
+    };
+    let outcome = if arguments.out.as_os_str() == "-" {
+        to_standard_output(&sweep, arguments.question.json)
+    } else {
+        to_file(&sweep, &arguments.out)
+    };
+    match outcome {
+        Ok(answer) => tell(&answer, &arguments.out),
+        Err(SweepError::Table(error)) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => fail(with_causes(&error)),
+    }
+}
+
+fn to_standard_output(sweep: &Sweep<'_>, is_json: bool) -> Result<SweepAnswer, SweepError> {
+    let output = BufWriter::with_capacity(1 << 20, io::stdout().lock());
+    let sink: Box<dyn BlockSink> = if is_json {
+        Box::new(JsonLinesWriter::new(output, sweep.fields()))
+    } else {
+        Box::new(CsvWriter::new(output, sweep.fields())?)
+    };
+    sweep.run(sink)
+}
+
+/// Writes beside the file and gives it its name at the end, so that half a table never has it.
+fn to_file(sweep: &Sweep<'_>, path: &Path) -> Result<SweepAnswer, SweepError> {
+    let named = |what: &str| TableError::File(io::Error::new(io::ErrorKind::InvalidInput, what.to_owned()));
+    let format = Format::of(path).ok_or_else(|| named("a table's name ends in .parquet, .csv or .jsonl"))?;
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let output = BufWriter::with_capacity(1 << 20, File::create(&partial).map_err(TableError::File)?);
+    let run = |output: BufWriter<File>| -> Result<SweepAnswer, SweepError> {
+        let sink: Box<dyn BlockSink> = match format {
+            Format::Parquet => Box::new(ParquetWriter::new(output, sweep.fields())?),
+            Format::Csv => Box::new(CsvWriter::new(output, sweep.fields())?),
+            Format::JsonLines => Box::new(JsonLinesWriter::new(output, sweep.fields())),
+        };
+        let answer = sweep.run(sink)?;
+        std::fs::rename(&partial, path).map_err(TableError::File)?;
+        Ok(answer)
+    };
+    let outcome = run(output);
+    if outcome.is_err() {
+        // What is left is no table, and the first error is the one to tell.
+        let _ = std::fs::remove_file(&partial);
+    }
+    outcome
+}
+
+fn tell(answer: &SweepAnswer, out: &Path) -> ExitCode {
+    let place = if out.as_os_str() == "-" { String::new() } else { format!(" in {}", out.display()) };
+    // Beside the table, not in it; a closed standard error leaves nobody to tell.
+    let mut errors = io::stderr().lock();
+    let _ =
+        writeln!(errors, "{} combinations{place}: {} fit, {} were refused", answer.rows, answer.fits, answer.refused);
+    for one in &answer.assumptions.0 {
+        let _ = writeln!(errors, "assumed {} = {}: {}", one.what, one.value, one.why);
+    }
+    if answer.fits > 0 { ExitCode::SUCCESS } else { ExitCode::from(crate::NO) }
+}
