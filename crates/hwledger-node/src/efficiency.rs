@@ -405,16 +405,17 @@ fn set_scatter(
         for (sample, residual) in samples.iter().zip(residuals).filter(|(sample, _)| sample.counts) {
             let [engine, group] = sample.runners;
             for runner in [Some(engine), Some(group).filter(|&own| own != engine)].into_iter().flatten() {
-                // Every class by itself, and all together for those that were hardly measured.
-                let figures_of =
-                    [Some(sample.scatter_figure), Some(sample.figure).filter(|&own| own != sample.scatter_figure)];
-                for figure in figures_of.into_iter().flatten() {
-                    // On any backend, and on its own.
-                    for backend in BTreeSet::from([None, sample.backend]) {
-                        let class = figures.entry((figure, runner, backend, novelty)).or_default();
-                        class.0.push(*residual);
-                        class.1.insert(&sample.device);
-                    }
+                // Every class on its own backend and on any, and all classes together for those that
+                // were hardly measured.
+                let classes = BTreeSet::from([
+                    (sample.scatter_figure, sample.backend),
+                    (sample.scatter_figure, None),
+                    (sample.figure, None),
+                ]);
+                for (figure, backend) in classes {
+                    let class = figures.entry((figure, runner, backend, novelty)).or_default();
+                    class.0.push(*residual);
+                    class.1.insert(&sample.device);
                 }
             }
         }

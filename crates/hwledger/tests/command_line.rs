@@ -63,6 +63,9 @@ pictures! {
         "RTX 4090", "--device", "RTX 5090", "--device", "RX 7900 XTX", "--device", "Tesla P40", "--device",
         "M2 Max 64GB", "--device", "H100", "--count", "1,2", "--offload"];
     search_without_an_answer: ["search", "deepseek-v3", "--offline", "--device", "RTX 3060"];
+    sweep_of_two_settings: ["sweep", "llama-3.1-8b", "--offline", "--engine", "llama.cpp", "--vary",
+        "device=RTX 3060,2x RTX 3090", "--vary", "weights=Q4_K_M,AWQ-4bit", "--context", "8K"];
+    sweep_refuses_an_unknown_key: ["sweep", "llama-3.1-8b", "--offline", "--vary", "contxt=1K"];
     search_refuses_nonsense: ["search", "llama-3.1-8b", "--offline", "--tpot-ms=-1"];
     plan_with_cost: ["plan", "llama-3.1-8b", "--offline", "--engine", "vllm", "--context", "8K", "--device", "H100",
         "--concurrency", "16", "--cost-energy-usd-per-kwh", "0.1", "--cost-requests", "10000",

@@ -9,6 +9,7 @@ mod matching;
 mod pairs;
 mod store;
 mod summary;
+mod table;
 #[cfg(test)]
 mod tests;
 

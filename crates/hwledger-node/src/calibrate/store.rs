@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use hwledger_core::calibration::Sample;
 use serde::{Deserialize, Serialize};
 
+use super::table;
 use crate::locate::{LocateError, bounded};
+use crate::table::TableError;
 
 /// The store's schema.
 const SCHEMA: &str = "hwledger.calibration/1";
@@ -58,6 +60,14 @@ pub enum StoreError {
         /// Its schema, cut short.
         found: String,
     },
+    /// It is named as a table and is none, or one of something else.
+    #[error("`{}` is not a table of calibration pairs", .path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TableError,
+    },
     /// It cannot be written.
     #[error("`{}` cannot be written", .path.display())]
     Write {
@@ -73,7 +83,7 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoPlace => Some("name one with `--store PATH`".to_owned()),
-            Self::Content { .. } | Self::Schema { .. } => {
+            Self::Content { .. } | Self::Schema { .. } | Self::Table { .. } => {
                 Some("move it away and calibrate again, or name another with `--store PATH`".to_owned())
             }
             Self::Read(error) => error.hint(),
@@ -107,7 +117,8 @@ impl Store {
         self.formula != FORMULA && !self.samples.is_empty()
     }
 
-    /// The store at `path`; none where there is no file.
+    /// The store at `path`, a Parquet table where the name ends in `.parquet`, JSON otherwise; none
+    /// where there is no file.
     ///
     /// # Errors
     ///
@@ -116,6 +127,12 @@ impl Store {
         match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             _ => {}
+        }
+        if table::is_table(path) {
+            let (mut samples, formula) = table::read(path)?;
+            samples.retain(Sample::is_sound);
+            let formula = formula.unwrap_or_else(|| FORMULA.to_owned());
+            return Ok(Some(Self { formula, samples, ..Self::default() }));
         }
         let content = bounded::read(path, STORE_BYTES_MAX)?;
         let wrong = |source| StoreError::Content { path: path.to_owned(), source };
@@ -144,7 +161,6 @@ impl Store {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         create_private_directory(folder)?;
-        let content = serde_json::to_vec(self)?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let temporary = folder.join(format!(".calibration-{}-{number}.tmp", std::process::id()));
         let mut options = OpenOptions::new();
@@ -152,8 +168,12 @@ impl Store {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let written = options.open(&temporary).and_then(|mut file| {
-            file.write_all(&content)?;
-            file.write_all(b"\n")?;
+            if table::is_table(path) {
+                table::write(file.try_clone()?, &self.samples, &self.formula).map_err(io::Error::other)?;
+            } else {
+                file.write_all(&serde_json::to_vec(self)?)?;
+                file.write_all(b"\n")?;
+            }
             file.sync_all()?;
             drop(file);
             fs::rename(&temporary, path)

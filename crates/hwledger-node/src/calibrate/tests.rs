@@ -177,6 +177,24 @@ fn the_store_is_private_and_comes_back() {
 }
 
 #[test]
+fn a_store_named_as_a_table_is_one() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("pairs.parquet");
+    let mut store = Store::of(vec![sample(0.8, true), sample(1.5, false)]);
+    store.write(&path).unwrap();
+    assert_eq!(Store::read(&path).unwrap().unwrap(), store);
+    assert!(fs::read(&path).unwrap().starts_with(b"PAR1"));
+    // Bytes cut off or changed anywhere are an error or the pairs, never a panic.
+    let whole = fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        fs::write(&path, &whole[..at]).unwrap();
+        assert!(matches!(Store::read(&path), Err(StoreError::Table { .. })), "cut at {at}");
+    }
+    fs::write(&path, b"{}").unwrap();
+    assert!(matches!(Store::read(&path), Err(StoreError::Table { .. })));
+}
+
+#[test]
 fn the_store_is_where_the_data_directory_says() {
     let path = |variables: &[(&str, &str)]| {
         Store::path_from(|asked| {

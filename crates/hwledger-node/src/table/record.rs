@@ -153,14 +153,14 @@ pub fn json_value<V: Value>(
 macro_rules! record {
     (
         $(#[$meta:meta])*
-        pub struct $name:ident {
+        $vis:vis struct $name:ident {
             required { $($(#[$required_note:meta])* $required:ident: $required_type:ty,)* }
             optional { $($(#[$note:meta])* $field:ident: $type:ty,)* }
         }
     ) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default, PartialEq)]
-        pub struct $name {
+        $vis struct $name {
             $($(#[$required_note])* pub $required: $required_type,)*
             $($(#[$note])* pub $field: Option<$type>,)*
         }
