@@ -33,12 +33,25 @@ pub struct Answer {
     pub verdict: Verdict,
     /// The device that decides the verdict, where one does.
     pub constraint: Option<Constraint>,
+    /// How the weights are computed on the first device; `None` where too little is known of it.
+    pub path: Option<PathAnswer>,
     pub speed: Speed,
     /// The speeds before measurements corrected them, where any did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speed_formula: Option<Speed>,
     pub cost: Option<CostAnswer>,
     pub assumptions: Assumptions,
+}
+
+/// How weights are computed on a device by an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PathAnswer {
+    /// `native_fast`, `fp4_runtime_immature`, `compat_fast`, `compat_blocked`, `vector_fallback` or `unsupported`.
+    pub name: &'static str,
+    /// Why this one.
+    pub reason: &'static str,
+    /// What to use instead, where something is better.
+    pub hint: Option<&'static str>,
 }
 
 /// What a model is.

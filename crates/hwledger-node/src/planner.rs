@@ -7,6 +7,7 @@ use hwledger_core::advice::constraint;
 use hwledger_core::cache::sequence_memory;
 use hwledger_core::cost::PriceBook;
 use hwledger_core::device::DeviceError;
+use hwledger_core::engine::deployment::deployment;
 use hwledger_core::engine::{EngineError, MemoryPlan, default_context};
 use hwledger_core::inverse::Question;
 use hwledger_core::projection::{Efficiencies, Gap, Projection, Speed};
@@ -15,7 +16,7 @@ use hwledger_core::speculation::{prediction_layers, with_output};
 use hwledger_core::verdict::Verdict;
 use hwledger_core::{Assumptions, ElementType, Estimate, ModelSpec, Settings};
 
-use crate::answer::{Answer, DeviceAnswer, MemoryAnswer, SCHEMA};
+use crate::answer::{Answer, DeviceAnswer, MemoryAnswer, PathAnswer, SCHEMA};
 use crate::calibrate::Learned;
 use crate::cost::CostRequest;
 use crate::default_engine::default_engine;
@@ -343,6 +344,14 @@ impl Prepared {
         Projection::resolve(self.engine, model, draft.as_ref(), &settings, held, efficiencies, assumptions)
     }
 
+    /// How the weights are computed on the first device.
+    fn path(&self) -> Option<PathAnswer> {
+        let device = self.settings.devices.first()?;
+        let label = self.settings.weights.as_deref().or(self.model.spec.stored_format.as_deref());
+        let found = deployment(self.engine, device, label.unwrap_or_default())?;
+        Some(PathAnswer { name: found.path.name(), reason: found.reason, hint: found.hint })
+    }
+
     /// The answer that formulas alone give.
     pub(crate) fn formula_answer(self) -> Result<Answer, PlanFailure> {
         Self { learned: None, ..self }.answer(None)
@@ -367,6 +376,9 @@ impl Prepared {
             Err(error) => return Err(error.into()),
         };
         let formula = self.speed(memory.max_concurrency, &mut assumptions);
+        if verdict == Verdict::DoesNotFit && formula.decode_tokens_per_s.is_some() {
+            assumptions.note("speed", "if it fitted", "the plan does not fit; its speeds are what it would have");
+        }
         let corrected = self.learned.as_ref().and_then(|learned| learned.apply(&self, &formula, &mut assumptions));
         let speed = corrected.unwrap_or(formula);
         let cost = self.cost.as_ref().and_then(|request| self.cost(request, &speed, &mut assumptions));
@@ -381,6 +393,7 @@ impl Prepared {
             devices,
             verdict,
             constraint,
+            path: self.path(),
             speed,
             speed_formula: corrected.map(|_| formula),
             cost,

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::io::Read;
 
 use hwledger_core::Bytes;
-use hwledger_core::device::find;
+use hwledger_core::device::{DeploymentPath, find};
+use hwledger_core::engine::deployment::deployment;
 use hwledger_core::engine::support::{format_obstacle, obstacle};
 use hwledger_core::settings::Engine;
 use serde_json::Value;
@@ -30,6 +31,8 @@ fn every_measured_combination_is_possible() {
         let device = find(&name, memory).unwrap().device;
         let told = format!("{} on {name} with {weights}", engine.name());
         assert_eq!(obstacle(engine, &device), None, "{told}");
+        let path = deployment(engine, &device, &weights).map(|found| (found.path, found.reason));
+        assert!(path.is_none_or(|(path, _)| path != DeploymentPath::Unsupported), "{told}: {path:?}");
         // A label that nobody can read says nothing against the engine.
         if let Ok(format) = weights.parse() {
             assert_eq!(format_obstacle(engine, &weights, &format), None, "{told}");

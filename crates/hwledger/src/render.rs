@@ -1,7 +1,9 @@
 //! Answers as text for people.
 
 use hwledger_core::engine::Components;
+use hwledger_core::verdict::Verdict;
 use hwledger_core::{Assumptions, Bytes, Estimate};
+use hwledger_node::answer::PathAnswer;
 use hwledger_node::compare::CompareAnswer;
 use hwledger_node::fit::FitAnswer;
 use hwledger_node::report::Report;
@@ -84,7 +86,9 @@ pub(crate) fn report(report: &Report) -> String {
     }
     lines.extend(table.lines("  "));
     lines.extend(pool(report));
-    lines.extend(speed::lines(&answer.speed, report.concurrency));
+    let is_possible = answer.verdict != Verdict::DoesNotFit;
+    lines.extend(speed::lines(&answer.speed, report.concurrency, is_possible));
+    lines.extend(answer.path.as_ref().map(path_line));
     lines.extend(cost::lines(answer.cost.as_ref()));
     lines.push(String::new());
     lines.push("layers, one column each, for one sequence".to_owned());
@@ -108,6 +112,12 @@ fn pool(report: &Report) -> Vec<String> {
         lines.push(format!("  requests of this context at once: {:.2}", requests.value));
     }
     lines
+}
+
+/// How the weights are computed, where that is not simply as they should be.
+fn path_line(path: &PathAnswer) -> String {
+    let hint = path.hint.map_or_else(String::new, |hint| format!("; better: {hint}"));
+    format!("  computed by {}: {}{hint}", path.name, path.reason)
 }
 
 fn verdict(report: &Report) -> Vec<String> {

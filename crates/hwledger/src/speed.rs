@@ -22,9 +22,11 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// The figures of a plan that are known, with their intervals.
-pub(crate) fn lines(speed: &Speed, concurrency: u64) -> Vec<String> {
-    let mut table = Table::new(&["speed", "", "nine times in ten", "basis"]);
+/// The figures of a plan that are known, with their intervals; they are hypothetical where it is not
+/// possible.
+pub(crate) fn lines(speed: &Speed, concurrency: u64, is_possible: bool) -> Vec<String> {
+    let head = if is_possible { "speed" } else { "speed, if it fitted" };
+    let mut table = Table::new(&[head, "", "nine times in ten", "basis"]);
     let mut row = |name: &str, unit: &str, estimate: Option<Estimate<f64>>| {
         if let Some(estimate) = estimate {
             table.row(vec![

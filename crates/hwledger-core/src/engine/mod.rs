@@ -1,5 +1,6 @@
 //! Engines: what each allocates, as a pure function of model, settings and devices.
 
+pub mod deployment;
 mod error;
 pub mod llamacpp;
 mod memory;

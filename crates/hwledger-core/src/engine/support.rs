@@ -69,7 +69,7 @@ pub fn format_obstacle(engine: Engine, label: &str, format: &WeightFormat) -> Op
 }
 
 /// CUDA compute capability, where the device has one.
-fn compute_capability(device: &Device) -> Option<f64> {
+pub(super) fn compute_capability(device: &Device) -> Option<f64> {
     device.spec.as_ref()?.compute.as_deref()?.parse().ok()
 }
 

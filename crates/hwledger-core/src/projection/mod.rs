@@ -31,6 +31,8 @@ pub use speed::{Novelty, Speed};
 pub use workload::{GENERATED_TOKENS, PROMPT_TOKENS};
 
 use crate::Assumptions;
+use crate::device::DeploymentPath;
+use crate::engine::deployment::{Deployment, deployment};
 use crate::model::ModelSpec;
 use crate::settings::{Engine, Settings};
 use passes::Passes;
@@ -54,6 +56,19 @@ pub struct Gap {
 impl Gap {
     fn new(key: &'static str, what: String) -> Self {
         Self { key, what }
+    }
+}
+
+/// A gap where the engine does not run these weights on the first device at all.
+fn refuse_unsupported(engine: Engine, model: &ModelSpec, settings: &Settings) -> Result<(), Gap> {
+    let label = settings.weights.as_deref().or(model.stored_format.as_deref()).unwrap_or_default();
+    let found = settings.devices.first().and_then(|device| deployment(engine, device, label));
+    match found {
+        Some(Deployment { path: DeploymentPath::Unsupported, reason, hint }) => {
+            let instead = hint.map_or_else(String::new, |hint| format!("; instead: {hint}"));
+            Err(Gap::new("engine", format!("{} does not run this: {reason}{instead}", engine.name())))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -106,6 +121,7 @@ impl Projection {
         efficiencies: &Efficiencies,
         assumptions: &mut Assumptions,
     ) -> Result<Self, Gap> {
+        refuse_unsupported(engine, model, settings)?;
         let workload = Workload::read(settings, assumptions);
         let passes = Passes::resolve(engine, model, draft, settings, efficiencies, assumptions)?;
         // Local engines allocate the cache of every sequence that they admit.

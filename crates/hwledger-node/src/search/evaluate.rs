@@ -3,6 +3,8 @@
 use hwledger_core::cost::{
     BoundShares, Owning, Parameter, Parameters, PriceBook, PriceKind, Wanted, average_power, purchase_price,
 };
+use hwledger_core::device::DeploymentPath;
+use hwledger_core::engine::deployment::deployment;
 use hwledger_core::inverse::{Question, largest};
 use hwledger_core::model::{FeedForward, ModelSpec};
 use hwledger_core::projection::{Efficiencies, Projection, Speed};
@@ -244,6 +246,12 @@ impl<'a> Evaluator<'a> {
         if let Some(why) = weights.obstacle {
             return fates.end(Reason::Format, f64::INFINITY, point, Some(why));
         }
+        let label = weights.format.as_deref().or(self.model.stored_format.as_deref()).unwrap_or_default();
+        let engine = self.space.engines[point.engine];
+        let path = deployment(engine, &self.space.devices[point.device].device, label);
+        if let Some(path) = path.filter(|path| path.path == DeploymentPath::Unsupported) {
+            return fates.end(Reason::Path, f64::INFINITY, point, Some(path.reason));
+        }
         if weights.bits < self.asked.bits {
             return fates.end(Reason::Bits, self.asked.bits / weights.bits, point, None);
         }
@@ -252,7 +260,6 @@ impl<'a> Evaluator<'a> {
         settings.kv_type_v = settings.kv_type_k;
         settings.gpu_layers = None;
         settings.cpu_moe_layers = None;
-        let engine = self.space.engines[point.engine];
         if !is_served(engine) {
             settings.tensor_parallel = None;
             settings.data_parallel = None;

@@ -19,6 +19,8 @@ pub enum Reason {
     Engine,
     /// The engine does not read the weights' format.
     Format,
+    /// The engine has no kernels for these weights on the device.
+    Path,
     /// The weights have too few bits.
     Bits,
     /// No price of the device is known, and there is a limit.
@@ -61,6 +63,7 @@ impl Reason {
         match self {
             Self::Engine => "the engine does not run there",
             Self::Format => "the engine does not read the format",
+            Self::Path => "the engine has no kernels for these weights there",
             Self::Bits => "too few bits per weight",
             Self::PriceUnknown => "no price is known",
             Self::Budget => "over the budget",
