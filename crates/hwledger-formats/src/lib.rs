@@ -5,6 +5,7 @@
 //! names the place. Nothing here opens a file or a connection.
 
 pub mod anchors;
+pub mod device_file;
 mod diagnostic;
 pub mod gguf;
 pub mod huggingface;

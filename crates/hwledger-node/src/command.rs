@@ -43,6 +43,10 @@ fn push_device(words: &mut Vec<String>, device: &Value) {
         _ => name.to_owned(),
     };
     words.push(format!("--device {}", quoted(&text)));
+    if let Some(memory) = device["memory"].as_object() {
+        let part = |key: &str| memory.get(key).map_or_else(String::new, |part| part.to_string().replace('"', ""));
+        words.push(format!("--device-memory {}:{}:{}", part("kind"), part("bus_bits"), part("rate_gt_s")));
+    }
     if let Some(memory) = device["memory_gib"].as_f64() {
         words.push(format!("--device-memory-gib {memory}"));
     }

@@ -13,6 +13,7 @@ mod devices;
 pub mod efficiency;
 pub mod export;
 pub mod fit;
+pub mod hardware;
 pub mod locate;
 pub mod model;
 mod names;

@@ -16,6 +16,8 @@ use hwledger_core::speculation::{prediction_layers, with_output};
 use hwledger_core::verdict::Verdict;
 use hwledger_core::{Assumptions, ElementType, Estimate, ModelSpec, Settings};
 
+use hwledger_formats::device_file::DeviceDescription;
+
 use crate::answer::{Answer, DeviceAnswer, MemoryAnswer, PathAnswer, SCHEMA};
 use crate::calibrate::Learned;
 use crate::cost::CostRequest;
@@ -122,6 +124,16 @@ impl Planner {
         Self { learned: Some(Arc::new(learned)), ..self }
     }
 
+    /// The same planner, which knows these devices beside those of the catalogue.
+    ///
+    /// # Errors
+    ///
+    /// A figure that no device has.
+    pub fn with_devices(mut self, devices: &[DeviceDescription]) -> Result<Self, PlanFailure> {
+        self.devices.describe(devices)?;
+        Ok(self)
+    }
+
     /// The prices that plans and searches take.
     pub fn prices(&self) -> &PriceBook {
         self.prices.as_deref().unwrap_or_else(|| PriceBook::embedded())
@@ -218,7 +230,7 @@ impl Planner {
     /// The machine that holds the devices, if it was named and is known.
     fn host(&self, request: &PlanRequest, assumptions: &mut Assumptions) -> Option<Device> {
         let name = request.host.as_ref()?.name.clone()?;
-        let asked = DeviceRequest { name, count: Some(1), memory_gib: None };
+        let asked = DeviceRequest { name, count: Some(1), ..DeviceRequest::default() };
         match self.devices.expand(std::slice::from_ref(&asked), &mut Assumptions::default()) {
             Ok(mut found) if found.first().is_some_and(|device| device.spec.is_some()) => Some(found.swap_remove(0)),
             Ok(_) => {

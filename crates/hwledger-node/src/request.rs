@@ -6,6 +6,7 @@ use hwledger_core::lora::{Adapters, Targets};
 use hwledger_core::settings::{Device, Draft, Engine, LayerCount, Settings, SplitMode, Switch};
 use hwledger_core::units::BytesPerSecond;
 use hwledger_core::{Assumptions, Bytes, ElementType};
+use hwledger_formats::device_file::DeviceDescription;
 use serde::{Deserialize, Serialize};
 
 use crate::cost::CostRequest;
@@ -85,6 +86,24 @@ pub struct DeviceRequest {
     pub name: String,
     pub count: Option<u64>,
     pub memory_gib: Option<f64>,
+    /// A device that the catalogue does not know, described.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<DeviceDescription>,
+    /// Other memory than it is sold with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryRequest>,
+}
+
+/// Memory in place of a device's own: its bandwidth follows from the bus.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MemoryRequest {
+    /// LPDDR5X, GDDR7, HBM3E …
+    pub kind: String,
+    /// Width of the bus.
+    pub bus_bits: u32,
+    /// Transfers per second and pin, in 10^9.
+    pub rate_gt_s: f64,
 }
 
 /// The machine that holds the devices.

@@ -2,12 +2,13 @@
 
 use clap::{Args, Parser, Subcommand};
 use hwledger_node::PlanRequest;
-use hwledger_node::request::{CountOrAll, DeviceRequest, DraftRequest, HostRequest, LoraRequest};
+use hwledger_node::request::{CountOrAll, DeviceRequest, DraftRequest, HostRequest, LoraRequest, MemoryRequest};
 use hwledger_node::train::TrainRequest;
 
 use crate::calibrate::CalibrateArguments;
 use crate::chip::ChipCommand;
 use crate::cost::{CostArguments, PriceArguments};
+use crate::device_list::DevicesArguments;
 use crate::efficiency::EfficiencyArguments;
 use crate::hardware_search::SearchArguments;
 use crate::location::{Location, ModelsArguments};
@@ -25,6 +26,9 @@ pub(crate) struct Arguments {
     /// Store of measurements that speeds are corrected by; `none` for none
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) calibration: Option<std::path::PathBuf>,
+    /// TOML file that describes devices which the catalogue does not know; may be repeated
+    #[arg(long = "device-file", global = true, value_name = "FILE")]
+    pub(crate) device_files: Vec<std::path::PathBuf>,
     /// Table of prices that stand in for the built-in ones or add to them (docs/cost.md)
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) prices: Option<std::path::PathBuf>,
@@ -54,6 +58,8 @@ pub(crate) enum Command {
     Search(Box<SearchArguments>),
     /// Plan every combination of several settings into a table
     Sweep(Box<SweepArguments>),
+    /// List the devices of the catalogue, or show all that is known of one
+    Devices(DevicesArguments),
     /// List the models on this machine and in the catalogue whose names hold some words
     Models(ModelsArguments),
     /// Size edge chips: tiers, projections, what-if
@@ -220,6 +226,9 @@ pub(crate) struct Question {
     /// Memory of each card, where it is not the standard size
     #[arg(long, value_name = "GIB")]
     device_memory_gib: Option<f64>,
+    /// Other memory than the devices are sold with: its kind, bus width in bits and GT/s, as `LPDDR5X:256:8.533`
+    #[arg(long, value_name = "KIND:BITS:RATE", value_parser = memory)]
+    device_memory: Option<MemoryRequest>,
     /// Tensor-parallel ranks
     #[arg(long)]
     tensor_parallel: Option<u64>,
@@ -315,15 +324,29 @@ pub(crate) fn tokens(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(|| format!("`{text}` is more tokens than can be counted"))
 }
 
+/// `LPDDR5X:256:8.533` to a kind of memory, a bus and a rate.
+fn memory(text: &str) -> Result<MemoryRequest, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let wrong = || format!("`{text}` is no kind of memory, bus width and rate, such as LPDDR5X:256:8.533");
+    let [kind, bits, rate] = parts[..] else { return Err(wrong()) };
+    let (bits, rate) = (bits.trim().parse().ok(), rate.trim().parse().ok());
+    let (Some(bus_bits), Some(rate_gt_s)) = (bits, rate) else { return Err(wrong()) };
+    Ok(MemoryRequest { kind: kind.trim().to_owned(), bus_bits, rate_gt_s })
+}
+
 /// `"2x RTX 3090"` to a count and a name.
 pub(crate) fn device(text: &str, memory_gib: Option<f64>) -> DeviceRequest {
     let counted =
         text.split_once(['x', 'X', '*']).and_then(|(count, name)| Some((count.trim().parse().ok()?, name.trim())));
     let (count, name) = counted.unwrap_or((1, text.trim()));
-    DeviceRequest { name: name.to_owned(), count: Some(count), memory_gib }
+    DeviceRequest { name: name.to_owned(), count: Some(count), memory_gib, ..DeviceRequest::default() }
 }
 
 impl Question {
+    fn device(&self, text: &str) -> DeviceRequest {
+        DeviceRequest { memory: self.device_memory.clone(), ..device(text, self.device_memory_gib) }
+    }
+
     fn draft(&self) -> Option<DraftRequest> {
         let is_asked = self.draft_model.is_some()
             || self.draft_weights.is_some()
@@ -372,7 +395,7 @@ impl Question {
             gpu_layers: self.gpu_layers.clone().map(CountOrAll::Word),
             cpu_moe_layers: self.cpu_moe_layers.clone().map(CountOrAll::Word),
             gpu_memory_utilization: self.gpu_memory_utilization,
-            devices: self.devices.iter().map(|text| device(text, self.device_memory_gib)).collect(),
+            devices: self.devices.iter().map(|text| self.device(text)).collect(),
             tensor_parallel: self.tensor_parallel,
             pipeline_parallel: self.pipeline_parallel,
             expert_parallel: self.expert_parallel,
@@ -420,6 +443,15 @@ mod tests {
         assert!(tokens("many").is_err());
         assert!(tokens("99999999999999999999G").is_err());
         assert!(tokens("").is_err());
+    }
+
+    #[test]
+    fn memory_is_a_kind_a_bus_and_a_rate() {
+        let own = memory("LPDDR5X:256:8.533").expect("it is one");
+        assert_eq!((own.kind.as_str(), own.bus_bits), ("LPDDR5X", 256));
+        for wrong in ["", "LPDDR5X", "LPDDR5X:x:1", "LPDDR5X:256:8:1"] {
+            assert!(memory(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod arguments;
 mod calibrate;
 mod chip;
 mod cost;
+mod device_list;
 mod efficiency;
 mod hardware_search;
 mod location;
@@ -33,7 +34,7 @@ const NO: u8 = 1;
 const ERROR: u8 = 2;
 
 fn main() -> ExitCode {
-    let Arguments { command, location, calibration, prices } = Arguments::parse();
+    let Arguments { command, location, calibration, prices, device_files } = Arguments::parse();
     let options = location.options();
     let planner = match calibrate::with_store(Planner::new(options.clone()), calibration.as_deref()) {
         Ok(planner) => planner,
@@ -42,6 +43,10 @@ fn main() -> ExitCode {
     let planner = match cost::with_prices(planner, prices.as_ref()) {
         Ok(planner) => planner,
         Err(failure) => return refuse(&failure),
+    };
+    let planner = match device_list::with_files(planner, &device_files) {
+        Ok(planner) => planner,
+        Err(status) => return status,
     };
     let result = match command {
         Command::Plan(arguments) => match &arguments.requests {
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         Command::Calibrate(arguments) => return calibrate::run(&planner, &arguments),
         Command::Plot(arguments) => return plot::run(&planner, &arguments),
         Command::Search(arguments) => hardware_search::run(&planner, &arguments),
+        Command::Devices(arguments) => device_list::run(&planner, &arguments),
         Command::Sweep(arguments) => return sweep::run(&planner, &arguments),
         Command::Models(arguments) => return models(&options, &arguments),
         Command::Chip(command) => return chip::run(&planner, &command),

@@ -84,7 +84,7 @@ pub(crate) fn run(planner: &Planner, arguments: &SweepArguments) -> ExitCode {
     match outcome {
         Ok(answer) => tell(&answer, &arguments.out),
         Err(SweepError::Table(error)) if error.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(error) => fail(with_causes(&error)),
+        Err(error) => fail(format_args!("`{}`: {}", arguments.out.display(), with_causes(&error))),
     }
 }
 

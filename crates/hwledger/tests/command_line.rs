@@ -63,6 +63,11 @@ pictures! {
         "RTX 4090", "--device", "RTX 5090", "--device", "RX 7900 XTX", "--device", "Tesla P40", "--device",
         "M2 Max 64GB", "--device", "H100", "--count", "1,2", "--offload"];
     search_without_an_answer: ["search", "deepseek-v3", "--offline", "--device", "RTX 3060"];
+    devices_by_words: ["devices", "rtx", "50", "--kind", "nvidia", "--memory-gib", "24"];
+    device_in_full: ["devices", "--show", "RTX", "3090"];
+    device_that_may_mean_several: ["devices", "--show", "A100"];
+    plan_with_other_memory: ["plan", "llama-3.1-8b", "--offline", "--engine", "llama.cpp", "--weights", "Q4_K_M",
+        "--context", "8K", "--device", "RTX 4090", "--device-memory", "GDDR7:384:28"];
     sweep_of_two_settings: ["sweep", "llama-3.1-8b", "--offline", "--engine", "llama.cpp", "--vary",
         "device=RTX 3060,2x RTX 3090", "--vary", "weights=Q4_K_M,AWQ-4bit", "--context", "8K"];
     sweep_refuses_an_unknown_key: ["sweep", "llama-3.1-8b", "--offline", "--vary", "contxt=1K"];

@@ -146,10 +146,12 @@ fn devices(run: &MeasuredRun, request: &CalibrateRequest) -> Vec<DeviceRequest> 
             vec![DeviceRequest {
                 name: name.clone(),
                 count: Some(if is_counted { 1 } else { count }),
-                memory_gib: None,
+                ..DeviceRequest::default()
             }]
         }
-        (None, Some(name)) => vec![DeviceRequest { name: name.clone(), count: Some(count), memory_gib: None }],
+        (None, Some(name)) => {
+            vec![DeviceRequest { name: name.clone(), count: Some(count), ..DeviceRequest::default() }]
+        }
         (None, None) => Vec::new(),
     }
 }

@@ -18,7 +18,7 @@ const SCHEMA: &str = "hwledger.calibration/1";
 /// Which formulas predicted.
 const FORMULA: &str = env!("CARGO_PKG_VERSION");
 /// Largest store that is read.
-const STORE_BYTES_MAX: u64 = 128 << 20;
+pub(super) const STORE_BYTES_MAX: u64 = 128 << 20;
 
 /// Pairs, and the version whose formulas predicted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -112,6 +112,11 @@ pub(super) fn is_table(path: &Path) -> bool {
 pub(super) fn read(path: &Path) -> Result<(Vec<Sample>, Option<String>), StoreError> {
     let wrong = |source| StoreError::Table { path: path.to_owned(), source };
     let file = File::open(path).map_err(|error| wrong(TableError::File(error)))?;
+    let size = file.metadata().map_err(|error| wrong(TableError::File(error)))?.len();
+    if size > super::store::STORE_BYTES_MAX {
+        let what = format!("{size} bytes are more than the {} of a store", super::store::STORE_BYTES_MAX);
+        return Err(wrong(TableError::Shape { column: String::new(), what }));
+    }
     let (rows, _) = read_parquet::<PairRecord>(file).map_err(wrong)?;
     let formula = rows.first().map(|row| row.formula.clone());
     Ok((rows.into_iter().filter_map(PairRecord::into_sample).collect(), formula))

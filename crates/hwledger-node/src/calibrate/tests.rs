@@ -25,7 +25,7 @@ fn plan_request() -> PlanRequest {
         engine_version: Some("b6976".to_owned()),
         weights: Some("Q4_K_M".to_owned()),
         context: Some(8192),
-        devices: vec![DeviceRequest { name: "RTX 3090".to_owned(), count: Some(1), memory_gib: None }],
+        devices: vec![DeviceRequest { name: "RTX 3090".to_owned(), count: Some(1), ..DeviceRequest::default() }],
         ..PlanRequest::default()
     }
 }
@@ -189,6 +189,15 @@ fn a_store_named_as_a_table_is_one() {
     for at in 0..whole.len() {
         fs::write(&path, &whole[..at]).unwrap();
         assert!(matches!(Store::read(&path), Err(StoreError::Table { .. })), "cut at {at}");
+    }
+    for at in 0..whole.len() {
+        for flipped in [0x01, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= flipped;
+            fs::write(&path, &damaged).unwrap();
+            // Some bytes mean nothing; the rest are an error.
+            let _ = Store::read(&path).map_err(|error| assert!(matches!(error, StoreError::Table { .. })));
+        }
     }
     fs::write(&path, b"{}").unwrap();
     assert!(matches!(Store::read(&path), Err(StoreError::Table { .. })));

@@ -455,6 +455,7 @@ impl<'a> Evaluator<'a> {
                 name: machine.device.name.clone(),
                 count: Some(point.count),
                 memory_gib: machine.device.memory.filter(|_| has_sizes).map(Bytes::gibibytes),
+                ..DeviceRequest::default()
             }],
             tensor_parallel: is_serving.then_some(point.tensor).filter(|&ranks| ranks > 1 || point.count > 1),
             data_parallel: Some(point.count / point.tensor).filter(|&replicas| is_serving && replicas > 1),

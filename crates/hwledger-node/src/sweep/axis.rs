@@ -89,6 +89,9 @@ fn range(from: &str, rest: &str) -> Option<Vec<Value>> {
         }
         (None, None) => (whole(rest)?, Box::new(|value| value.checked_add(1))),
     };
+    if to < from {
+        return None;
+    }
     let all = std::iter::successors(Some(from), |&value| next(value)).take_while(|&value| value <= to);
     let values: Vec<Value> = all.take(VALUES_MAX + 1).map(Value::from).collect();
     (values.len() <= VALUES_MAX).then_some(values)
@@ -143,7 +146,12 @@ fn one(planner: &Planner, request: &SweepRequest, axis: &Axis) -> Result<Prepare
         }
         if key.contains('.') {
             // It may need the rest of its object to mean anything.
-            with_value(&request.plan, &[(key, value)])?;
+            let whole = with_value(&request.plan, &[(key, value)])?;
+            let shown = serde_json::to_value(&whole).unwrap_or_default();
+            let pointer = format!("/{}", key.replace('.', "/"));
+            if shown.pointer(&pointer).is_none_or(Value::is_null) {
+                return Err(bad("vary", key, "a key of the plan request, as docs/contract.md lists them"));
+            }
         }
     }
     let kind = kind_of(&axis.values);

@@ -88,6 +88,15 @@ impl Planner {
     /// waits for.
     pub fn sweep(&self, request: SweepRequest) -> Result<Sweep<'_>, PlanFailure> {
         let axes = axis::prepare(self, &request)?;
+        // What does not vary is checked before anything is computed as well.
+        let devices = self.expand(&request.plan.devices, &mut Assumptions::default())?;
+        request.plan.settings(devices, &mut Assumptions::default())?;
+        if axes.iter().all(|axis| axis.key != "model") {
+            if request.plan.model.is_empty() {
+                return Err(PlanFailure::NotARequest("it names no `model`".to_owned()));
+            }
+            self.model(&request.plan.model)?;
+        }
         let all = axes.iter().fold(1_u64, |product, axis| product.saturating_mul(axis.len() as u64));
         let rows = request.limit.map_or(all, |limit| limit.min(all));
         if rows > COMBINATIONS_MAX {

@@ -111,8 +111,9 @@ pub(super) struct Told<'a> {
     pub(super) precision: Option<&'a str>,
     /// Parameters that each token is multiplied with.
     pub(super) active: u64,
-    /// Bytes of one token's cache, and of a sequence's state.
-    pub(super) cache_bytes_per_token: u64,
+    /// Bytes that a sequence holds after its prompt and at its end: cache and state.
+    pub(super) held_bytes: [u64; 2],
+    /// Prompt tokens that are computed.
     pub(super) prompt: u64,
     pub(super) generated: u64,
 }
@@ -122,8 +123,8 @@ pub(super) fn records(run: &Run, number: u64, row: &Row, told: &Told<'_>) -> Vec
     let (Some(first), Some(whole)) = (row.speed.ttft_ms, row.speed.total_ms) else { return Vec::new() };
     let (first, whole) = (first.value * 1e6, whole.value * 1e6);
     let phases = [
-        ("prefill", 0.0, first, told.prompt, told.prompt),
-        ("decode", first, whole - first, told.generated.saturating_sub(1), told.prompt.saturating_add(told.generated)),
+        ("prefill", 0.0, first, told.prompt, told.held_bytes[0]),
+        ("decode", first, whole - first, told.generated.saturating_sub(1), told.held_bytes[1]),
     ];
     let record = |(phase, from, takes, tokens, held): (&str, f64, f64, u64, u64)| {
         let macs = told.active.saturating_mul(tokens);
@@ -142,12 +143,13 @@ pub(super) fn records(run: &Run, number: u64, row: &Row, told: &Told<'_>) -> Vec
             gpu_mem_used_mb: row.memory.total().map(|bytes| single(bytes as f64 / 1e6)),
             llm_prompt_tokens: Some(count(told.prompt)),
             llm_output_tokens: Some(count(told.generated)),
-            llm_kv_cache_mb: Some(single(told.cache_bytes_per_token.saturating_mul(held) as f64 / 1e6)),
+            llm_kv_cache_mb: Some(single(held as f64 / 1e6)),
             llm_tokens_per_sec: Some(single(tokens as f64 / takes * 1e9)),
             ..WorkloadRecord::default()
         }
     };
-    phases.into_iter().map(record).collect()
+    // A request of one token is over with its prompt.
+    phases.into_iter().filter(|(_, _, takes, tokens, _)| *takes > 0.0 && *tokens > 0).map(record).collect()
 }
 
 fn count(value: u64) -> i64 {

@@ -151,6 +151,11 @@ fn workload_records_are_the_two_phases_of_each_combination() {
     };
     let Cell::Real(whole) = rows[0]["total_ms"] else { panic!("{rows:?}") };
     assert!(((prefill + decode) as f64 / 1e6 / whole - 1.0).abs() < 1e-6, "the phases are the whole");
+    // A prompt that is in the cache already is not computed, and one token needs no decoding.
+    let run_of = || Run { id: "test".to_owned(), started_ns: 5 };
+    let warm = sweep(&["prefix_hit_rate=0.5", "prompt=200", "generate=1"]);
+    let (records_warm, _) = run(&planner.sweep(warm).expect("it can be read").as_records(run_of()));
+    assert_eq!((records_warm.len(), &records_warm[0]["llm_prompt_tokens"]), (1, &Cell::Integer(100)));
     // Ten of eleven tokens are decoded: the first comes with the prompt.
     assert_eq!(records[1]["macs"], Cell::Integer(7_504_924_672 * 10));
 }
@@ -174,7 +179,11 @@ fn nonsense_is_refused_before_anything_is_computed() {
     let planner = planner();
     let refused = |vary: &[&str]| planner.sweep(sweep(vary)).expect_err("it means nothing").to_string();
     assert!(refused(&["contxt=1"]).contains("contxt"));
+    assert!(refused(&["host.bandwidth_gbs=1"]).contains("host.bandwidth_gbs"));
     assert!(refused(&["context=many"]).contains("context"));
+    let unknown =
+        SweepRequest { plan: PlanRequest { model: "no-such-model".to_owned(), ..plan() }, ..sweep(&["prompt=1"]) };
+    assert!(planner.sweep(unknown).is_err(), "the fixed part is checked too");
     assert!(refused(&["context=0"]).contains("context"));
     assert!(refused(&["device=RTX 3090,A100"]).contains("A100"));
     assert!(refused(&["model=no-such-model-anywhere"]).contains("no-such-model"));

@@ -154,13 +154,23 @@ impl<'a> Worker<'a> {
         let count = settings.devices.len();
         let device = settings.devices.first().map_or("", |device| &device.name);
         let (key, value) = Prepared { settings: settings.clone(), ..read.prepared.clone() }.cache_types();
+        let (prompt, generated) =
+            (settings.prompt.unwrap_or(PROMPT_TOKENS), settings.generate.unwrap_or(GENERATED_TOKENS));
+        let found = (prompt as f64 * settings.prefix_hit_rate.unwrap_or(0.0)).floor();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+        let computed = prompt.saturating_sub(found as u64).max(1);
+        let before = settings.depth.unwrap_or(0).saturating_add(prompt);
+        let held = |more: u64| {
+            let memory = sequence_memory(spec, before.saturating_add(more), key, value);
+            memory.bytes_per_sequence_at_context.saturating_add(memory.state_bytes_per_sequence)
+        };
         let told = Told {
             devices: &if count > 1 { format!("{count}x {device}") } else { device.to_owned() },
             precision: settings.weights.as_deref().or(spec.stored_format.as_deref()),
             active: spec.parameters().active_per_token,
-            cache_bytes_per_token: sequence_memory(spec, 1, key, value).bytes_per_token,
-            prompt: settings.prompt.unwrap_or(PROMPT_TOKENS),
-            generated: settings.generate.unwrap_or(GENERATED_TOKENS),
+            held_bytes: [held(0), held(generated)],
+            prompt: computed,
+            generated,
         };
         for record in records(run, number, row, &told) {
             record.push_to(block);

@@ -9,6 +9,9 @@ pub enum TableError {
     /// The Parquet library refuses.
     #[error("the Parquet file cannot be used")]
     Parquet(#[from] parquet::errors::ParquetError),
+    /// The Parquet library gives up.
+    #[error("the Parquet file is damaged")]
+    Damaged,
     /// Rows and columns do not go together.
     #[error("column `{column}`: {what}")]
     Shape {

@@ -180,6 +180,10 @@ impl ParquetReader {
     ///
     /// Where it is no Parquet file, or one with columns that tables do not hold.
     pub fn new(file: File) -> Result<Self, TableError> {
+        guarded(|| Self::open(file))
+    }
+
+    fn open(file: File) -> Result<Self, TableError> {
         let file = SerializedFileReader::new(file)?;
         let schema = file.metadata().file_metadata().schema_descr_ptr();
         let fields = schema.root_schema().get_fields().iter().map(|column| field(column)).collect::<Result<_, _>>()?;
@@ -197,6 +201,10 @@ impl ParquetReader {
     ///
     /// Where the file does not hold what its schema says.
     pub fn next_block(&mut self) -> Result<Option<Block>, TableError> {
+        guarded(|| self.read_group())
+    }
+
+    fn read_group(&mut self) -> Result<Option<Block>, TableError> {
         if self.next >= self.file.num_row_groups() {
             return Ok(None);
         }
@@ -214,6 +222,17 @@ impl ParquetReader {
         block.check(&self.fields)?;
         Ok(Some(block))
     }
+}
+
+/// Runs a part of the Parquet library that panics on some damaged files (version 60: metadata,
+/// bit-packed runs, dictionary indices), and makes that an error.
+fn guarded<T>(read: impl FnOnce() -> Result<T, TableError>) -> Result<T, TableError> {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    // What was half read is dropped with the error.
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+    std::panic::set_hook(told);
+    outcome.unwrap_or(Err(TableError::Damaged))
 }
 
 fn field(column: &Type) -> Result<Field, TableError> {
