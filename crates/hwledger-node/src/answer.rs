@@ -33,7 +33,7 @@ pub struct Answer {
     pub verdict: Verdict,
     /// The device that decides the verdict, where one does.
     pub constraint: Option<Constraint>,
-    /// How the weights are computed on the first device; `None` where too little is known of it.
+    /// How the weights are computed, on the device where that is worst; `None` where too little is known.
     pub path: Option<PathAnswer>,
     pub speed: Speed,
     /// The speeds before measurements corrected them, where any did.

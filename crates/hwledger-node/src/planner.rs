@@ -7,7 +7,7 @@ use hwledger_core::advice::constraint;
 use hwledger_core::cache::sequence_memory;
 use hwledger_core::cost::PriceBook;
 use hwledger_core::device::DeviceError;
-use hwledger_core::engine::deployment::deployment;
+use hwledger_core::engine::deployment::deployment_of;
 use hwledger_core::engine::{EngineError, MemoryPlan, default_context};
 use hwledger_core::inverse::Question;
 use hwledger_core::projection::{Efficiencies, Gap, Projection, Speed};
@@ -356,11 +356,9 @@ impl Prepared {
         Projection::resolve(self.engine, model, draft.as_ref(), &settings, held, efficiencies, assumptions)
     }
 
-    /// How the weights are computed on the first device.
+    /// How the weights are computed, on the device where that is worst.
     fn path(&self) -> Option<PathAnswer> {
-        let device = self.settings.devices.first()?;
-        let label = self.settings.weights.as_deref().or(self.model.spec.stored_format.as_deref());
-        let found = deployment(self.engine, device, label.unwrap_or_default())?;
+        let found = deployment_of(self.engine, &self.model.spec, &self.settings)?;
         Some(PathAnswer { name: found.path.name(), reason: found.reason, hint: found.hint })
     }
 

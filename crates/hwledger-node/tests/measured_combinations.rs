@@ -31,7 +31,7 @@ fn every_measured_combination_is_possible() {
         let device = find(&name, memory).unwrap().device;
         let told = format!("{} on {name} with {weights}", engine.name());
         assert_eq!(obstacle(engine, &device), None, "{told}");
-        let path = deployment(engine, &device, &weights).map(|found| (found.path, found.reason));
+        let path = deployment(engine, &device, Some(&weights), None).map(|found| (found.path, found.reason));
         assert!(path.is_none_or(|(path, _)| path != DeploymentPath::Unsupported), "{told}: {path:?}");
         // A label that nobody can read says nothing against the engine.
         if let Ok(format) = weights.parse() {

@@ -2,7 +2,8 @@
 
 use super::support::{compute_capability, format_obstacle, obstacle};
 use crate::device::{CapabilityLevel, DataType, DeploymentPath, Fp4Maturity, KernelSource};
-use crate::settings::{Device, DeviceKind, Engine};
+use crate::model::ModelSpec;
+use crate::settings::{Device, DeviceKind, Engine, Settings};
 use crate::weight_format::WeightFormat;
 
 /// The path that work takes, why, and what would do better.
@@ -22,19 +23,54 @@ impl Deployment {
     }
 }
 
-/// The path of weights called `label` on `device` by `engine`; `None` where too little is known of
-/// the device.
+/// The path of a plan: that of the device where it is worst. `None` where too little is known of the
+/// devices, or where the backend is the processor's.
+pub fn deployment_of(engine: Engine, model: &ModelSpec, settings: &Settings) -> Option<Deployment> {
+    if settings.backend.as_deref().is_some_and(|backend| backend.eq_ignore_ascii_case("cpu")) {
+        return None;
+    }
+    let (asked, stored) = (settings.weights.as_deref(), model.stored_format.as_deref());
+    let mut worst: Option<Deployment> = None;
+    let mut before: Option<&str> = None;
+    for device in &settings.devices {
+        if before.replace(&device.name) == Some(&*device.name) {
+            continue;
+        }
+        let found = deployment(engine, device, asked, stored)?;
+        if worst.is_none_or(|worst| rank(found.path) > rank(worst.path)) {
+            worst = Some(found);
+        }
+    }
+    worst
+}
+
+/// The larger, the worse.
+const fn rank(path: DeploymentPath) -> u8 {
+    match path {
+        DeploymentPath::NativeFast => 0,
+        DeploymentPath::Fp4RuntimeImmature => 1,
+        DeploymentPath::CompatFast => 2,
+        DeploymentPath::CompatBlocked => 3,
+        DeploymentPath::VectorFallback => 4,
+        DeploymentPath::Unsupported => 5,
+    }
+}
+
+/// The path of weights on `device` by `engine`: of the format asked for, or else of what the model's
+/// files hold, which the engine may convert. `None` where too little is known of the device.
 ///
 /// **Source**: beside [`obstacle`]'s, vLLM's "Supported hardware" of quantisations (FP8 from compute
 /// capability 8.9, from 8.0 as weights alone through Marlin; 4-bit floats from 10.0, from 8.0
 /// through Marlin; AWQ and GPTQ from 7.5), TensorRT-LLM's "Numerical precision" (FP8 from 8.9, NVFP4
 /// from 10.0, MXFP4 from 9.0).
-pub fn deployment(engine: Engine, device: &Device, label: &str) -> Option<Deployment> {
+pub fn deployment(engine: Engine, device: &Device, asked: Option<&str>, stored: Option<&str>) -> Option<Deployment> {
+    let label = asked.or(stored).unwrap_or_default();
     if let Some(reason) = obstacle(engine, device) {
         return Some(Deployment::unsupported(reason, engines_there(device.kind)));
     }
     let format: Option<WeightFormat> = label.parse().ok();
-    if let Some(reason) = format.as_ref().and_then(|format| format_obstacle(engine, label, format)) {
+    let asked = format.as_ref().filter(|_| asked.is_some());
+    if let Some(reason) = asked.and_then(|format| format_obstacle(engine, label, format)) {
         return Some(Deployment::unsupported(reason, formats_of(engine)));
     }
     let data_type = data_type(engine, label, format.as_ref());
@@ -155,7 +191,7 @@ mod tests {
     fn at(engine: Engine, name: &str, label: &str) -> Deployment {
         let device = find(name, None).expect("one device").device;
         assert!(device.spec.is_some(), "{name} is in the catalogue");
-        deployment(engine, &device, label).expect("its rates are known")
+        deployment(engine, &device, Some(label), None).expect("its rates are known")
     }
 
     #[test]
@@ -185,6 +221,27 @@ mod tests {
     #[test]
     fn a_device_that_nobody_knows_has_no_path() {
         let device = find("Quantum Card 9000", None).expect("a name").device;
-        assert_eq!(deployment(Engine::LlamaCpp, &device, "Q4_K_M"), None);
+        assert_eq!(deployment(Engine::LlamaCpp, &device, Some("Q4_K_M"), None), None);
+    }
+
+    #[test]
+    fn what_files_hold_is_converted_and_what_is_asked_for_is_not() {
+        let device = find("RTX 3090", None).expect("a name").device;
+        let path = |asked, stored| deployment(Engine::LlamaCpp, &device, asked, stored).map(|found| found.path);
+        assert_eq!(path(Some("FP8"), None), Some(DeploymentPath::Unsupported));
+        assert_ne!(path(None, Some("fp8")), Some(DeploymentPath::Unsupported));
+    }
+
+    #[test]
+    fn the_worst_device_decides_whatever_the_order() {
+        let model = crate::model::fixture::llama_8b();
+        let [new, old] = ["RTX 4090", "Tesla P40"].map(|name| find(name, None).expect("a name").device);
+        for devices in [vec![new.clone(), old.clone()], vec![old, new]] {
+            let settings = Settings { devices, weights: Some("BF16".to_owned()), ..Settings::default() };
+            let path = deployment_of(Engine::Vllm, &model, &settings).map(|found| found.path);
+            assert_eq!(path, Some(DeploymentPath::Unsupported));
+            let settings = Settings { backend: Some("CPU".to_owned()), ..settings };
+            assert_eq!(deployment_of(Engine::Vllm, &model, &settings), None);
+        }
     }
 }

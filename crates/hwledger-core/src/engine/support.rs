@@ -56,9 +56,8 @@ pub fn format_obstacle(engine: Engine, label: &str, format: &WeightFormat) -> Op
             (!is_mlx && !is_wide && !is_float4).then_some("mlx reads its own formats")
         }
         _ if is_mlx => Some("only mlx reads it"),
-        // `ggml` has a type for MXFP4, and Ollama's runner for Apple silicon is `MLX`.
-        Engine::LlamaCpp | Engine::IkLlamaCpp | Engine::Ollama if is("mxfp4") => None,
-        Engine::Ollama if is_float4 => None,
+        // `ggml` has types for both.
+        Engine::LlamaCpp | Engine::IkLlamaCpp | Engine::Ollama if is_float4 => None,
         Engine::LlamaCpp | Engine::IkLlamaCpp | Engine::Ollama => {
             let is_file = matches!(format, WeightFormat::Plain(_) | WeightFormat::Gguf(_));
             (!is_file).then_some("no GGUF file holds it")

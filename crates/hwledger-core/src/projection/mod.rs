@@ -32,7 +32,7 @@ pub use workload::{GENERATED_TOKENS, PROMPT_TOKENS};
 
 use crate::Assumptions;
 use crate::device::DeploymentPath;
-use crate::engine::deployment::{Deployment, deployment};
+use crate::engine::deployment::{Deployment, deployment_of};
 use crate::model::ModelSpec;
 use crate::settings::{Engine, Settings};
 use passes::Passes;
@@ -59,11 +59,9 @@ impl Gap {
     }
 }
 
-/// A gap where the engine does not run these weights on the first device at all.
+/// A gap where the engine does not run these weights on one of the devices at all.
 fn refuse_unsupported(engine: Engine, model: &ModelSpec, settings: &Settings) -> Result<(), Gap> {
-    let label = settings.weights.as_deref().or(model.stored_format.as_deref()).unwrap_or_default();
-    let found = settings.devices.first().and_then(|device| deployment(engine, device, label));
-    match found {
+    match deployment_of(engine, model, settings) {
         Some(Deployment { path: DeploymentPath::Unsupported, reason, hint }) => {
             let instead = hint.map_or_else(String::new, |hint| format!("; instead: {hint}"));
             Err(Gap::new("engine", format!("{} does not run this: {reason}{instead}", engine.name())))

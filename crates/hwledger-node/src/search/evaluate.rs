@@ -246,9 +246,9 @@ impl<'a> Evaluator<'a> {
         if let Some(why) = weights.obstacle {
             return fates.end(Reason::Format, f64::INFINITY, point, Some(why));
         }
-        let label = weights.format.as_deref().or(self.model.stored_format.as_deref()).unwrap_or_default();
+        let stored = self.model.stored_format.as_deref();
         let engine = self.space.engines[point.engine];
-        let path = deployment(engine, &self.space.devices[point.device].device, label);
+        let path = deployment(engine, &self.space.devices[point.device].device, weights.format.as_deref(), stored);
         if let Some(path) = path.filter(|path| path.path == DeploymentPath::Unsupported) {
             return fates.end(Reason::Path, f64::INFINITY, point, Some(path.reason));
         }
