@@ -259,7 +259,7 @@ pub struct Efficiencies {
     /// Fitted factors.
     pub factors: KeyMap<FactorKey, FittedFactor>,
     /// What measurements scatter about predictions by, for each figure, engines and novelty.
-    pub scatter: HashMap<ScatterKey, Scatter>,
+    pub scatter: KeyMap<ScatterKey, Scatter>,
 }
 
 /// A figure (`decode`, `ttft`), the engines, their backend or any, and how new the question is to
@@ -310,7 +310,7 @@ impl Efficiencies {
 
     /// Nothing fitted: what the priors say.
     pub fn of_priors(priors: Priors) -> Self {
-        Self { vocabulary: Vocabulary::default(), priors, factors: KeyMap::default(), scatter: HashMap::new() }
+        Self { vocabulary: Vocabulary::default(), priors, factors: KeyMap::default(), scatter: KeyMap::default() }
     }
 
     /// The standard deviation of a factor that was not fitted.
