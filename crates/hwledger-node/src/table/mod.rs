@@ -2,7 +2,7 @@
 //!
 //! A [`Block`] holds some thousand rows; a table is a stream of blocks with the same [`Field`]s, so
 //! that its memory does not grow with its length. Blocks are written as Parquet ([`parquet`]), CSV
-//! or JSON lines ([`text`]) and read back from Parquet. Rows with a Rust type of their own are
+//! or JSON lines ([`CsvWriter`], [`JsonLinesWriter`]) and read back from Parquet. Rows with a Rust type of their own are
 //! declared once, with [`records`](crate::table::record).
 
 mod error;
