@@ -2,6 +2,7 @@
 
 use super::demand::{Demand, LatentPath, Manner, RecurrenceKernel, Step};
 use super::efficiency::{Efficiencies, Place};
+use super::overflow;
 use super::rates::Rates;
 use super::resource::{Backend, Kernel, Resource, Runner};
 use super::term::{Cost, Phase, Term};
@@ -82,8 +83,16 @@ impl<'a> Local<'a> {
         let quiet = &mut Assumptions::default();
         let refused = |error: crate::engine::EngineError| Gap::new("settings", error.to_string());
         let parameters = ContextParameters::resolve(model, settings, quiet).map_err(refused)?;
-        let placement = Placement::resolve(model, settings, quiet);
-        let weights = WeightBytes::resolve(model, settings, &placement, quiet).map_err(refused)?;
+        let mut placement = Placement::resolve(model, settings, quiet);
+        let mut weights = WeightBytes::resolve(model, settings, &placement, quiet).map_err(refused)?;
+        if let Some(kept) = overflow::experts_kept(model, settings, &weights, &placement) {
+            let moved = Settings { cpu_moe_layers: Some(kept), ..settings.clone() };
+            placement = Placement::resolve(model, &moved, quiet);
+            weights = WeightBytes::resolve(model, &moved, &placement, quiet).map_err(refused)?;
+            let why =
+                "the cards do not hold the weights; speeds are of a run that keeps these layers' experts on the host";
+            assumptions.note("speed.cpu_moe_layers", &placement.cpu_moe_layers, why);
+        }
         let label = settings.weights.as_deref().or(model.stored_format.as_deref()).unwrap_or_default();
         let kernel = GgufFormat::parse(label).map_or(Kernel::Any, Kernel::of_gguf);
         let backend = Backend::resolve(settings, placement.cards.first(), assumptions);

@@ -18,6 +18,7 @@ pub mod efficiency;
 pub mod fit;
 pub mod key_hasher;
 mod local;
+mod overflow;
 mod passes;
 pub mod rates;
 pub mod resource;
