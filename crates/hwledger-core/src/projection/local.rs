@@ -86,9 +86,8 @@ impl<'a> Local<'a> {
         let mut placement = Placement::resolve(model, settings, quiet);
         let mut weights = WeightBytes::resolve(model, settings, &placement, quiet).map_err(refused)?;
         if let Some(kept) = overflow::experts_kept(model, settings, &weights, &placement) {
-            let moved = Settings { cpu_moe_layers: Some(kept), ..settings.clone() };
-            placement = Placement::resolve(model, &moved, quiet);
-            weights = WeightBytes::resolve(model, &moved, &placement, quiet).map_err(refused)?;
+            placement.cpu_moe_layers = kept;
+            overflow::move_experts(&mut weights, &placement, model);
             let why =
                 "the cards do not hold the weights; speeds are of a run that keeps these layers' experts on the host";
             assumptions.note("speed.cpu_moe_layers", &placement.cpu_moe_layers, why);
