@@ -18,6 +18,17 @@ pub enum Basis {
     Formula,
 }
 
+impl Basis {
+    /// The word of the contract.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Calibrated => "calibrated",
+            Self::Formula => "formula",
+        }
+    }
+}
+
 /// A claimed quantity: `low..=high` is meant to hold the truth nine times in ten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Estimate<T> {

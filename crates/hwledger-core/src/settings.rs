@@ -115,6 +115,30 @@ pub enum DeviceKind {
     Other,
 }
 
+impl DeviceKind {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Nvidia, Self::Amd, Self::Intel, Self::Apple, Self::SharedMemory, Self::Cpu, Self::Other];
+
+    /// The name in data files and requests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nvidia => "nvidia",
+            Self::Amd => "amd",
+            Self::Intel => "intel",
+            Self::Apple => "apple",
+            Self::SharedMemory => "shared",
+            Self::Cpu => "cpu",
+            Self::Other => "other",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
 /// Speculative decoding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {

@@ -146,7 +146,13 @@ impl DeviceDescription {
     ///
     /// A kind that is none, a figure that no device has.
     pub fn spec(&self) -> Result<DeviceSpec, DeviceFileError> {
-        let kind = self.kind.as_deref().map(|kind| self.kind_named(kind)).transpose()?;
+        let kind = match &self.kind {
+            None => None,
+            Some(kind) => Some(
+                DeviceKind::named(kind)
+                    .ok_or_else(|| DeviceFileError::Kind { name: self.name.clone(), kind: kind.clone() })?,
+            ),
+        };
         let own = self.clone();
         let device = CustomDevice {
             name: own.name,
@@ -175,19 +181,6 @@ impl DeviceDescription {
             source: own.source,
         };
         device.build().map_err(|source| DeviceFileError::Figure { name: self.name.clone(), source })
-    }
-
-    fn kind_named(&self, kind: &str) -> Result<DeviceKind, DeviceFileError> {
-        Ok(match kind {
-            "nvidia" => DeviceKind::Nvidia,
-            "amd" => DeviceKind::Amd,
-            "intel" => DeviceKind::Intel,
-            "apple" => DeviceKind::Apple,
-            "shared" => DeviceKind::SharedMemory,
-            "cpu" => DeviceKind::Cpu,
-            "other" => DeviceKind::Other,
-            _ => return Err(DeviceFileError::Kind { name: self.name.clone(), kind: kind.to_owned() }),
-        })
     }
 }
 

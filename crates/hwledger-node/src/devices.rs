@@ -9,7 +9,7 @@ use hwledger_core::{Assumptions, Bytes};
 use hwledger_formats::device_file::DeviceDescription;
 
 use crate::planner::PlanFailure;
-use crate::request::{DeviceRequest, bad};
+use crate::request::{DeviceRequest, bad, counted};
 
 /// Most cards of one request.
 const DEVICES_MAX: u64 = 4096;
@@ -142,14 +142,6 @@ impl DeviceNames {
 fn described(device: &DeviceDescription) -> Result<SpecReference, PlanFailure> {
     let spec = device.spec().map_err(|error| bad("devices.spec", &error.to_string(), error.hint()))?;
     Ok(spec.into())
-}
-
-/// `2x NAME` as a count and a name.
-fn counted(text: &str) -> (u64, &str) {
-    let text = text.trim();
-    let split =
-        text.split_once(['x', 'X', '*']).and_then(|(count, name)| Some((count.trim().parse().ok()?, name.trim())));
-    split.unwrap_or((1, text))
 }
 
 /// Tells what was taken for granted about a name.

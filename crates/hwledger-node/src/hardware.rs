@@ -95,25 +95,11 @@ pub struct TypeRow {
     pub tera_per_s: Option<f64>,
 }
 
-const KINDS: [(&str, DeviceKind); 7] = [
-    ("nvidia", DeviceKind::Nvidia),
-    ("amd", DeviceKind::Amd),
-    ("intel", DeviceKind::Intel),
-    ("apple", DeviceKind::Apple),
-    ("shared", DeviceKind::SharedMemory),
-    ("cpu", DeviceKind::Cpu),
-    ("other", DeviceKind::Other),
-];
-
-fn kind_name(kind: DeviceKind) -> &'static str {
-    KINDS.iter().find(|(_, own)| *own == kind).map_or("other", |(name, _)| name)
-}
-
 fn row(spec: &DeviceSpec) -> DeviceRow {
     let rate = spec.peaks.bf16.or(spec.peaks.fp16);
     DeviceRow {
         name: spec.name.to_string(),
-        kind: kind_name(spec.kind),
+        kind: spec.kind.name(),
         memory_gib: spec.memory_sizes.iter().map(|size| size.gibibytes()).collect(),
         bandwidth_gb_s: spec.bandwidth.map(BytesPerSecond::gigabytes),
         bf16_tflops: rate.map(|rate| rate.0 / 1e12),
@@ -133,9 +119,9 @@ pub fn list(request: &DevicesRequest) -> Result<Vec<DeviceRow>, PlanFailure> {
     let kind = match request.kind.as_deref() {
         None => None,
         Some(name) => {
-            let found = KINDS.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
-            let names = KINDS.map(|(name, _)| name).join(", ");
-            Some(found.ok_or_else(|| bad("kind", name, format!("one of {names}")))?.1)
+            let names = DeviceKind::ALL.map(DeviceKind::name).join(", ");
+            let found = DeviceKind::named(&name.to_ascii_lowercase());
+            Some(found.ok_or_else(|| bad("kind", name, format!("one of {names}")))?)
         }
     };
     if let Some(size) = request.memory_gib.filter(|size| !(*size > 0.0 && size.is_finite())) {

@@ -155,6 +155,31 @@ fn bounded(key: &str, value: Option<u64>, most: u64) -> Result<Option<u64>, Plan
     }
 }
 
+/// Tokens with an optional binary suffix: `32768`, `32K`, `1M`.
+///
+/// # Errors
+///
+/// A sentence about what is no number or too large a one.
+pub fn tokens(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1_u64),
+    };
+    let number: u64 =
+        digits.trim().parse().map_err(|_| format!("`{text}` is no number of tokens, such as 32768 or 32K"))?;
+    number.checked_mul(unit).ok_or_else(|| format!("`{text}` is more tokens than can be counted"))
+}
+
+/// `2x NAME` as a count and a name; without a count it is one.
+pub fn counted(text: &str) -> (u64, &str) {
+    let text = text.trim();
+    let split =
+        text.split_once(['x', 'X', '*']).and_then(|(count, name)| Some((count.trim().parse().ok()?, name.trim())));
+    split.unwrap_or((1, text))
+}
+
 /// A share from 0 to 1, if given.
 fn share(key: &str, value: Option<f64>) -> Result<Option<f64>, PlanFailure> {
     match value {

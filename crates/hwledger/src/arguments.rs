@@ -2,7 +2,9 @@
 
 use clap::{Args, Parser, Subcommand};
 use hwledger_node::PlanRequest;
-use hwledger_node::request::{CountOrAll, DeviceRequest, DraftRequest, HostRequest, LoraRequest, MemoryRequest};
+use hwledger_node::request::{
+    CountOrAll, DeviceRequest, DraftRequest, HostRequest, LoraRequest, MemoryRequest, counted, tokens,
+};
 use hwledger_node::train::TrainRequest;
 
 use crate::calibrate::CalibrateArguments;
@@ -311,19 +313,6 @@ pub(crate) struct Question {
     cost: CostArguments,
 }
 
-/// Tokens with an optional binary suffix: `32768`, `32K`, `1M`.
-pub(crate) fn tokens(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
-        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
-        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
-        _ => (text, 1_u64),
-    };
-    let number: u64 =
-        digits.trim().parse().map_err(|_| format!("`{text}` is no number of tokens, such as 32768 or 32K"))?;
-    number.checked_mul(unit).ok_or_else(|| format!("`{text}` is more tokens than can be counted"))
-}
-
 /// `LPDDR5X:256:8.533` to a kind of memory, a bus and a rate.
 fn memory(text: &str) -> Result<MemoryRequest, String> {
     let parts: Vec<&str> = text.split(':').collect();
@@ -336,9 +325,7 @@ fn memory(text: &str) -> Result<MemoryRequest, String> {
 
 /// `"2x RTX 3090"` to a count and a name.
 pub(crate) fn device(text: &str, memory_gib: Option<f64>) -> DeviceRequest {
-    let counted =
-        text.split_once(['x', 'X', '*']).and_then(|(count, name)| Some((count.trim().parse().ok()?, name.trim())));
-    let (count, name) = counted.unwrap_or((1, text.trim()));
+    let (count, name) = counted(text);
     DeviceRequest { name: name.to_owned(), count: Some(count), memory_gib, ..DeviceRequest::default() }
 }
 

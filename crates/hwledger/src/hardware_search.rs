@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 use hwledger_core::Estimate;
 use hwledger_core::verdict::Verdict;
-use hwledger_node::request::HostRequest;
+use hwledger_node::request::{HostRequest, tokens};
 use hwledger_node::search::{Candidate, ModelFound, Objective, Reason, SearchAnswer, SearchRequest};
 use hwledger_node::{PlanFailure, Planner};
 
-use crate::arguments::{device, tokens};
+use crate::arguments::device;
 use crate::speed::number;
 use crate::table::Table;
 use crate::{json, say};

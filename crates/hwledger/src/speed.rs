@@ -1,17 +1,9 @@
 //! Speeds as text for people.
 
+use hwledger_core::Estimate;
 use hwledger_core::projection::Speed;
-use hwledger_core::{Basis, Estimate};
 
 use crate::table::Table;
-
-const fn basis(basis: Basis) -> &'static str {
-    match basis {
-        Basis::Measured => "measured",
-        Basis::Calibrated => "calibrated",
-        Basis::Formula => "formula",
-    }
-}
 
 /// Three digits that count.
 pub(crate) fn number(value: f64) -> String {
@@ -33,7 +25,7 @@ pub(crate) fn lines(speed: &Speed, concurrency: u64, is_possible: bool) -> Vec<S
                 name.to_owned(),
                 format!("{} {unit}", number(estimate.value)),
                 format!("{} to {}", number(estimate.low), number(estimate.high)),
-                basis(estimate.basis).to_owned(),
+                estimate.basis.name().to_owned(),
             ]);
         }
     };

@@ -26,18 +26,6 @@ pub fn catalogue() -> &'static [DeviceSpec] {
     &CATALOGUE
 }
 
-fn kind(text: &str) -> DeviceKind {
-    match text {
-        "nvidia" => DeviceKind::Nvidia,
-        "amd" => DeviceKind::Amd,
-        "intel" => DeviceKind::Intel,
-        "apple" => DeviceKind::Apple,
-        "shared" => DeviceKind::SharedMemory,
-        "cpu" => DeviceKind::Cpu,
-        _ => DeviceKind::Other,
-    }
-}
-
 /// A row by the names of its columns, so that the order of columns means nothing.
 struct Row<'table> {
     header: &'table [&'static str],
@@ -100,7 +88,10 @@ impl Row<'_> {
             price: amount.map(|amount| Price { amount, date: Month::parse(self.text("price_date")) }),
             source: Cow::Borrowed(self.text("source")),
             keys: std::iter::once(self.text("name")).chain(aliases).map(Key::of).collect(),
-            ..DeviceSpec::unknown(Cow::Borrowed(self.text("name")), kind(self.text("kind")))
+            ..DeviceSpec::unknown(
+                Cow::Borrowed(self.text("name")),
+                DeviceKind::named(self.text("kind")).unwrap_or(DeviceKind::Other),
+            )
         }
     }
 }

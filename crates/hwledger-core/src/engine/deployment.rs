@@ -88,7 +88,7 @@ pub fn deployment(engine: Engine, device: &Device, asked: Option<&str>, stored: 
         DataType::BlockQuantised => "nothing: the device has no matrix units for it",
         _ => "16-bit floats of the other kind, or quantised weights",
     });
-    Some(Deployment { path, reason: capability.reason, hint: hint.filter(|_| path != DeploymentPath::NativeFast) })
+    Some(Deployment { path, reason: capability.reason, hint })
 }
 
 const fn is_local(engine: Engine) -> bool {

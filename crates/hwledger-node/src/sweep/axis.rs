@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::SweepRequest;
 use crate::planner::{PlanFailure, Planner};
-use crate::request::{PlanRequest, bad};
+use crate::request::{PlanRequest, bad, tokens};
 use crate::table::{Cell, Kind};
 
 /// One setting and the values that it takes.
@@ -51,14 +51,7 @@ impl Axis {
 
 /// A whole number with an optional binary suffix.
 fn whole(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let (digits, unit) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
-        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
-        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
-        _ => (text, 1_u64),
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
+    tokens(text.trim()).ok()
 }
 
 fn value_of(text: &str) -> Value {

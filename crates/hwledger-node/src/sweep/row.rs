@@ -1,9 +1,9 @@
 //! The columns of a sweep's table.
 
+use hwledger_core::Estimate;
 use hwledger_core::engine::MemoryPlan;
 use hwledger_core::projection::Speed;
 use hwledger_core::verdict::Verdict;
-use hwledger_core::{Basis, Estimate};
 
 use super::axis::Prepared as PreparedAxis;
 use crate::table::{Block, Cell, Field, Kind};
@@ -101,14 +101,6 @@ const fn single(value: f64) -> Cell {
     if value.is_nan() { Cell::Absent } else { Cell::Single(value as f32) }
 }
 
-const fn basis(basis: Basis) -> &'static str {
-    match basis {
-        Basis::Measured => "measured",
-        Basis::Calibrated => "calibrated",
-        Basis::Formula => "formula",
-    }
-}
-
 /// Appends a row: its cells of the axes, `engine` and `context` where they do not vary, the rest.
 pub(super) fn push(block: &mut Block, axes: &[PreparedAxis], at: &[usize], engine: Option<&'static str>, row: &Row) {
     let mut columns = block.columns.iter_mut();
@@ -147,6 +139,6 @@ pub(super) fn push(block: &mut Block, axes: &[PreparedAxis], at: &[usize], engin
         next(figure.map_or(Cell::Absent, |figure| single(figure.low)));
         next(figure.map_or(Cell::Absent, |figure| single(figure.high)));
     }
-    next(Cell::text(speed.decode_tokens_per_s.map(|figure| basis(figure.basis))));
+    next(Cell::text(speed.decode_tokens_per_s.map(|figure| figure.basis.name())));
     next(Cell::text(row.why.clone()));
 }
