@@ -13,7 +13,9 @@ use serde_json::Value;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("hwledger-core", &[]),
     ("hwledger-formats", &["hwledger-core"]),
-    ("hwledger-node", &["hwledger-core", "hwledger-formats"]),
+    ("hwledger-kernels", &["hwledger-core"]),
+    ("hwledger-engine", &["hwledger-core", "hwledger-formats", "hwledger-kernels"]),
+    ("hwledger-node", &["hwledger-core", "hwledger-formats", "hwledger-engine"]),
     ("hwledger", &["hwledger-core", "hwledger-node"]),
 ];
 
@@ -23,6 +25,10 @@ const MUST_NOT_REACH: &[(&str, &[&str])] = &[
     ("hwledger-core", &["ureq", "tokio", "rustls", "serde_json", "rayon", "libc", "chrono", "time"]),
     // Readers take bytes; they never fetch them.
     ("hwledger-formats", &["ureq", "tokio", "rustls", "rayon"]),
+    // Kernels compute; they know no file, model or thread pool of others.
+    ("hwledger-kernels", &["ureq", "tokio", "rustls", "serde_json", "rayon"]),
+    // The engine serves calls, not sockets.
+    ("hwledger-engine", &["ureq", "tokio", "rustls", "axum", "hyper"]),
 ];
 
 /// Licences whose terms an Apache-2.0 binary can meet.
