@@ -1,0 +1,364 @@
+//! Activations as the products take them: quantised in small tiles, as bfloat16 tiles, or plain.
+
+use crate::half::bf16_from_f32;
+use crate::instruction_set::InstructionSet;
+use crate::memory::Buffer;
+use crate::pool::Pool;
+use crate::weight::PackedFormat;
+
+/// Most tokens of one tile: accumulators for eight tokens and two blocks fill the registers of AVX-512.
+pub const TILE_TOKENS_MAX: usize = 8;
+
+/// Columns are filled up with zeros to a multiple of this.
+const COLUMNS_GRID: usize = 256;
+
+/// Tokens from which tiles of AMX are faster than dot products of bytes: below, the decoding of
+/// weights to bfloat16 costs more than the tiles save (`bench/native`).
+const AMX_TOKENS_MIN: usize = 32;
+
+/// Tokens and columns of one AMX tile of bfloat16 numbers.
+pub(crate) const AMX_ROWS: usize = 16;
+/// Columns of one such tile.
+pub(crate) const AMX_COLUMNS: usize = 32;
+
+/// By which arithmetic a product is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arithmetic {
+    /// Bytes times bytes, in blocks of 32 columns with a scale per token.
+    Bytes,
+    /// bfloat16 times bfloat16, summed in single precision.
+    BFloat16,
+    /// Single precision.
+    Float,
+}
+
+impl Arithmetic {
+    /// The one for weights of this form and so many tokens.
+    pub const fn of(format: PackedFormat, tokens: usize, set: InstructionSet) -> Self {
+        let has_tiles = matches!(set, InstructionSet::Amx) && tokens >= AMX_TOKENS_MIN;
+        match format {
+            // Rounding these to bfloat16 would lose what they were kept for.
+            PackedFormat::F16 | PackedFormat::F32 => Self::Float,
+            _ if has_tiles => Self::BFloat16,
+            _ if format.takes_quantised_activations() => Self::Bytes,
+            _ => Self::Float,
+        }
+    }
+}
+
+/// Tokens side by side in one tile: token `first` of the batch and those after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tile {
+    /// Its first token.
+    pub(crate) first: usize,
+    /// Tokens that it has room for: 1, 2, 4, 6 or 8.
+    pub(crate) width: usize,
+    /// Tokens that it holds.
+    pub(crate) tokens: usize,
+}
+
+/// The tiles of a batch: full ones, then one for the rest.
+pub(crate) fn tiles(tokens: usize) -> impl Iterator<Item = Tile> {
+    (0..tokens).step_by(TILE_TOKENS_MAX).map(move |first| {
+        let held = (tokens - first).min(TILE_TOKENS_MAX);
+        let width = match held {
+            3 => 4,
+            5 => 6,
+            7 => 8,
+            other => other,
+        };
+        Tile { first, width, tokens: held }
+    })
+}
+
+/// A batch of activations, in whichever forms its products need.
+#[derive(Debug)]
+pub struct Activations {
+    tokens: usize,
+    columns: usize,
+    padded: usize,
+    /// `[token][padded column]`.
+    values: Buffer<f32>,
+    /// Per tile `[column / 4][width][4]`.
+    bytes: Buffer<i8>,
+    /// Per tile `[column / 32][width]`: what one unit of a byte is worth.
+    scales: Buffer<f32>,
+    /// Per tile `[column / 16][width]`: sums of the values of 16 columns.
+    sums16: Buffer<f32>,
+    /// Per tile `[column / 32][width]`: sums of the values of 32 columns.
+    sums32: Buffer<f32>,
+    /// `[token / 16][column / 32][16][32]` as bfloat16 bits.
+    halves: Buffer<u16>,
+}
+
+/// One tile's parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TileParts<'a> {
+    pub(crate) tile: Tile,
+    pub(crate) bytes: &'a [i8],
+    pub(crate) scales: &'a [f32],
+    pub(crate) sums16: &'a [f32],
+    pub(crate) sums32: &'a [f32],
+}
+
+impl Activations {
+    /// Room for nothing yet.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            tokens: 0,
+            columns: 0,
+            padded: 0,
+            values: Buffer::zeroed(0)?,
+            bytes: Buffer::zeroed(0)?,
+            scales: Buffer::zeroed(0)?,
+            sums16: Buffer::zeroed(0)?,
+            sums32: Buffer::zeroed(0)?,
+            halves: Buffer::zeroed(0)?,
+        })
+    }
+
+    /// Bytes of its buffers.
+    pub fn buffer_bytes(&self) -> usize {
+        self.values.bytes()
+            + self.bytes.bytes()
+            + self.scales.bytes()
+            + self.sums16.bytes()
+            + self.sums32.bytes()
+            + self.halves.bytes()
+    }
+
+    /// Tokens of the batch.
+    pub const fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Columns of a token.
+    pub const fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Takes a batch: `fill(token, row)` writes each token's `columns` values, on any thread; the
+    /// forms that `needed` names are made of them. Fails where the system refuses memory.
+    pub fn fill(
+        &mut self,
+        tokens: usize,
+        columns: usize,
+        needed: &[Arithmetic],
+        pool: &Pool,
+        set: InstructionSet,
+        fill: &(dyn Fn(usize, &mut [f32]) + Sync),
+    ) -> std::io::Result<()> {
+        let padded = columns.next_multiple_of(COLUMNS_GRID);
+        let slots = tiles(tokens).map(|tile| tile.width).sum::<usize>();
+        if padded != self.padded || columns != self.columns {
+            // The columns past the last must be zero, and other shapes left other values there.
+            self.values = Buffer::zeroed(0)?;
+        }
+        (self.tokens, self.columns, self.padded) = (tokens, columns, padded);
+        self.values.reserve(tokens * padded)?;
+        let (bytes_needed, halves_needed) =
+            (needed.contains(&Arithmetic::Bytes), needed.contains(&Arithmetic::BFloat16));
+        if bytes_needed {
+            self.bytes.reserve(slots * padded)?;
+            self.scales.reserve(slots * padded / 32)?;
+            self.sums32.reserve(slots * padded / 32)?;
+            self.sums16.reserve(slots * padded / 16)?;
+        }
+        if halves_needed {
+            self.halves.reserve(tokens.next_multiple_of(2 * AMX_ROWS) * padded)?;
+        }
+        let target = QuantisedMut {
+            padded,
+            bytes: self.bytes.as_mut_ptr(),
+            scales: self.scales.as_mut_ptr(),
+            sums16: self.sums16.as_mut_ptr(),
+            sums32: self.sums32.as_mut_ptr(),
+            halves: self.halves.as_mut_ptr(),
+        };
+        let target = &target;
+        // A chunk of several rows where there are many: claiming costs, and rows take about a microsecond.
+        let rows = tokens.div_ceil(4 * pool.threads()).clamp(1, 8);
+        pool.run_on_chunks(&mut self.values[..tokens * padded], rows * padded, &|chunk, values| {
+            for (index, row) in values.chunks_mut(padded).enumerate() {
+                let token = chunk * rows + index;
+                fill(token, &mut row[..columns]);
+                if bytes_needed {
+                    target.quantise(token, tokens, row, set);
+                }
+                if halves_needed {
+                    target.round(token, row, set);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// The values of one token, with the zeros after them.
+    pub fn row(&self, token: usize) -> &[f32] {
+        &self.values[token * self.padded..][..self.padded]
+    }
+
+    /// The tiles with their parts.
+    pub(crate) fn tiles(&self) -> impl Iterator<Item = TileParts<'_>> {
+        tiles(self.tokens).map(|tile| {
+            let (start, size) = (tile.first * self.padded, tile.width * self.padded);
+            TileParts {
+                tile,
+                bytes: &self.bytes[start..start + size],
+                scales: &self.scales[start / 32..(start + size) / 32],
+                sums16: &self.sums16[start / 16..(start + size) / 16],
+                sums32: &self.sums32[start / 32..(start + size) / 32],
+            }
+        })
+    }
+
+    /// `[token / 16][column / 32][16][32]` as bfloat16 bits; columns filled up to a multiple of 256.
+    pub(crate) fn halves(&self) -> (&[u16], usize) {
+        (&self.halves, self.padded)
+    }
+}
+
+/// Where quantised values go. Rows write parts of their own, so threads may share it.
+struct QuantisedMut {
+    padded: usize,
+    bytes: *mut i8,
+    scales: *mut f32,
+    sums16: *mut f32,
+    sums32: *mut f32,
+    halves: *mut u16,
+}
+
+#[expect(unsafe_code, reason = "threads write interleaved parts of one buffer")]
+// SAFETY: it only carries addresses; each row writes places that no other row has.
+unsafe impl Sync for QuantisedMut {}
+
+#[expect(unsafe_code, reason = "interleaved places are written through addresses")]
+impl QuantisedMut {
+    /// Quantises one row into its place in its tile.
+    fn quantise(&self, token: usize, tokens: usize, row: &[f32], set: InstructionSet) {
+        let first = token / TILE_TOKENS_MAX * TILE_TOKENS_MAX;
+        let (width, slot) = match (tokens - first).min(TILE_TOKENS_MAX) {
+            3 => (4, token - first),
+            5 => (6, token - first),
+            7 => (8, token - first),
+            other => (other, token - first),
+        };
+        let start = first * self.padded;
+        for (block, values) in row.chunks_exact(32).enumerate() {
+            let quantised = quantise_block(values, set);
+            // SAFETY: the buffers were reserved for every tile, and this slot of the tile is this token's.
+            unsafe {
+                for (group, four) in quantised.bytes.chunks_exact(4).enumerate() {
+                    let place = self.bytes.add(start + ((block * 8 + group) * width + slot) * 4);
+                    place.copy_from_nonoverlapping(four.as_ptr(), 4);
+                }
+                *self.scales.add(start / 32 + block * width + slot) = quantised.scale;
+                *self.sums32.add(start / 32 + block * width + slot) =
+                    quantised.scale * (quantised.sums[0] + quantised.sums[1]) as f32;
+                for (part, &sum) in quantised.sums.iter().enumerate() {
+                    *self.sums16.add(start / 16 + (block * 2 + part) * width + slot) = quantised.scale * sum as f32;
+                }
+            }
+        }
+    }
+
+    /// Rounds one row to bfloat16, into its row of its tiles.
+    fn round(&self, token: usize, row: &[f32], set: InstructionSet) {
+        let start = token / AMX_ROWS * AMX_ROWS * self.padded + token % AMX_ROWS * AMX_COLUMNS;
+        for (step, values) in row.chunks_exact(AMX_COLUMNS).enumerate() {
+            // SAFETY: the buffer was reserved for every token, and this row of the tile is this token's.
+            let place = unsafe {
+                std::slice::from_raw_parts_mut(self.halves.add(start + step * AMX_ROWS * AMX_COLUMNS), AMX_COLUMNS)
+            };
+            round_block(values, place, set);
+        }
+    }
+}
+
+/// A block of 32 values as bytes.
+struct Block {
+    bytes: [i8; 32],
+    scale: f32,
+    /// Sums of the bytes of each half.
+    sums: [i32; 2],
+}
+
+/// `byte = round(value x 127 / max)`, ties to even: the precision of ggml's `Q8_0`.
+fn quantise_block(values: &[f32], set: InstructionSet) -> Block {
+    #[cfg(target_arch = "x86_64")]
+    if set >= InstructionSet::Avx512 {
+        // SAFETY: the set says that the processor has these instructions.
+        #[expect(unsafe_code, reason = "instructions found at run time")]
+        return unsafe { quantise_block_avx512(values) };
+    }
+    let _ = set;
+    let max = values.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
+    let factor = if max > 0.0 { 127.0 / max } else { 0.0 };
+    let mut block = Block { bytes: [0; 32], scale: max / 127.0, sums: [0; 2] };
+    for (index, (byte, &value)) in block.bytes.iter_mut().zip(values).enumerate() {
+        // Within -127 to 127 by construction; a value that is no number becomes zero.
+        #[expect(clippy::cast_possible_truncation, reason = "within the range of a byte")]
+        let rounded = (value * factor).round_ties_even() as i8;
+        *byte = rounded;
+        block.sums[index / 16] += i32::from(rounded);
+    }
+    block
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+#[expect(unsafe_code, reason = "SIMD")]
+unsafe fn quantise_block_avx512(values: &[f32]) -> Block {
+    use std::arch::x86_64::*;
+    debug_assert_eq!(values.len(), 32);
+    let mut block = Block { bytes: [0; 32], scale: 0.0, sums: [0; 2] };
+    // SAFETY: there are 32 values and 32 bytes.
+    unsafe {
+        let low = _mm512_loadu_ps(values.as_ptr());
+        let high = _mm512_loadu_ps(values.as_ptr().add(16));
+        let max = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
+        let factor = if max > 0.0 { 127.0 / max } else { 0.0 };
+        block.scale = max / 127.0;
+        let factor = _mm512_set1_ps(factor);
+        for (half, values) in [low, high].into_iter().enumerate() {
+            let rounded = _mm512_cvtps_epi32(_mm512_mul_ps(values, factor));
+            _mm_storeu_si128(block.bytes.as_mut_ptr().add(16 * half).cast(), _mm512_cvtsepi32_epi8(rounded));
+            block.sums[half] = _mm512_reduce_add_epi32(rounded);
+        }
+    }
+    block
+}
+
+fn round_block(values: &[f32], halves: &mut [u16], set: InstructionSet) {
+    #[cfg(target_arch = "x86_64")]
+    if set >= InstructionSet::Avx512 {
+        // SAFETY: the set says that the processor has these instructions.
+        #[expect(unsafe_code, reason = "instructions found at run time")]
+        unsafe {
+            round_block_avx512(values, halves);
+        }
+        return;
+    }
+    let _ = set;
+    for (half, &value) in halves.iter_mut().zip(values) {
+        *half = bf16_from_f32(value);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[expect(unsafe_code, reason = "SIMD")]
+unsafe fn round_block_avx512(values: &[f32], halves: &mut [u16]) {
+    use std::arch::x86_64::*;
+    debug_assert!(values.len() == 32 && halves.len() == 32);
+    for half in 0..2 {
+        // SAFETY: there are 32 of each.
+        unsafe {
+            let bits = _mm512_castps_si512(_mm512_loadu_ps(values.as_ptr().add(16 * half)));
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+            let upper = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded));
+            _mm256_storeu_si256(halves.as_mut_ptr().add(16 * half).cast(), upper);
+        }
+    }
+}

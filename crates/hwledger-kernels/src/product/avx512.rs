@@ -1,0 +1,383 @@
+//! AVX-512 with VNNI: sixteen rows in the lanes of one register, up to eight tokens side by side.
+
+#![expect(unsafe_code, reason = "SIMD")]
+
+use std::arch::x86_64::*;
+use std::cell::RefCell;
+
+use crate::activation::{Activations, TileParts};
+use crate::weight::{PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
+
+use super::{Out, is_blocks};
+
+/// Bytes of weights ahead of use that are asked for.
+const PREFETCH_BYTES: usize = 4096;
+
+/// Sixteen rows times the batch, in bytes. The caller knows that the processor has the instructions.
+pub(super) fn bytes_group(weight: &PackedWeight, copy: usize, group: usize, activations: &Activations, out: Out) {
+    let bytes = weight.group(copy, group);
+    for parts in activations.tiles() {
+        // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
+        unsafe {
+            match parts.tile.width {
+                1 => bytes_tile::<1>(weight.format, bytes, parts, group, out),
+                2 => bytes_tile::<2>(weight.format, bytes, parts, group, out),
+                4 => bytes_tile::<4>(weight.format, bytes, parts, group, out),
+                6 => bytes_tile::<6>(weight.format, bytes, parts, group, out),
+                _ => bytes_tile::<8>(weight.format, bytes, parts, group, out),
+            }
+        }
+    }
+}
+
+/// Pointers to a tile at the start of a unit.
+#[derive(Clone, Copy)]
+struct At {
+    bytes: *const i8,
+    scales: *const f32,
+    sums16: *const f32,
+    sums32: *const f32,
+}
+
+impl At {
+    /// The same, `columns` columns on.
+    unsafe fn after<const M: usize>(self, columns: usize) -> Self {
+        // SAFETY: the caller stays within the tile.
+        unsafe {
+            Self {
+                bytes: self.bytes.add(columns * M),
+                scales: self.scales.add(columns / 32 * M),
+                sums16: self.sums16.add(columns / 16 * M),
+                sums32: self.sums32.add(columns / 32 * M),
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn bytes_tile<const M: usize>(
+    format: PackedFormat,
+    group_bytes: &[u8],
+    parts: TileParts<'_>,
+    group: usize,
+    out: Out,
+) {
+    let at = At {
+        bytes: parts.bytes.as_ptr(),
+        scales: parts.scales.as_ptr(),
+        sums16: parts.sums16.as_ptr(),
+        sums32: parts.sums32.as_ptr(),
+    };
+    let units = group_bytes.len() / format.unit_bytes();
+    let weights = group_bytes.as_ptr();
+    // SAFETY: the group has `units` units and the tile their columns.
+    let sums = unsafe {
+        match format {
+            PackedFormat::Q4K => q4_k::<M, false>(weights, units, at),
+            PackedFormat::Q5K => q4_k::<M, true>(weights, units, at),
+            PackedFormat::Q6K => q6_k::<M>(weights, units, at),
+            PackedFormat::Q4 => q4::<M>(weights, units, at),
+            _ => q8::<M>(weights, units, at),
+        }
+    };
+    for (slot, sum) in sums.into_iter().enumerate().take(parts.tile.tokens) {
+        let mut values = [0.0; ROWS_INTERLEAVED];
+        // SAFETY: there are sixteen values; the rows are the caller's.
+        unsafe {
+            _mm512_storeu_ps(values.as_mut_ptr(), sum);
+            out.write(parts.tile.first + slot, group, &values);
+        }
+    }
+}
+
+/// Adds `scale x dot x activation scale - minimum x activation sum` of one part for each token.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn add_part<const M: usize>(
+    sums: &mut [__m512; M],
+    dots: &[__m512i; M],
+    scale: __m512,
+    minimum: __m512,
+    scales: *const f32,
+    totals: *const f32,
+) {
+    for slot in 0..M {
+        // SAFETY: there are M scales and sums of the part.
+        unsafe {
+            let value = _mm512_mul_ps(_mm512_cvtepi32_ps(dots[slot]), _mm512_set1_ps(*scales.add(slot)));
+            let with = _mm512_fmadd_ps(value, scale, sums[slot]);
+            sums[slot] = _mm512_fnmadd_ps(minimum, _mm512_set1_ps(*totals.add(slot)), with);
+        }
+    }
+}
+
+/// Adds the products of four columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn add_four<const M: usize>(dots: &mut [__m512i; M], numbers: __m512i, bytes: *const i8) {
+    for (slot, dot) in dots.iter_mut().enumerate() {
+        // SAFETY: four bytes per slot.
+        let four = unsafe { bytes.cast::<i32>().add(slot).read_unaligned() };
+        *dot = _mm512_dpbusd_epi32(*dot, numbers, _mm512_set1_epi32(four));
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load(from: *const u8) -> __m512i {
+    // SAFETY: the caller has 64 bytes there; a prefetch may point anywhere.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(PREFETCH_BYTES).cast());
+        _mm512_loadu_si512(from.cast())
+    }
+}
+
+/// Sixteen bytes as numbers without sign.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn unsigned(from: *const u8) -> __m512 {
+    // SAFETY: the caller has 16 bytes there.
+    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) }))
+}
+
+/// Sixteen half-precision numbers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn halves(from: *const u8) -> __m512 {
+    // SAFETY: the caller has 32 bytes there.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn q4_k<const M: usize, const FIFTH_BIT: bool>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
+    let (tail, size) = if FIFTH_BIT { (2560, 2880) } else { (2048, 2368) };
+    let mut sums = [_mm512_setzero_ps(); M];
+    let low = _mm512_set1_epi8(15);
+    for unit in 0..units {
+        // SAFETY: within the group and the tile.
+        unsafe {
+            let weights = weights.add(unit * size);
+            let at = at.after::<M>(unit * 256);
+            let (d, dmin) = (halves(weights.add(tail + 256)), halves(weights.add(tail + 288)));
+            for pair in 0..4 {
+                let at = at.after::<M>(pair * 64);
+                let mut first = [_mm512_setzero_si512(); M];
+                let mut second = [_mm512_setzero_si512(); M];
+                for step in 0..8 {
+                    let both = load(weights.add(pair * 512 + step * 64));
+                    let mut one = _mm512_and_si512(both, low);
+                    let mut two = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
+                    if FIFTH_BIT {
+                        let bits = load(weights.add(2048 + step * 64));
+                        // The bit of block b of eight, moved to bit 4; both blocks' bits are side by side.
+                        let here = _mm512_srl_epi16(bits, _mm_cvtsi32_si128(2 * pair as i32));
+                        let sixteen = _mm512_set1_epi8(16);
+                        one = _mm512_or_si512(one, _mm512_and_si512(_mm512_slli_epi16::<4>(here), sixteen));
+                        two = _mm512_or_si512(two, _mm512_and_si512(_mm512_slli_epi16::<3>(here), sixteen));
+                    }
+                    add_four(&mut first, one, at.bytes.add(step * 4 * M));
+                    add_four(&mut second, two, at.bytes.add((8 + step) * 4 * M));
+                }
+                for (half, dots) in [first, second].iter().enumerate() {
+                    let part = 2 * pair + half;
+                    let scale = _mm512_mul_ps(d, unsigned(weights.add(tail + part * 16)));
+                    let minimum = _mm512_mul_ps(dmin, unsigned(weights.add(tail + 128 + part * 16)));
+                    add_part(&mut sums, dots, scale, minimum, at.scales.add(half * M), at.sums32.add(half * M));
+                }
+            }
+        }
+    }
+    sums
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn q6_k<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
+    let mut sums = [_mm512_setzero_ps(); M];
+    let low = _mm512_set1_epi8(15);
+    let top = _mm512_set1_epi8(48);
+    for unit in 0..units {
+        // SAFETY: within the group and the tile.
+        unsafe {
+            let weights = weights.add(unit * 3392);
+            let at = at.after::<M>(unit * 256);
+            let d = halves(weights.add(3328));
+            for pair in 0..4 {
+                let at = at.after::<M>(pair * 64);
+                let shift = _mm_cvtsi32_si128(pair as i32 % 2 * 4);
+                for quarter in 0..2 {
+                    let mut first = [_mm512_setzero_si512(); M];
+                    let mut second = [_mm512_setzero_si512(); M];
+                    for within in 0..4 {
+                        let step = quarter * 4 + within;
+                        let both = load(weights.add(pair * 512 + step * 64));
+                        let bits = load(weights.add(2048 + pair / 2 * 512 + step * 64));
+                        let here = _mm512_srl_epi16(bits, shift);
+                        let one = _mm512_or_si512(
+                            _mm512_and_si512(both, low),
+                            _mm512_and_si512(_mm512_slli_epi16::<4>(here), top),
+                        );
+                        let two = _mm512_or_si512(
+                            _mm512_and_si512(_mm512_srli_epi16::<4>(both), low),
+                            _mm512_and_si512(_mm512_slli_epi16::<2>(here), top),
+                        );
+                        add_four(&mut first, one, at.bytes.add(step * 4 * M));
+                        add_four(&mut second, two, at.bytes.add((8 + step) * 4 * M));
+                    }
+                    for (half, dots) in [first, second].iter().enumerate() {
+                        let part = 4 * pair + 2 * half + quarter;
+                        let signed = _mm_loadu_si128(weights.add(3072 + part * 16).cast());
+                        let scale = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(signed)));
+                        let minimum = _mm512_mul_ps(scale, _mm512_set1_ps(32.0));
+                        let totals = at.sums16.add((2 * half + quarter) * M);
+                        add_part(&mut sums, dots, scale, minimum, at.scales.add(half * M), totals);
+                    }
+                }
+            }
+        }
+    }
+    sums
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn q4<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
+    let mut sums = [_mm512_setzero_ps(); M];
+    let low = _mm512_set1_epi8(15);
+    for unit in 0..units {
+        // SAFETY: within the group and the tile.
+        unsafe {
+            let weights = weights.add(unit * 576);
+            let at = at.after::<M>(unit * 64);
+            let mut first = [_mm512_setzero_si512(); M];
+            let mut second = [_mm512_setzero_si512(); M];
+            for step in 0..8 {
+                let both = load(weights.add(step * 64));
+                add_four(&mut first, _mm512_and_si512(both, low), at.bytes.add(step * 4 * M));
+                let two = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
+                add_four(&mut second, two, at.bytes.add((8 + step) * 4 * M));
+            }
+            for (half, dots) in [first, second].iter().enumerate() {
+                let scale = halves(weights.add(512 + half * 32));
+                let minimum = _mm512_mul_ps(scale, _mm512_set1_ps(8.0));
+                add_part(&mut sums, dots, scale, minimum, at.scales.add(half * M), at.sums32.add(half * M));
+            }
+        }
+    }
+    sums
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn q8<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
+    let mut sums = [_mm512_setzero_ps(); M];
+    for unit in 0..units {
+        // SAFETY: within the group and the tile.
+        unsafe {
+            let weights = weights.add(unit * 1088);
+            let at = at.after::<M>(unit * 64);
+            for half in 0..2 {
+                let mut dots = [_mm512_setzero_si512(); M];
+                for step in 0..8 {
+                    let numbers = load(weights.add((half * 8 + step) * 64));
+                    add_four(&mut dots, numbers, at.bytes.add((half * 8 + step) * 4 * M));
+                }
+                let scale = halves(weights.add(1024 + half * 32));
+                let minimum = _mm512_mul_ps(scale, _mm512_set1_ps(128.0));
+                add_part(&mut sums, &dots, scale, minimum, at.scales.add(half * M), at.sums32.add(half * M));
+            }
+        }
+    }
+    sums
+}
+
+thread_local! {
+    /// One group of rows decoded to single precision, `[column][row]`.
+    static DECODED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Sixteen rows times the batch, in single precision. The caller knows that the processor has the instructions.
+pub(super) fn float_group(weight: &PackedWeight, copy: usize, group: usize, activations: &Activations, out: Out) {
+    let bytes = weight.group(copy, group);
+    if !is_blocks(weight.format) {
+        float_tiles(weight.format, bytes.as_ptr(), weight.shape.columns, activations, group, out);
+        return;
+    }
+    DECODED.with_borrow_mut(|decoded| {
+        decoded.clear();
+        let mut unit = Unit::new();
+        for data in bytes.chunks_exact(weight.format.unit_bytes()) {
+            unit.read(weight.format, data);
+            decoded.extend(unit.values[..unit.columns].as_flattened());
+        }
+        float_tiles(PackedFormat::F32, decoded.as_ptr().cast(), weight.shape.columns, activations, group, out);
+    });
+}
+
+fn float_tiles(
+    format: PackedFormat,
+    weights: *const u8,
+    columns: usize,
+    activations: &Activations,
+    group: usize,
+    out: Out,
+) {
+    let tokens = activations.tokens();
+    for first in (0..tokens).step_by(8) {
+        let held = (tokens - first).min(8);
+        let rows: [*const f32; 8] = std::array::from_fn(|slot| activations.row(first + slot.min(held - 1)).as_ptr());
+        // SAFETY: the group and the rows have that many columns, the processor the instructions.
+        unsafe {
+            match (format, held) {
+                (PackedFormat::F16, 1) => float_tile::<1, 16>(weights, columns, rows, first, held, group, out),
+                (PackedFormat::F16, 2..=4) => float_tile::<4, 16>(weights, columns, rows, first, held, group, out),
+                (PackedFormat::F16, _) => float_tile::<8, 16>(weights, columns, rows, first, held, group, out),
+                (PackedFormat::BF16, 1) => float_tile::<1, 8>(weights, columns, rows, first, held, group, out),
+                (PackedFormat::BF16, 2..=4) => float_tile::<4, 8>(weights, columns, rows, first, held, group, out),
+                (PackedFormat::BF16, _) => float_tile::<8, 8>(weights, columns, rows, first, held, group, out),
+                (_, 1) => float_tile::<1, 32>(weights, columns, rows, first, held, group, out),
+                (_, 2..=4) => float_tile::<4, 32>(weights, columns, rows, first, held, group, out),
+                (_, _) => float_tile::<8, 32>(weights, columns, rows, first, held, group, out),
+            }
+        }
+    }
+}
+
+/// `KIND`: 16 half precision, 8 bfloat16 (its exponent's bits), 32 single precision.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn float_tile<const M: usize, const KIND: usize>(
+    weights: *const u8,
+    columns: usize,
+    rows: [*const f32; 8],
+    first: usize,
+    held: usize,
+    group: usize,
+    out: Out,
+) {
+    let mut sums = [[_mm512_setzero_ps(); M]; 2];
+    // Columns are filled up to an even number with zeros, in weights and activations.
+    for pair in 0..columns.div_ceil(2) {
+        for (half, sums) in sums.iter_mut().enumerate() {
+            let column = 2 * pair + half;
+            // SAFETY: within the group's units and the padded rows.
+            unsafe {
+                let numbers = match KIND {
+                    16 => halves(weights.add(column * 32)),
+                    8 => {
+                        let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(weights.add(column * 32).cast()));
+                        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+                    }
+                    _ => _mm512_loadu_ps(weights.add(column * 64).cast()),
+                };
+                for (slot, sum) in sums.iter_mut().enumerate() {
+                    *sum = _mm512_fmadd_ps(numbers, _mm512_set1_ps(*rows[slot].add(column)), *sum);
+                }
+            }
+        }
+    }
+    for slot in 0..held {
+        let mut values = [0.0; ROWS_INTERLEAVED];
+        // SAFETY: there are sixteen values; the rows are the caller's.
+        unsafe {
+            _mm512_storeu_ps(values.as_mut_ptr(), _mm512_add_ps(sums[0][slot], sums[1][slot]));
+            out.write(first + slot, group, &values);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+use hwledger_core::ElementType;
+
+use super::*;
+use crate::weight::{Shape, dequantise};
+
+/// Numbers that look random and are always the same (`SplitMix64`, Steele, Lea and Flood 2014).
+pub(crate) struct Noise(pub(crate) u64);
+
+impl Noise {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    /// Between -1 and 1.
+    pub(crate) fn value(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / f32::from_bits(0x4b00_0000) - 1.0
+    }
+}
+
+const TYPES: &[ElementType] = &[
+    ElementType::Q4K,
+    ElementType::Q5K,
+    ElementType::Q6K,
+    ElementType::Q8_0,
+    ElementType::Q4_0,
+    ElementType::F32,
+    ElementType::F16,
+    ElementType::BF16,
+    ElementType::Q4_1,
+    ElementType::Q5_0,
+    ElementType::Q5_1,
+    ElementType::Q2K,
+    ElementType::Q3K,
+    ElementType::Iq4Nl,
+    ElementType::Iq4Xs,
+    ElementType::Mxfp4,
+];
+
+/// Random blocks of a type, with finite scales of moderate size.
+pub(crate) fn random_tensor(element_type: ElementType, elements: usize, noise: &mut Noise) -> Vec<u8> {
+    let (block, size) = element_type.block();
+    let (block, size) = (block as usize, size as usize);
+    let mut bytes: Vec<u8> = (0..elements / block * size).map(|_| noise.next().to_le_bytes()[0]).collect();
+    let halves: &[usize] = match element_type {
+        ElementType::F16
+        | ElementType::Q4_0
+        | ElementType::Q5_0
+        | ElementType::Q8_0
+        | ElementType::Iq4Nl
+        | ElementType::Iq4Xs => &[0],
+        ElementType::Q4K | ElementType::Q5K | ElementType::Q4_1 | ElementType::Q5_1 => &[0, 2],
+        ElementType::Q6K => &[208],
+        ElementType::Q2K => &[80, 82],
+        ElementType::Q3K => &[108],
+        _ => &[],
+    };
+    for chunk in bytes.chunks_exact_mut(size) {
+        for &at in halves {
+            let bits = crate::half::f16_from_f32(noise.value() * 0.01);
+            chunk[at..at + 2].copy_from_slice(&bits.to_le_bytes());
+        }
+        match element_type {
+            ElementType::F32 => chunk.copy_from_slice(&noise.value().to_le_bytes()),
+            ElementType::BF16 => chunk.copy_from_slice(&crate::half::bf16_from_f32(noise.value()).to_le_bytes()),
+            ElementType::Mxfp4 => chunk[0] = 118 + chunk[0] % 8,
+            _ => {}
+        }
+    }
+    bytes
+}
+
+struct Case {
+    element_type: ElementType,
+    shape: Shape,
+    tokens: usize,
+}
+
+/// All outputs of one case with one set of instructions, and those computed in double precision.
+fn outputs(case: &Case, set: InstructionSet) -> (Vec<f32>, Vec<f64>, f64) {
+    let Case { element_type, shape, tokens } = *case;
+    let mut noise = Noise(7);
+    let bytes = random_tensor(element_type, shape.rows * shape.columns, &mut noise);
+    let mut weights = vec![0.0; shape.rows * shape.columns];
+    dequantise(element_type, &bytes, &mut weights).unwrap();
+    let inputs: Vec<f32> = (0..tokens * shape.columns).map(|_| noise.value()).collect();
+    let pool = Pool::new(2).unwrap();
+    let weight = PackedWeight::pack(element_type, shape, &bytes, &pool).unwrap();
+    let mut activations = Activations::new().unwrap();
+    let needed = [Arithmetic::of(weight.format, tokens, set)];
+    activations
+        .fill(tokens, shape.columns, &needed, &pool, set, &|token, row| {
+            row.copy_from_slice(&inputs[token * shape.columns..][..shape.columns]);
+        })
+        .unwrap();
+    let stride = shape.rows + 3;
+    let mut out = vec![f32::NAN; tokens * stride];
+    multiply(&mut [Product { weight: &weight, copy: 0, activations: &activations, out: &mut out, stride }], &pool, set);
+    let mut found = Vec::new();
+    let mut expected = Vec::new();
+    let mut size = 0.0_f64;
+    for token in 0..tokens {
+        found.extend_from_slice(&out[token * stride..][..shape.rows]);
+        assert!(out[token * stride + shape.rows..(token + 1) * stride].iter().all(|value| value.is_nan()));
+        for row in 0..shape.rows {
+            let terms = (0..shape.columns).map(|column| {
+                f64::from(weights[row * shape.columns + column]) * f64::from(inputs[token * shape.columns + column])
+            });
+            let sum: f64 = terms.sum();
+            size += sum * sum;
+            expected.push(sum);
+        }
+    }
+    let size = (size / expected.len() as f64).sqrt();
+    (found, expected, size)
+}
+
+fn sets() -> impl Iterator<Item = InstructionSet> {
+    let best = InstructionSet::detect();
+    InstructionSet::ALL.into_iter().filter(move |&set| set <= best)
+}
+
+/// Rounding of activations to bytes (or to bfloat16, with weights) makes a relative error of
+/// some 0.4 % of a typical output; ten times that would be a fault.
+const TOLERANCE: f64 = 0.03;
+/// Single-precision products differ from exact ones in the last places only.
+const TOLERANCE_FLOAT: f64 = 1e-5;
+
+#[test]
+fn products_are_those_of_exact_arithmetic() {
+    for set in sets() {
+        for &element_type in TYPES {
+            for tokens in [1, 2, 3, 5, 8, 13, 40] {
+                let case = Case { element_type, shape: Shape::matrix(37, 768), tokens };
+                let (found, expected, size) = outputs(&case, set);
+                let format = PackedFormat::of(element_type).unwrap();
+                let is_exact = Arithmetic::of(format, tokens, set) == Arithmetic::Float;
+                let tolerance = if is_exact { TOLERANCE_FLOAT } else { TOLERANCE };
+                for (found, expected) in found.iter().zip(&expected) {
+                    let error = (f64::from(*found) - expected).abs() / size;
+                    assert!(error < tolerance, "{element_type} {tokens} {}: {found} {expected}", set.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_set_computes_the_same_bits() {
+    for &element_type in TYPES {
+        for tokens in [1, 4, 7, 9] {
+            let case = Case { element_type, shape: Shape::matrix(19, 512), tokens };
+            let (scalar, ..) = outputs(&case, InstructionSet::Scalar);
+            for set in sets() {
+                let (found, ..) = outputs(&case, set);
+                let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&found), bits(&scalar), "{element_type} {tokens} {}", set.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_come_back_as_they_went_in() {
+    let pool = Pool::new(2).unwrap();
+    for &element_type in TYPES {
+        let shape = Shape::matrix(21, 256);
+        let bytes = random_tensor(element_type, shape.rows * shape.columns, &mut Noise(3));
+        let mut expected = vec![0.0; shape.rows * shape.columns];
+        dequantise(element_type, &bytes, &mut expected).unwrap();
+        let weight = PackedWeight::pack(element_type, shape, &bytes, &pool).unwrap();
+        for row in [0, 15, 16, 20] {
+            let mut values = vec![0.0; shape.columns];
+            weight.row(row, &mut values);
+            for (found, expected) in values.iter().zip(&expected[row * shape.columns..]) {
+                // One fused multiply-add against two operations.
+                assert!(
+                    (found - expected).abs() <= 1e-6 * expected.abs().max(0.1),
+                    "{element_type}: {found} {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused() {
+    let pool = Pool::new(1).unwrap();
+    for element_type in [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Q4K, ElementType::Q6K] {
+        let shape = Shape::matrix(3, 256);
+        let mut bytes = random_tensor(element_type, 3 * 256, &mut Noise(5));
+        let row_bytes = bytes.len() / 3;
+        let at = if element_type == ElementType::Q6K { 208 } else { 0 };
+        let nan: &[u8] = if element_type == ElementType::F32 { &[0, 0, 0xc0, 0x7f] } else { &[0xc0, 0x7f] };
+        bytes[2 * row_bytes + at..][..nan.len()].copy_from_slice(nan);
+        let error = PackedWeight::pack(element_type, shape, &bytes, &pool).unwrap_err();
+        assert!(matches!(error, crate::PackError::NotFinite { row: 2 }), "{element_type}: {error}");
+    }
+}
+
+#[test]
+fn lengths_and_blocks_are_checked() {
+    let pool = Pool::new(1).unwrap();
+    let error = PackedWeight::pack(ElementType::Q8_0, Shape::matrix(2, 64), &[0; 135], &pool).unwrap_err();
+    assert_eq!(error.to_string(), "the tensor has 135 bytes where its shape asks for 136");
+    let error = PackedWeight::pack(ElementType::Q4K, Shape::matrix(2, 64), &[0; 288], &pool).unwrap_err();
+    assert_eq!(error.to_string(), "rows of 64 elements do not fill blocks of 256");
+    let error = PackedWeight::pack(ElementType::I32, Shape::matrix(1, 1), &[0; 4], &pool).unwrap_err();
+    assert_eq!(error.to_string(), "there is no kernel for weights of the type i32");
+}

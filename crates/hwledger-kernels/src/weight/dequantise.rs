@@ -1,0 +1,255 @@
+//! ggml's blocks to numbers: the layouts of `ggml-common.h`, one plain function per type.
+
+use hwledger_core::ElementType;
+
+use crate::half::{f32_from_bf16, f32_from_f16};
+
+/// Values of the 4-bit types that look their numbers up (`kvalues_iq4nl` of ggml).
+pub(crate) const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+/// Twice the values of the 4-bit floating-point type E2M1 (OCP Microscaling Formats 1.0, table 5).
+const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/// Whether [`dequantise`] knows the type.
+pub(crate) const fn is_known(element_type: ElementType) -> bool {
+    decoder(element_type).is_some()
+}
+
+type Decoder = fn(&[u8], &mut [f32]);
+
+const fn decoder(element_type: ElementType) -> Option<Decoder> {
+    Some(match element_type {
+        ElementType::F32 => f32_values,
+        ElementType::F16 => f16_values,
+        ElementType::BF16 => bf16_values,
+        ElementType::Q4_0 => q4_0,
+        ElementType::Q4_1 => q4_1,
+        ElementType::Q5_0 => q5_0,
+        ElementType::Q5_1 => q5_1,
+        ElementType::Q8_0 => q8_0,
+        ElementType::Q2K => q2_k,
+        ElementType::Q3K => q3_k,
+        ElementType::Q4K => q4_k,
+        ElementType::Q5K => q5_k,
+        ElementType::Q6K => q6_k,
+        ElementType::Iq4Nl => iq4_nl,
+        ElementType::Iq4Xs => iq4_xs,
+        ElementType::Mxfp4 => mxfp4,
+        _ => return None,
+    })
+}
+
+/// Decodes whole blocks of a type: as many values as `values` holds.
+///
+/// None if the type has no decoder here or the lengths do not agree.
+pub fn dequantise(element_type: ElementType, blocks: &[u8], values: &mut [f32]) -> Option<()> {
+    let decode = decoder(element_type)?;
+    let (elements, bytes) = element_type.block();
+    let (elements, bytes) = (usize::try_from(elements).ok()?, usize::try_from(bytes).ok()?);
+    if !values.len().is_multiple_of(elements) || blocks.len() != values.len() / elements * bytes {
+        return None;
+    }
+    for (block, values) in blocks.chunks_exact(bytes).zip(values.chunks_exact_mut(elements)) {
+        decode(block, values);
+    }
+    Some(())
+}
+
+/// The half-precision number at `offset`.
+fn half(block: &[u8], offset: usize) -> f32 {
+    f32_from_f16(u16::from_le_bytes([block[offset], block[offset + 1]]))
+}
+
+fn f32_values(block: &[u8], values: &mut [f32]) {
+    values[0] = f32::from_le_bytes([block[0], block[1], block[2], block[3]]);
+}
+
+fn f16_values(block: &[u8], values: &mut [f32]) {
+    values[0] = half(block, 0);
+}
+
+fn bf16_values(block: &[u8], values: &mut [f32]) {
+    values[0] = f32_from_bf16(u16::from_le_bytes([block[0], block[1]]));
+}
+
+/// The 4-bit numbers of a block of 32: the first half in the low bits, the second in the high bits.
+fn nibble(numbers: &[u8], index: usize) -> u8 {
+    if index < 16 { numbers[index] & 15 } else { numbers[index - 16] >> 4 }
+}
+
+fn fifth_bit(block: &[u8], offset: usize, index: usize) -> u8 {
+    (block[offset + index / 8] >> (index % 8) & 1) << 4
+}
+
+fn q4_0(block: &[u8], values: &mut [f32]) {
+    let d = half(block, 0);
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = d * (f32::from(nibble(&block[2..], index)) - 8.0);
+    }
+}
+
+fn q4_1(block: &[u8], values: &mut [f32]) {
+    let (d, m) = (half(block, 0), half(block, 2));
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = d * f32::from(nibble(&block[4..], index)) + m;
+    }
+}
+
+fn q5_0(block: &[u8], values: &mut [f32]) {
+    let d = half(block, 0);
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = d * (f32::from(nibble(&block[6..], index) | fifth_bit(block, 2, index)) - 16.0);
+    }
+}
+
+fn q5_1(block: &[u8], values: &mut [f32]) {
+    let (d, m) = (half(block, 0), half(block, 2));
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = d * f32::from(nibble(&block[8..], index) | fifth_bit(block, 4, index)) + m;
+    }
+}
+
+fn q8_0(block: &[u8], values: &mut [f32]) {
+    let d = half(block, 0);
+    for (value, &number) in values.iter_mut().zip(&block[2..]) {
+        *value = d * f32::from(number.cast_signed());
+    }
+}
+
+fn q2_k(block: &[u8], values: &mut [f32]) {
+    let (d, dmin) = (half(block, 80), half(block, 82));
+    for (index, value) in values.iter_mut().enumerate() {
+        let scale = block[index / 16];
+        let (half_index, within) = (index / 128, index % 128);
+        let number = block[16 + half_index * 32 + within % 32] >> (2 * (within / 32)) & 3;
+        *value = d * f32::from(scale & 15) * f32::from(number) - dmin * f32::from(scale >> 4);
+    }
+}
+
+/// The sixteen 6-bit scales of `Q3_K`, less 32: low 4 bits in the first 8 bytes, high 2 in the last 4.
+fn q3_k_scale(scales: &[u8], index: usize) -> i8 {
+    let low = if index < 8 { scales[index] & 15 } else { scales[index - 8] >> 4 };
+    let high = scales[8 + index % 4] >> (2 * (index / 4)) & 3;
+    (low | high << 4).cast_signed() - 32
+}
+
+fn q3_k(block: &[u8], values: &mut [f32]) {
+    let (high, low, scales) = (&block[..32], &block[32..96], &block[96..108]);
+    let d = half(block, 108);
+    for (index, value) in values.iter_mut().enumerate() {
+        let (half_index, within) = (index / 128, index % 128);
+        let two = low[half_index * 32 + within % 32] >> (2 * (within / 32)) & 3;
+        let is_high = high[within % 32] >> (index / 32) & 1 == 1;
+        let number = i16::from(two) - if is_high { 0 } else { 4 };
+        *value = d * f32::from(q3_k_scale(scales, index / 16)) * f32::from(number);
+    }
+}
+
+/// Scale and minimum of 32-element block `index` of `Q4_K` and `Q5_K`: 6 bits each, in 12 bytes.
+pub(crate) fn scale_and_minimum(scales: &[u8], index: usize) -> (u8, u8) {
+    if index < 4 {
+        (scales[index] & 63, scales[index + 4] & 63)
+    } else {
+        let (low, high) = (scales[index + 4], (scales[index - 4] >> 6, scales[index] >> 6));
+        (low & 15 | high.0 << 4, low >> 4 | high.1 << 4)
+    }
+}
+
+/// The 4-bit number `index` of `Q4_K` and `Q5_K`: per 64 elements 32 bytes, low half first.
+pub(crate) fn k_nibble(numbers: &[u8], index: usize) -> u8 {
+    let byte = numbers[index / 64 * 32 + index % 32];
+    if index % 64 < 32 { byte & 15 } else { byte >> 4 }
+}
+
+fn q4_k(block: &[u8], values: &mut [f32]) {
+    let (d, dmin) = (half(block, 0), half(block, 2));
+    for (index, value) in values.iter_mut().enumerate() {
+        let (scale, minimum) = scale_and_minimum(&block[4..16], index / 32);
+        *value = d * f32::from(scale) * f32::from(k_nibble(&block[16..], index)) - dmin * f32::from(minimum);
+    }
+}
+
+/// The 5-bit number `index` of `Q5_K`.
+pub(crate) fn q5_k_number(block: &[u8], index: usize) -> u8 {
+    let high = block[16 + index % 32] >> (index / 32) & 1;
+    k_nibble(&block[48..], index) | high << 4
+}
+
+fn q5_k(block: &[u8], values: &mut [f32]) {
+    let (d, dmin) = (half(block, 0), half(block, 2));
+    for (index, value) in values.iter_mut().enumerate() {
+        let (scale, minimum) = scale_and_minimum(&block[4..16], index / 32);
+        *value = d * f32::from(scale) * f32::from(q5_k_number(block, index)) - dmin * f32::from(minimum);
+    }
+}
+
+/// The 6-bit number `index` of `Q6_K`, 0 to 63.
+pub(crate) fn q6_k_number(block: &[u8], index: usize) -> u8 {
+    let (half_index, within) = (index / 128, index % 128);
+    let (quarter, lane) = (within / 32, within % 32);
+    let low = block[half_index * 64 + quarter % 2 * 32 + lane] >> (4 * (quarter / 2)) & 15;
+    let high = block[128 + half_index * 32 + lane] >> (2 * quarter) & 3;
+    low | high << 4
+}
+
+fn q6_k(block: &[u8], values: &mut [f32]) {
+    let d = half(block, 208);
+    for (index, value) in values.iter_mut().enumerate() {
+        let scale = block[192 + index / 16].cast_signed();
+        *value = d * f32::from(scale) * (f32::from(q6_k_number(block, index)) - 32.0);
+    }
+}
+
+fn iq4_nl(block: &[u8], values: &mut [f32]) {
+    let d = half(block, 0);
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = d * f32::from(IQ4_VALUES[usize::from(nibble(&block[2..], index))]);
+    }
+}
+
+fn iq4_xs(block: &[u8], values: &mut [f32]) {
+    let d = half(block, 0);
+    let high = u16::from_le_bytes([block[2], block[3]]);
+    for (index, value) in values.iter_mut().enumerate() {
+        let part = index / 32;
+        let low = block[4 + part / 2] >> (4 * (part % 2)) & 15;
+        let scale = u16::from(low) | (high >> (2 * part) & 3) << 4;
+        let number = nibble(&block[8 + part * 16..8 + part * 16 + 16], index % 32);
+        *value = d * (f32::from(scale) - 32.0) * f32::from(IQ4_VALUES[usize::from(number)]);
+    }
+}
+
+fn mxfp4(block: &[u8], values: &mut [f32]) {
+    // Half of 2^(exponent - 127), since the table holds doubled values.
+    let d = match block[0] {
+        0 => f32::from_bits(0x0020_0000),
+        1 => f32::from_bits(0x0040_0000),
+        exponent => f32::from_bits((u32::from(exponent) - 1) << 23),
+    };
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = d * f32::from(E2M1_DOUBLED[usize::from(nibble(&block[1..], index))]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_that_disagree_are_refused() {
+        let mut values = [0.0; 32];
+        assert!(dequantise(ElementType::Q8_0, &[0; 34], &mut values).is_some());
+        assert!(dequantise(ElementType::Q8_0, &[0; 33], &mut values).is_none());
+        assert!(dequantise(ElementType::Q8_0, &[0; 34], &mut values[..31]).is_none());
+        assert!(dequantise(ElementType::I32, &[0; 128], &mut values).is_none());
+    }
+
+    #[test]
+    fn numbers_of_the_microscaling_format() {
+        let mut values = [0.0; 32];
+        let mut block = [0x7a_u8; 17];
+        block[0] = 128;
+        dequantise(ElementType::Mxfp4, &block, &mut values).unwrap();
+        // Exponent 128 is a factor of two; codes 10 and 7 are -1 and 6.
+        assert_eq!((values[0].to_bits(), values[16].to_bits()), ((-2.0_f32).to_bits(), 12.0_f32.to_bits()));
+    }
+}

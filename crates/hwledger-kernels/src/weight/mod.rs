@@ -1,0 +1,248 @@
+//! Weight matrices, repacked so that sixteen output rows lie interleaved.
+
+mod dequantise;
+mod pack;
+mod unit;
+
+use hwledger_core::ElementType;
+
+use crate::memory::{Memory, Region};
+use crate::pool::Pool;
+
+pub use dequantise::dequantise;
+pub(crate) use unit::Unit;
+
+/// Output rows whose columns lie side by side: the 32-bit lanes of one AVX-512 register.
+pub const ROWS_INTERLEAVED: usize = 16;
+
+/// Columns of the longest unit.
+pub(crate) const UNIT_COLUMNS_MAX: usize = 256;
+
+/// How a repacked matrix holds its numbers.
+///
+/// A *unit* is the smallest stretch of columns, of sixteen rows, that is a whole number of cache lines.
+/// Within a unit four consecutive columns of one row are four bytes, and the sixteen rows' four bytes follow
+/// each other: one load gives a multiply-add of four columns for sixteen rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PackedFormat {
+    /// `Q4_K`: 4 bits; per 32 columns a 6-bit scale and minimum; per 256 their two half-precision factors.
+    Q4K,
+    /// `Q5_K`: the same with a fifth bit.
+    Q5K,
+    /// `Q6_K`: 6 bits; per 16 columns an 8-bit scale; per 256 its half-precision factor.
+    Q6K,
+    /// `Q8_0`: 8 bits; per 32 columns a half-precision scale.
+    Q8,
+    /// `Q4_0`: 4 bits around 8; per 32 columns a half-precision scale.
+    Q4,
+    /// Half precision, one column after the other.
+    F16,
+    /// bfloat16, one column after the other.
+    BF16,
+    /// Single precision, one column after the other.
+    F32,
+    /// ggml's own blocks, row after row, decoded as they are used.
+    Blocks(ElementType),
+}
+
+impl PackedFormat {
+    /// The form that weights of this type take; none for types that are not numbers.
+    pub const fn of(element_type: ElementType) -> Option<Self> {
+        Some(match element_type {
+            ElementType::Q4K => Self::Q4K,
+            ElementType::Q5K => Self::Q5K,
+            ElementType::Q6K => Self::Q6K,
+            ElementType::Q8_0 => Self::Q8,
+            ElementType::Q4_0 => Self::Q4,
+            ElementType::F16 => Self::F16,
+            ElementType::BF16 => Self::BF16,
+            ElementType::F32 => Self::F32,
+            other if dequantise::is_known(other) => Self::Blocks(other),
+            _ => return None,
+        })
+    }
+
+    /// Columns of one unit.
+    pub const fn unit_columns(self) -> usize {
+        match self {
+            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::Q8 | Self::Q4 => 64,
+            Self::F16 | Self::BF16 | Self::F32 => 32,
+            Self::Blocks(element_type) => element_type.block().0 as usize,
+        }
+    }
+
+    /// Bytes of one unit of sixteen rows.
+    pub const fn unit_bytes(self) -> usize {
+        match self {
+            // 4-bit numbers, then scales, minima and the two factors.
+            Self::Q4K => 2048 + 128 + 128 + 32 + 32,
+            // The same, with a bit per number after the 4-bit numbers.
+            Self::Q5K => 2048 + 512 + 128 + 128 + 32 + 32,
+            // Low 4 bits, high 2 bits, scales, factor, and 32 bytes to the next cache line.
+            Self::Q6K => 2048 + 1024 + 256 + 32 + 32,
+            Self::Q8 => 1024 + 64,
+            Self::Q4 => 512 + 64,
+            Self::F16 | Self::BF16 => 32 * 16 * 2,
+            Self::F32 => 32 * 16 * 4,
+            Self::Blocks(element_type) => element_type.block().1 as usize * ROWS_INTERLEAVED,
+        }
+    }
+
+    /// Units that `columns` columns take.
+    pub const fn units(self, columns: usize) -> usize {
+        columns.div_ceil(self.unit_columns())
+    }
+
+    /// Bytes of a matrix, its last group of rows filled up with zeros.
+    pub const fn bytes(self, shape: Shape) -> usize {
+        shape.copies * shape.groups() * self.units(shape.columns) * self.unit_bytes()
+    }
+
+    /// Whether activations are quantised to multiply with it.
+    pub const fn takes_quantised_activations(self) -> bool {
+        matches!(self, Self::Q4K | Self::Q5K | Self::Q6K | Self::Q8 | Self::Q4)
+    }
+}
+
+/// The extents of a matrix, or of several stacked ones (experts).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs, contiguous in the file.
+    pub columns: usize,
+    /// Stacked matrices; 1 for one alone.
+    pub copies: usize,
+}
+
+impl Shape {
+    /// One matrix.
+    pub const fn matrix(rows: usize, columns: usize) -> Self {
+        Self { rows, columns, copies: 1 }
+    }
+
+    /// Groups of sixteen rows of one copy.
+    pub const fn groups(self) -> usize {
+        self.rows.div_ceil(ROWS_INTERLEAVED)
+    }
+}
+
+/// Why a tensor could not be repacked.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// The element type has no kernels.
+    #[error("there is no kernel for weights of the type {0}")]
+    Type(ElementType),
+    /// The bytes are not those of the shape.
+    #[error("the tensor has {found} bytes where its shape asks for {expected}")]
+    Length {
+        /// Bytes given.
+        found: usize,
+        /// Bytes of the shape.
+        expected: usize,
+    },
+    /// The columns do not fill whole blocks.
+    #[error("rows of {columns} elements do not fill blocks of {block}")]
+    Block {
+        /// Elements of a row.
+        columns: usize,
+        /// Elements of a block.
+        block: usize,
+    },
+    /// A weight is not a finite number.
+    #[error("the tensor holds a value that is not a finite number, in row {row}")]
+    NotFinite {
+        /// The first such row.
+        row: usize,
+    },
+    /// No memory.
+    #[error("no memory for {bytes} bytes of weights")]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A repacked matrix, or several stacked ones.
+#[derive(Clone, Debug)]
+pub struct PackedWeight {
+    /// How it holds its numbers.
+    pub format: PackedFormat,
+    /// Its extents.
+    pub shape: Shape,
+    /// Its bytes, [`PackedFormat::bytes`] of them.
+    region: Region,
+}
+
+impl PackedWeight {
+    /// A matrix whose repacked bytes are there already. None if their number is another.
+    pub fn from_region(format: PackedFormat, shape: Shape, region: Region) -> Option<Self> {
+        (region.len() == format.bytes(shape)).then_some(Self { format, shape, region })
+    }
+
+    /// Repacks a tensor as files hold it (rows one after the other) into memory of its own.
+    pub fn pack(element_type: ElementType, shape: Shape, bytes: &[u8], pool: &Pool) -> Result<Self, PackError> {
+        let format = PackedFormat::of(element_type).ok_or(PackError::Type(element_type))?;
+        let total = format.bytes(shape);
+        let mut memory = Memory::zeroed(total).map_err(|source| PackError::Memory { bytes: total, source })?;
+        Self::pack_into(element_type, shape, bytes, memory.bytes_mut(), pool)?;
+        Ok(Self { format, shape, region: Region::from_memory(memory) })
+    }
+
+    /// Repacks a tensor into `packed`, which has [`PackedFormat::bytes`] zero bytes.
+    pub fn pack_into(
+        element_type: ElementType,
+        shape: Shape,
+        bytes: &[u8],
+        packed: &mut [u8],
+        pool: &Pool,
+    ) -> Result<(), PackError> {
+        let format = PackedFormat::of(element_type).ok_or(PackError::Type(element_type))?;
+        let (block, _) = element_type.block();
+        let block = block as usize;
+        if !shape.columns.is_multiple_of(block) {
+            return Err(PackError::Block { columns: shape.columns, block });
+        }
+        let row_bytes = element_type.row_bytes(shape.columns as u64) as usize;
+        let expected = row_bytes * shape.rows * shape.copies;
+        if bytes.len() != expected {
+            return Err(PackError::Length { found: bytes.len(), expected });
+        }
+        pack::pack(format, element_type, shape, bytes, packed, pool)
+    }
+
+    /// The repacked bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.region.bytes()
+    }
+
+    /// Bytes of one group of sixteen rows.
+    pub const fn group_bytes(&self) -> usize {
+        self.format.units(self.shape.columns) * self.format.unit_bytes()
+    }
+
+    /// The bytes of group `group` of copy `copy`.
+    pub(crate) fn group(&self, copy: usize, group: usize) -> &[u8] {
+        let start = (copy * self.shape.groups() + group) * self.group_bytes();
+        &self.bytes()[start..start + self.group_bytes()]
+    }
+
+    /// Row `row` of copy 0 as numbers.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row or `values` has another length than the row.
+    pub fn row(&self, row: usize, values: &mut [f32]) {
+        assert!(row < self.shape.rows && values.len() == self.shape.columns, "no such row of this length");
+        let group = self.group(0, row / ROWS_INTERLEAVED);
+        let columns = self.format.unit_columns();
+        let mut unit = Unit::new();
+        for (index, values) in values.chunks_mut(columns).enumerate() {
+            let bytes = &group[index * self.format.unit_bytes()..][..self.format.unit_bytes()];
+            unit.read_row(self.format, bytes, row % ROWS_INTERLEAVED, values);
+        }
+    }
+}
