@@ -12,6 +12,9 @@
 compile_error!("the native engine needs a machine of 64 bits: models are larger than the rest can address");
 
 mod activation;
+pub mod attention;
+pub mod cache;
+pub mod elementwise;
 mod half;
 mod instruction_set;
 mod memory;

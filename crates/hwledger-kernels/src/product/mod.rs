@@ -6,7 +6,7 @@ mod amx;
 mod avx512;
 mod scalar;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::activation::{Activations, Arithmetic};
 use crate::instruction_set::InstructionSet;
