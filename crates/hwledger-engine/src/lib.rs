@@ -1,2 +1,11 @@
 //! The native engine: it loads a model, turns text into tokens, runs the decoder
 //! over a paged KV cache, samples, and says what it measured and allocated.
+
+pub mod cache;
+mod error;
+pub mod graph;
+pub mod model;
+
+pub use error::{LoadError, RunError};
+pub use hwledger_kernels::cache::{CacheFormat, PAGE_TOKENS};
+pub use hwledger_kernels::{InstructionSet, Pool};

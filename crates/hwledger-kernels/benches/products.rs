@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use hwledger_core::ElementType;
-use hwledger_kernels::product::{Product, multiply};
+use hwledger_kernels::product::{Matrix, Product, multiply};
 use hwledger_kernels::{Activations, Arithmetic, InstructionSet, PackedFormat, PackedWeight, Pool, Shape};
 
 fn main() {
@@ -42,8 +42,12 @@ fn main() {
                 for _ in 0..3 {
                     let start = Instant::now();
                     for weight in &weights[..count] {
-                        let product =
-                            Product { weight, copy: 0, activations: &activations, out: &mut out, stride: shape.rows };
+                        let product = Product {
+                            matrices: &[Matrix::of(weight)],
+                            activations: &activations,
+                            out: &mut out,
+                            stride: shape.rows,
+                        };
                         multiply(&mut [product], &pool, set);
                     }
                     best_seconds = best_seconds.min(start.elapsed().as_secs_f64());

@@ -8,6 +8,8 @@ mod scalar;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::ops::Range;
+
 use crate::activation::{Activations, Arithmetic};
 use crate::instruction_set::InstructionSet;
 use crate::pool::Pool;
@@ -27,18 +29,33 @@ pub(crate) fn amx_is_usable() -> bool {
     amx::is_usable()
 }
 
-/// One product: `out[token][row] = sum over columns of weight[row][column] x activation[token][column]`.
+/// One matrix, or one of several stacked ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    /// Its numbers.
+    pub weight: &'a PackedWeight,
+    /// Which of the stacked copies.
+    pub copy: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A matrix alone.
+    pub const fn of(weight: &'a PackedWeight) -> Self {
+        Self { weight, copy: 0 }
+    }
+}
+
+/// Matrices on top of each other, times a batch:
+/// `out[token][row] = sum over columns of matrix[row][column] x activation[token][column]`.
 #[derive(Debug)]
 pub struct Product<'a> {
-    /// The matrix.
-    pub weight: &'a PackedWeight,
-    /// Which of its stacked copies.
-    pub copy: usize,
+    /// The matrices; the rows of each come after those of the one before.
+    pub matrices: &'a [Matrix<'a>],
     /// The batch.
     pub activations: &'a Activations,
-    /// `[token][stride]`; rows past the matrix's last are left as they are.
+    /// `[token][stride]`; numbers past the last row are left as they are.
     pub out: &'a mut [f32],
-    /// Distance of one token's outputs from the next's, at least the matrix's rows.
+    /// Distance of one token's outputs from the next's, at least the number of rows.
     pub stride: usize,
 }
 
@@ -57,11 +74,12 @@ unsafe impl Sync for Out {}
 #[expect(unsafe_code, reason = "threads write different rows of one output")]
 unsafe impl Send for Out {}
 
-/// One chunk: some groups of rows of one product.
-struct Chunk {
-    product: usize,
-    first: usize,
-    groups: usize,
+/// One chunk: some groups of rows of one matrix.
+struct Chunk<'a> {
+    matrix: Matrix<'a>,
+    activations: &'a Activations,
+    out: Out,
+    groups: Range<usize>,
 }
 
 /// Computes all products, the threads sharing all their rows.
@@ -71,57 +89,63 @@ struct Chunk {
 /// If a batch has other columns than its matrix, or an output is too short.
 pub fn multiply(products: &mut [Product<'_>], pool: &Pool, set: InstructionSet) {
     let mut chunks = Vec::new();
-    let mut outs = Vec::with_capacity(products.len());
-    for (index, product) in products.iter_mut().enumerate() {
+    for product in products.iter_mut() {
         let tokens = product.activations.tokens();
-        let shape = product.weight.shape;
-        assert_eq!(product.activations.columns(), shape.columns, "activations have the matrix's columns");
-        assert!(product.copy < shape.copies && product.stride >= shape.rows, "the output has room for every row");
-        assert!(tokens == 0 || product.out.len() >= (tokens - 1) * product.stride + shape.rows, "and every token");
-        outs.push(Out { start: product.out.as_mut_ptr(), stride: product.stride, rows: shape.rows });
+        let rows: usize = product.matrices.iter().map(|matrix| matrix.weight.shape.rows).sum();
+        assert!(product.stride >= rows, "the output has room for every row");
+        assert!(tokens == 0 || product.out.len() >= (tokens - 1) * product.stride + rows, "and for every token");
         if tokens == 0 {
             continue;
         }
-        let groups = match Arithmetic::of(product.weight.format, tokens, set) {
-            Arithmetic::BFloat16 => AMX_GROUPS,
-            Arithmetic::Bytes | Arithmetic::Float => {
-                let by_bytes = CHUNK_BYTES / product.weight.group_bytes().max(1);
-                let by_work = CHUNK_WORK / (tokens * shape.columns * ROWS_INTERLEAVED).max(1);
-                by_bytes.min(by_work).max(1)
+        let mut first_row = 0;
+        for &matrix in product.matrices {
+            let shape = matrix.weight.shape;
+            assert_eq!(product.activations.columns(), shape.columns, "activations have the matrix's columns");
+            assert!(matrix.copy < shape.copies, "there is such a copy");
+            let out = Out { start: product.out[first_row..].as_mut_ptr(), stride: product.stride, rows: shape.rows };
+            first_row += shape.rows;
+            let groups = groups_per_chunk(matrix.weight, tokens, pool, set);
+            for first in (0..shape.groups()).step_by(groups) {
+                let groups = first..(first + groups).min(shape.groups());
+                chunks.push(Chunk { matrix, activations: product.activations, out, groups });
             }
-        };
-        // Never so large that threads run out of chunks to share.
-        let groups = groups.min(shape.groups().div_ceil(2 * pool.threads())).max(1);
-        for first in (0..shape.groups()).step_by(groups) {
-            chunks.push(Chunk { product: index, first, groups: groups.min(shape.groups() - first) });
         }
     }
-    let (products, chunks, outs) = (&*products, &*chunks, &*outs);
-    pool.run(chunks.len(), &|index| {
-        let chunk = &chunks[index];
-        run_chunk(&products[chunk.product], outs[chunk.product], chunk, set);
-    });
+    let chunks = &*chunks;
+    pool.run(chunks.len(), &|index| run_chunk(&chunks[index], set));
 }
 
-fn run_chunk(product: &Product<'_>, out: Out, chunk: &Chunk, set: InstructionSet) {
-    let (weight, activations) = (product.weight, product.activations);
-    let groups = chunk.first..chunk.first + chunk.groups;
+fn groups_per_chunk(weight: &PackedWeight, tokens: usize, pool: &Pool, set: InstructionSet) -> usize {
+    let shape = weight.shape;
+    let groups = match Arithmetic::of(weight.format, tokens, set) {
+        Arithmetic::BFloat16 => AMX_GROUPS,
+        Arithmetic::Bytes | Arithmetic::Float => {
+            let by_bytes = CHUNK_BYTES / weight.group_bytes().max(1);
+            let by_work = CHUNK_WORK / (tokens * shape.columns * ROWS_INTERLEAVED).max(1);
+            by_bytes.min(by_work)
+        }
+    };
+    // Never so many that threads run out of chunks to share.
+    groups.min(shape.groups().div_ceil(2 * pool.threads())).max(1)
+}
+
+fn run_chunk(chunk: &Chunk<'_>, set: InstructionSet) {
+    let (Matrix { weight, copy }, activations, out) = (chunk.matrix, chunk.activations, chunk.out);
+    let groups = chunk.groups.clone();
     match Arithmetic::of(weight.format, activations.tokens(), set) {
         #[cfg(target_arch = "x86_64")]
-        Arithmetic::BFloat16 => amx::groups(weight, product.copy, groups, activations, out),
+        Arithmetic::BFloat16 => amx::groups(weight, copy, groups, activations, out),
         #[cfg(target_arch = "x86_64")]
         arithmetic if set >= InstructionSet::Avx512 => {
             for group in groups {
                 match arithmetic {
-                    Arithmetic::Bytes => avx512::bytes_group(weight, product.copy, group, activations, out),
-                    _ => avx512::float_group(weight, product.copy, group, activations, out),
+                    Arithmetic::Bytes => avx512::bytes_group(weight, copy, group, activations, out),
+                    _ => avx512::float_group(weight, copy, group, activations, out),
                 }
             }
         }
-        Arithmetic::Bytes => {
-            groups.for_each(|group| scalar::bytes_group(weight, product.copy, group, activations, out));
-        }
-        _ => groups.for_each(|group| scalar::float_group(weight, product.copy, group, activations, out)),
+        Arithmetic::Bytes => groups.for_each(|group| scalar::bytes_group(weight, copy, group, activations, out)),
+        _ => groups.for_each(|group| scalar::float_group(weight, copy, group, activations, out)),
     }
 }
 

@@ -98,7 +98,11 @@ fn outputs(case: &Case, set: InstructionSet) -> (Vec<f32>, Vec<f64>, f64) {
         .unwrap();
     let stride = shape.rows + 3;
     let mut out = vec![f32::NAN; tokens * stride];
-    multiply(&mut [Product { weight: &weight, copy: 0, activations: &activations, out: &mut out, stride }], &pool, set);
+    multiply(
+        &mut [Product { matrices: &[Matrix::of(&weight)], activations: &activations, out: &mut out, stride }],
+        &pool,
+        set,
+    );
     let mut found = Vec::new();
     let mut expected = Vec::new();
     let mut size = 0.0_f64;

@@ -1,0 +1,118 @@
+//! Why a model cannot be loaded or run.
+
+use std::io;
+use std::path::PathBuf;
+
+use hwledger_formats::gguf::{GgufError, SpecError, SplitError};
+use hwledger_kernels::PackError;
+
+/// Why a model could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A header is wrong.
+    #[error("`{}` is no GGUF file that can be run", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: GgufError,
+    },
+    /// Parts do not belong together.
+    #[error("the parts of the model do not belong together")]
+    Split(#[from] SplitError),
+    /// The header describes no model.
+    #[error("the file does not describe a model")]
+    Spec(#[from] SpecError),
+    /// Something that the engine does not compute.
+    #[error("the native engine does not run {0}")]
+    Unsupported(String),
+    /// A tensor is missing.
+    #[error("the tensor `{0}` is missing")]
+    MissingTensor(String),
+    /// A tensor has another shape than the model asks for.
+    #[error("the tensor `{name}` has the shape {found:?} where the model asks for {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// Its extents, the contiguous one first.
+        found: Vec<u64>,
+        /// What the model asks for.
+        expected: Vec<u64>,
+    },
+    /// A tensor could not be repacked.
+    #[error("the tensor `{name}` cannot be used")]
+    Pack {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: PackError,
+    },
+    /// A setting has a value that cannot be.
+    #[error("the key `{key}` is {found}, which cannot be; {hint}")]
+    Setting {
+        /// The key.
+        key: String,
+        /// Its value.
+        found: String,
+        /// What would be right.
+        hint: &'static str,
+    },
+    /// No memory.
+    #[error("no memory for {what}")]
+    Memory {
+        /// What for.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a step could not be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A token that the vocabulary does not have.
+    #[error("there is no token {token} in a vocabulary of {vocabulary}")]
+    Token {
+        /// The token.
+        token: u32,
+        /// How many tokens there are.
+        vocabulary: usize,
+    },
+    /// More tokens than a sequence may have.
+    #[error("{tokens} tokens do not fit a context of {context}")]
+    Context {
+        /// Tokens asked for.
+        tokens: usize,
+        /// The most that there may be.
+        context: usize,
+    },
+    /// The cache is full.
+    #[error("the cache has no room: {needed} more pages are needed, {free} are free of {pages}")]
+    Cache {
+        /// Pages needed.
+        needed: usize,
+        /// Pages free.
+        free: usize,
+        /// Pages in all.
+        pages: usize,
+    },
+    /// The model computed something that is no number.
+    #[error("the model computed logits that are not numbers; its weights or its input are broken")]
+    NotANumber,
+    /// No memory.
+    #[error("no memory for {what}")]
+    Memory {
+        /// What for.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,107 @@
+//! The attention of one layer: project, normalise, turn, remember, attend, project back.
+
+use std::io;
+
+use hwledger_core::model::Span;
+use hwledger_kernels::attention::{Batch, Run, Scoring, attend};
+use hwledger_kernels::cache::Rows;
+use hwledger_kernels::elementwise::{add_scaled, rms_norm_in_place, rotate};
+
+use crate::cache::Cache;
+use crate::model::Model;
+
+use super::{BatchLayout, Machine, Workspace, attention_of, fill_normalised, needs, project, project_back};
+
+/// Computes a layer's attention into the workspace's part.
+pub(super) fn compute(
+    model: &Model,
+    index: usize,
+    layout: &BatchLayout,
+    cache: &mut Cache,
+    machine: &Machine,
+    workspace: &mut Workspace,
+) -> io::Result<()> {
+    let (layer, attention) = (&model.layers[index], attention_of(model, index));
+    let weights = &layer.attention;
+    let count = layout.tokens.len();
+    let stride = weights.input.rows();
+    let needed = needs([&weights.input], count, machine.set);
+    let norm = layer.attention_norm.as_deref();
+    fill_normalised(&mut workspace.outer, &workspace.stream, norm, &needed, count, model, machine)?;
+    project(&weights.input, &workspace.outer, &mut workspace.wide, stride, machine);
+    prepare_heads(model, index, count, machine, workspace);
+
+    let (heads, kv_heads) = (attention.heads as usize, attention.kv_heads as usize);
+    let (key, value) = (attention.key_dim as usize, attention.value_dim as usize);
+    let keys_start = heads * key;
+    let rows = Rows { values: &workspace.wide, stride, key: keys_start, value: keys_start + kv_heads * key };
+    cache.write(index, &layout.places, &rows, &machine.pool);
+    let runs: Vec<Run<'_>> = layout
+        .runs
+        .iter()
+        .map(|run| Run {
+            row: run.row,
+            tokens: run.tokens,
+            position: run.position,
+            pages: cache.pages_of(run.sequence),
+        })
+        .collect();
+    let scoring = Scoring {
+        scale: model.settings.score_scale.unwrap_or_else(|| 1.0 / (key as f32).sqrt()),
+        window: match attention.span {
+            Span::Sliding(tokens) => usize::try_from(tokens).ok(),
+            Span::Full | Span::Chunked(_) => None,
+        },
+        cap: model.settings.score_cap,
+        sinks: weights.sinks.as_deref(),
+    };
+    let width = heads * value;
+    let mut batch = Batch {
+        queries: &workspace.wide,
+        query_stride: stride,
+        heads,
+        value,
+        out: &mut workspace.mixed[..count * width],
+    };
+    attend(cache.pages(), index, &runs, &mut batch, &scoring, &machine.pool, machine.set);
+
+    let needed = needs([&weights.output], count, machine.set);
+    let mixed = &workspace.mixed;
+    workspace.inner.fill(count, width, &needed, &machine.pool, machine.set, &|token, row| {
+        row.copy_from_slice(&mixed[token * width..][..width]);
+    })?;
+    project_back(&weights.output, count, machine, workspace);
+    Ok(())
+}
+
+/// Adds biases, normalises queries and keys, and turns them.
+fn prepare_heads(model: &Model, index: usize, count: usize, machine: &Machine, workspace: &mut Workspace) {
+    let (attention, weights) = (attention_of(model, index), &model.layers[index].attention);
+    let settings = &model.settings;
+    let (heads, kv_heads) = (attention.heads as usize, attention.kv_heads as usize);
+    let key = attention.key_dim as usize;
+    let stride = weights.input.rows();
+    let rotary = settings.rotary_of(index, attention);
+    let angles = rotary.map(|rotary| (&workspace.angles[rotary], settings.rotary[rotary].frequencies.len()));
+    let (epsilon, set, pairs_of) = (settings.epsilon, machine.set, settings.conventions.pairs);
+    machine.pool.run_on_chunks(&mut workspace.wide[..count * stride], stride, &|token, row| {
+        if let Some(bias) = &weights.input.bias {
+            add_scaled(set, row, bias, 1.0);
+        }
+        let (queries, rest) = row.split_at_mut(heads * key);
+        let keys = &mut rest[..kv_heads * key];
+        for (values, norm) in [(&mut *queries, &weights.query_norm), (&mut *keys, &weights.key_norm)] {
+            if let Some(norm) = norm {
+                for part in values.chunks_exact_mut(norm.len()) {
+                    rms_norm_in_place(set, part, norm, epsilon);
+                }
+            }
+        }
+        if let Some(((cosines, sines), pairs)) = angles {
+            let (cosines, sines) = (&cosines[token * pairs..][..pairs], &sines[token * pairs..][..pairs]);
+            for head in queries.chunks_exact_mut(key).chain(keys.chunks_exact_mut(key)) {
+                rotate(set, head, cosines, sines, pairs_of);
+            }
+        }
+    });
+}

@@ -1,0 +1,67 @@
+//! What an architecture's name alone decides: which pairs turn, which activation gates, which norms stand where.
+//!
+//! Source: the graphs of llama.cpp (`models/*.cpp`, autumn 2026) and the modelling files of transformers.
+
+use hwledger_kernels::elementwise::{Gate, RotaryPairs};
+
+/// How a router turns logits into the weights of experts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Routing {
+    /// Softmax over all experts, then the largest.
+    SoftmaxThenChoose,
+    /// The largest logits, then softmax over those.
+    ChooseThenSoftmax,
+}
+
+/// What the name decides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conventions {
+    /// Which elements of a head turn together.
+    pub pairs: RotaryPairs,
+    /// The activation of the feed-forward.
+    pub gate: Gate,
+    /// Token embeddings are multiplied by the square root of their width (Gemma).
+    pub scales_embedding: bool,
+    /// `post_attention_norm` stands before the feed-forward, not after attention (gpt-oss).
+    pub post_attention_norm_is_feed_forward_norm: bool,
+    /// The base of rotary positions in layers with a window, where it differs.
+    pub window_rope_base: Option<f32>,
+    /// Every so many layers, the last has no positions (SmolLM3).
+    pub no_rope_period: Option<usize>,
+    /// How experts are chosen.
+    pub routing: Routing,
+    /// Whether the weights of the chosen experts are made to sum to one where the file does not say.
+    pub normalises_experts: bool,
+}
+
+const PLAIN: Conventions = Conventions {
+    pairs: RotaryPairs::Halves,
+    gate: Gate::Silu,
+    scales_embedding: false,
+    post_attention_norm_is_feed_forward_norm: false,
+    window_rope_base: None,
+    no_rope_period: None,
+    routing: Routing::SoftmaxThenChoose,
+    normalises_experts: true,
+};
+
+/// The conventions of an architecture in GGUF; none for those that the engine does not run.
+pub(super) fn conventions(architecture: &str) -> Option<Conventions> {
+    let neighbours = Conventions { pairs: RotaryPairs::Neighbours, ..PLAIN };
+    let gemma = Conventions { gate: Gate::GeluTanh, scales_embedding: true, ..PLAIN };
+    Some(match architecture {
+        "llama" | "granite" | "granitemoe" | "glm4" => neighbours,
+        "smollm3" => Conventions { no_rope_period: Some(4), ..neighbours },
+        "qwen2" | "qwen3" | "qwen3moe" | "phi3" | "olmo2" => PLAIN,
+        "qwen2moe" | "olmoe" => Conventions { normalises_experts: false, ..PLAIN },
+        "gemma" | "gemma2" => gemma,
+        "gemma3" => Conventions { window_rope_base: Some(10_000.0), ..gemma },
+        "gpt-oss" => Conventions {
+            gate: Gate::ClampedSwish { limit: 7.0 },
+            post_attention_norm_is_feed_forward_norm: true,
+            routing: Routing::ChooseThenSoftmax,
+            ..PLAIN
+        },
+        _ => return None,
+    })
+}

@@ -1,0 +1,259 @@
+//! From a file to a model.
+
+use std::path::Path;
+
+use hwledger_core::ModelSpec;
+use hwledger_core::model::{Activation, Attention, FeedForward, Mixer, MixtureOfExperts};
+use hwledger_formats::gguf::model_spec;
+use hwledger_kernels::{PackedWeight, Pool, Shape};
+
+use crate::error::LoadError;
+
+use super::tensors::Tensors;
+use super::{
+    AttentionWeights, DenseWeights, ExpertWeights, FeedForwardWeights, LayerWeights, Model, Projection, Settings,
+};
+
+/// How a model is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// The longest sequence that will be run, in tokens; some models choose their positions by it.
+    pub context: usize,
+}
+
+/// Loads a GGUF model.
+///
+/// What the engine does not run is refused by name before any weight is read.
+pub fn load(path: &Path, options: LoadOptions, pool: &Pool) -> Result<(Model, Tensors), LoadError> {
+    let tensors = Tensors::open(path)?;
+    let (spec, _) = model_spec(&tensors.header)?;
+    check(&spec)?;
+    let settings = Settings::read(&tensors.header, &spec, options.context, &mut |name| tensors.vector(name, None))?;
+    let loader = Loader { tensors: &tensors, spec: &spec, settings: &settings, pool };
+    let model = loader.model()?;
+    Ok((model, tensors))
+}
+
+/// Refuses by name what is not computed.
+fn check(spec: &ModelSpec) -> Result<(), LoadError> {
+    let refuse = |what: &str| Err(LoadError::Unsupported(what.to_owned()));
+    if !spec.is_causal {
+        return refuse("encoders in this way");
+    }
+    if spec.encoder.is_some() {
+        return refuse("encoder-decoder models");
+    }
+    if !spec.towers.is_empty() {
+        return refuse("models with image or sound towers");
+    }
+    for layer in spec.decoder.layers() {
+        let Mixer::Attention(attention) = &layer.mixer else { return refuse("recurrent layers") };
+        if attention.latent.is_some() {
+            return refuse("latent attention");
+        }
+        if attention.indexer.is_some() || attention.compression.is_some() {
+            return refuse("sparse attention");
+        }
+        if matches!(attention.span, hwledger_core::model::Span::Chunked(_)) {
+            return refuse("chunked attention");
+        }
+        if attention.kv_heads == 0 || !attention.heads.is_multiple_of(attention.kv_heads) {
+            return refuse("query heads that do not share key heads evenly");
+        }
+        if let FeedForward::Experts(experts) = &layer.feed_forward
+            && experts.dense_width > 0
+        {
+            return refuse("a dense feed-forward beside experts");
+        }
+    }
+    Ok(())
+}
+
+struct Loader<'a> {
+    tensors: &'a Tensors,
+    spec: &'a ModelSpec,
+    settings: &'a Settings,
+    pool: &'a Pool,
+}
+
+const fn size(value: u64) -> usize {
+    // 64-bit machines only: the kernels refuse to compile elsewhere.
+    value as usize
+}
+
+impl Loader<'_> {
+    fn model(&self) -> Result<Model, LoadError> {
+        let (hidden, vocabulary) = (size(self.spec.hidden_size), size(self.spec.vocabulary_size));
+        let rows = self.tensors.rows("token_embd.weight").map_or(vocabulary, size);
+        let embedding = self.matrix("token_embd.weight", Shape::matrix(rows, hidden))?;
+        let head = match self.tensors.rows("output.weight") {
+            Some(rows) => Some(self.projection(&["output"], &[size(rows)], hidden)?),
+            None => None,
+        };
+        let layers = self.spec.decoder.layers().enumerate();
+        Ok(Model {
+            spec: self.spec.clone(),
+            settings: self.settings.clone(),
+            embedding,
+            layers: layers.map(|(index, layer)| self.layer(index, layer)).collect::<Result<_, _>>()?,
+            output_norm: self.required_vector("output_norm.weight", hidden)?,
+            head,
+        })
+    }
+
+    fn layer(&self, index: usize, layer: &hwledger_core::model::Layer) -> Result<LayerWeights, LoadError> {
+        let hidden = size(self.spec.hidden_size);
+        let norm = |name: &str| self.vector(&format!("blk.{index}.{name}.weight"), hidden);
+        let Mixer::Attention(attention) = &layer.mixer else {
+            return Err(LoadError::Unsupported("layers without attention".to_owned()));
+        };
+        let post_attention = norm("post_attention_norm")?;
+        let is_feed_forward_norm = self.settings.conventions.post_attention_norm_is_feed_forward_norm;
+        let (post_attention_norm, feed_forward_norm) =
+            if is_feed_forward_norm { (None, post_attention) } else { (post_attention, norm("ffn_norm")?) };
+        Ok(LayerWeights {
+            attention_norm: norm("attn_norm")?,
+            attention: self.attention(index, attention)?,
+            post_attention_norm,
+            feed_forward_norm,
+            feed_forward: match &layer.feed_forward {
+                FeedForward::Dense { width, activation } => FeedForwardWeights::Dense(self.dense(
+                    index,
+                    ["ffn_gate", "ffn_up", "ffn_down"],
+                    size(*width),
+                    *activation,
+                )?),
+                FeedForward::Experts(experts) => FeedForwardWeights::Experts(Box::new(self.experts(index, experts)?)),
+                FeedForward::None => return Err(LoadError::Unsupported("layers without a feed-forward".to_owned())),
+            },
+            post_feed_forward_norm: norm("post_ffw_norm")?,
+        })
+    }
+
+    fn attention(&self, index: usize, attention: &Attention) -> Result<AttentionWeights, LoadError> {
+        let hidden = size(self.spec.hidden_size);
+        let (heads, kv_heads) = (size(attention.heads), size(attention.kv_heads));
+        let (key, value) = (size(attention.key_dim), size(attention.value_dim));
+        let name = |part: &str| format!("blk.{index}.{part}");
+        let widths = [heads * key, kv_heads * key, kv_heads * value];
+        let input = if self.tensors.has(&name("attn_qkv.weight")) {
+            self.projection(&[&name("attn_qkv")], &[widths.iter().sum()], hidden)?
+        } else {
+            self.projection(&[&name("attn_q"), &name("attn_k"), &name("attn_v")], &widths, hidden)?
+        };
+        // A norm is of one head, or of all of them.
+        let norm = |part: &str, heads: usize| {
+            let name = name(&format!("{part}.weight"));
+            let values = self.tensors.vector(&name, None)?;
+            match values {
+                Some(values) if values.len() != key && values.len() != heads * key => {
+                    Err(LoadError::Shape { name, found: vec![values.len() as u64], expected: vec![key as u64] })
+                }
+                values => Ok(values),
+            }
+        };
+        Ok(AttentionWeights {
+            input,
+            query_norm: norm("attn_q_norm", heads)?,
+            key_norm: norm("attn_k_norm", kv_heads)?,
+            output: self.projection(&[&name("attn_output")], &[hidden], heads * value)?,
+            sinks: self.vector(&name("attn_sinks.weight"), heads)?,
+        })
+    }
+
+    fn dense(
+        &self,
+        index: usize,
+        [gate, up, down]: [&str; 3],
+        width: usize,
+        activation: Activation,
+    ) -> Result<DenseWeights, LoadError> {
+        let hidden = size(self.spec.hidden_size);
+        let name = |part: &str| format!("blk.{index}.{part}");
+        let is_gated = activation == Activation::Gated;
+        let input = if self.tensors.has(&name(&format!("{gate}.weight"))) {
+            self.projection(&[&name(gate), &name(up)], &[width, width], hidden)?
+        } else {
+            self.projection(&[&name(up)], &[if is_gated { 2 * width } else { width }], hidden)?
+        };
+        Ok(DenseWeights { input, down: self.projection(&[&name(down)], &[hidden], width)?, is_gated })
+    }
+
+    fn experts(&self, index: usize, experts: &MixtureOfExperts) -> Result<ExpertWeights, LoadError> {
+        let hidden = size(self.spec.hidden_size);
+        let (count, width) = (size(experts.experts), size(experts.expert_width));
+        let name = |part: &str| format!("blk.{index}.{part}");
+        if experts.activation != Activation::Gated {
+            return Err(LoadError::Unsupported("experts without a gate".to_owned()));
+        }
+        let stacked = |rows: usize, columns: usize| Shape { rows, columns, copies: count };
+        let input = if self.tensors.has(&name("ffn_gate_up_exps.weight")) {
+            vec![self.matrix(&name("ffn_gate_up_exps.weight"), stacked(2 * width, hidden))?]
+        } else {
+            vec![
+                self.matrix(&name("ffn_gate_exps.weight"), stacked(width, hidden))?,
+                self.matrix(&name("ffn_up_exps.weight"), stacked(width, hidden))?,
+            ]
+        };
+        let gate_bias = self.vector(&name("ffn_gate_exps.bias"), count * width)?;
+        let up_bias = self.vector(&name("ffn_up_exps.bias"), count * width)?;
+        let input_bias = match (gate_bias, up_bias) {
+            (Some(gate), Some(up)) => Some(
+                gate.chunks_exact(width)
+                    .zip(up.chunks_exact(width))
+                    .flat_map(|(gate, up)| [gate, up].concat())
+                    .collect(),
+            ),
+            _ => None,
+        };
+        let shared = if experts.shared_width > 0 {
+            let names = ["ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"];
+            Some(self.dense(index, names, size(experts.shared_width), experts.activation)?)
+        } else {
+            None
+        };
+        let has_shared_gate = self.tensors.has(&name("ffn_gate_inp_shexp.weight"));
+        let shared_gate =
+            if has_shared_gate { Some(self.projection(&[&name("ffn_gate_inp_shexp")], &[1], hidden)?) } else { None };
+        Ok(ExpertWeights {
+            router: self.projection(&[&name("ffn_gate_inp")], &[count], hidden)?,
+            input,
+            input_bias,
+            down: self.matrix(&name("ffn_down_exps.weight"), stacked(hidden, width))?,
+            down_bias: self.vector(&name("ffn_down_exps.bias"), count * hidden)?,
+            used: size(experts.experts_per_token),
+            shared,
+            shared_gate,
+        })
+    }
+
+    fn matrix(&self, name: &str, shape: Shape) -> Result<PackedWeight, LoadError> {
+        self.tensors.matrix(name, shape, self.pool)
+    }
+
+    /// Matrices on top of each other, by names without `.weight`, with their biases where any has one.
+    fn projection(&self, names: &[&str], rows: &[usize], columns: usize) -> Result<Projection, LoadError> {
+        let mut matrices = Vec::new();
+        let mut bias = Vec::new();
+        let mut has_bias = false;
+        for (name, &rows) in names.iter().zip(rows) {
+            matrices.push(self.matrix(&format!("{name}.weight"), Shape::matrix(rows, columns))?);
+            match self.vector(&format!("{name}.bias"), rows)? {
+                Some(values) => {
+                    has_bias = true;
+                    bias.extend(values);
+                }
+                None => bias.resize(bias.len() + rows, 0.0),
+            }
+        }
+        Ok(Projection { matrices, bias: has_bias.then_some(bias) })
+    }
+
+    fn vector(&self, name: &str, length: usize) -> Result<Option<Vec<f32>>, LoadError> {
+        self.tensors.vector(name, Some(length as u64))
+    }
+
+    fn required_vector(&self, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
+        self.vector(name, length)?.ok_or_else(|| LoadError::MissingTensor(name.to_owned()))
+    }
+}

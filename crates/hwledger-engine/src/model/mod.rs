@@ -1,0 +1,174 @@
+//! A model that can be run: its shapes, its numbers, its repacked weights.
+
+mod conventions;
+mod load;
+mod rotary;
+mod settings;
+mod tensors;
+
+use hwledger_core::ModelSpec;
+use hwledger_kernels::PackedWeight;
+
+pub use conventions::{Conventions, Routing};
+pub use load::{LoadOptions, load};
+pub use rotary::{Rotary, Yarn};
+pub use settings::Settings;
+pub use tensors::Tensors;
+
+/// A projection: matrices on top of each other over the same input, with their biases one after the other.
+#[derive(Clone, Debug)]
+pub struct Projection {
+    /// The matrices.
+    pub matrices: Vec<PackedWeight>,
+    /// One number per row, if there are any.
+    pub bias: Option<Vec<f32>>,
+}
+
+impl Projection {
+    /// Outputs.
+    pub fn rows(&self) -> usize {
+        self.matrices.iter().map(|matrix| matrix.shape.rows).sum()
+    }
+
+    /// Inputs.
+    pub fn columns(&self) -> usize {
+        self.matrices.first().map_or(0, |matrix| matrix.shape.columns)
+    }
+
+    /// Bytes of the repacked matrices.
+    pub fn bytes(&self) -> usize {
+        let bias = self.bias.as_ref().map_or(0, |bias| bias.len() * size_of::<f32>());
+        self.matrices.iter().map(|matrix| matrix.bytes().len()).sum::<usize>() + bias
+    }
+}
+
+/// The weights of attention.
+#[derive(Clone, Debug)]
+pub struct AttentionWeights {
+    /// Query, key and value heads, in this order.
+    pub input: Projection,
+    /// Normalises queries: per head, or all heads at once, by its length.
+    pub query_norm: Option<Vec<f32>>,
+    /// Normalises keys.
+    pub key_norm: Option<Vec<f32>>,
+    /// From heads back to the residual stream.
+    pub output: Projection,
+    /// A logit per query head that takes part in the softmax.
+    pub sinks: Option<Vec<f32>>,
+}
+
+/// The weights of a feed-forward.
+#[derive(Clone, Debug)]
+pub enum FeedForwardWeights {
+    /// One network.
+    Dense(DenseWeights),
+    /// Experts behind a router.
+    Experts(Box<ExpertWeights>),
+}
+
+/// The weights of one network.
+#[derive(Clone, Debug)]
+pub struct DenseWeights {
+    /// Gate, then up; up alone where nothing gates.
+    pub input: Projection,
+    /// Back to the residual stream.
+    pub down: Projection,
+    /// Whether the input has a gate.
+    pub is_gated: bool,
+}
+
+/// The weights of experts.
+#[derive(Clone, Debug)]
+pub struct ExpertWeights {
+    /// A logit per expert.
+    pub router: Projection,
+    /// Gate and up of all experts: two stacked matrices, or one with both.
+    pub input: Vec<PackedWeight>,
+    /// Per expert, the biases of gate and up one after the other.
+    pub input_bias: Option<Vec<f32>>,
+    /// Down of all experts.
+    pub down: PackedWeight,
+    /// Per expert, the bias of down.
+    pub down_bias: Option<Vec<f32>>,
+    /// Experts that one token passes through.
+    pub used: usize,
+    /// A network that every token passes through too.
+    pub shared: Option<DenseWeights>,
+    /// The gate on its output, one row.
+    pub shared_gate: Option<Projection>,
+}
+
+/// The weights of one layer.
+#[derive(Clone, Debug)]
+pub struct LayerWeights {
+    /// Before attention.
+    pub attention_norm: Option<Vec<f32>>,
+    /// Attention.
+    pub attention: AttentionWeights,
+    /// After attention, before it is added.
+    pub post_attention_norm: Option<Vec<f32>>,
+    /// Before the feed-forward.
+    pub feed_forward_norm: Option<Vec<f32>>,
+    /// The feed-forward.
+    pub feed_forward: FeedForwardWeights,
+    /// After the feed-forward, before it is added.
+    pub post_feed_forward_norm: Option<Vec<f32>>,
+}
+
+/// A model that can be run.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its shapes.
+    pub spec: ModelSpec,
+    /// Its numbers.
+    pub settings: Settings,
+    /// A row per token.
+    pub embedding: PackedWeight,
+    /// The layers in order.
+    pub layers: Vec<LayerWeights>,
+    /// Before the language head.
+    pub output_norm: Vec<f32>,
+    /// The language head; none where the embedding serves.
+    pub head: Option<Projection>,
+}
+
+impl Model {
+    /// Bytes of all weights in memory.
+    pub fn weight_bytes(&self) -> usize {
+        let vector = |vector: &Option<Vec<f32>>| vector.as_ref().map_or(0, |vector| vector.len() * size_of::<f32>());
+        let dense = |dense: &DenseWeights| dense.input.bytes() + dense.down.bytes();
+        let layers: usize = self
+            .layers
+            .iter()
+            .map(|layer| {
+                let attention = &layer.attention;
+                let feed_forward = match &layer.feed_forward {
+                    FeedForwardWeights::Dense(weights) => dense(weights),
+                    FeedForwardWeights::Experts(experts) => {
+                        experts.router.bytes()
+                            + experts.input.iter().map(|weight| weight.bytes().len()).sum::<usize>()
+                            + experts.down.bytes().len()
+                            + vector(&experts.input_bias)
+                            + vector(&experts.down_bias)
+                            + experts.shared.as_ref().map_or(0, dense)
+                            + experts.shared_gate.as_ref().map_or(0, Projection::bytes)
+                    }
+                };
+                attention.input.bytes()
+                    + attention.output.bytes()
+                    + vector(&attention.query_norm)
+                    + vector(&attention.key_norm)
+                    + vector(&attention.sinks)
+                    + vector(&layer.attention_norm)
+                    + vector(&layer.post_attention_norm)
+                    + vector(&layer.feed_forward_norm)
+                    + vector(&layer.post_feed_forward_norm)
+                    + feed_forward
+            })
+            .sum();
+        layers
+            + self.embedding.bytes().len()
+            + self.output_norm.len() * size_of::<f32>()
+            + self.head.as_ref().map_or(0, Projection::bytes)
+    }
+}

@@ -1,0 +1,196 @@
+//! The numbers of a model beside its shapes: epsilons, scales, caps, positions.
+
+use hwledger_core::ModelSpec;
+use hwledger_core::model::{Attention, Span};
+use hwledger_formats::gguf::{Header, Value};
+
+use crate::error::LoadError;
+
+use super::conventions::{Conventions, conventions};
+use super::rotary::{Rotary, Yarn};
+
+/// What `YaRN` takes where a file does not say (llama.cpp's defaults, those of the paper).
+const YARN_BETA_FAST: f64 = 32.0;
+const YARN_BETA_SLOW: f64 = 1.0;
+
+/// The numbers of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// What the architecture's name decides.
+    pub conventions: Conventions,
+    /// Added to the mean square before its root.
+    pub epsilon: f32,
+    /// Factor of token embeddings.
+    pub embedding_scale: f32,
+    /// Factor of what a layer adds to the residual stream.
+    pub residual_scale: f32,
+    /// Factor of logits.
+    pub logit_scale: f32,
+    /// Logits become `cap x tanh(logit / cap)`.
+    pub logit_cap: Option<f32>,
+    /// Attention scores become `cap x tanh(score / cap)`.
+    pub score_cap: Option<f32>,
+    /// Factor of attention scores, where it is not one over the root of the key's length.
+    pub score_scale: Option<f32>,
+    /// Factor of the weights of experts.
+    pub expert_scale: f32,
+    /// Whether the weights of the chosen experts are made to sum to one.
+    pub normalises_experts: bool,
+    /// Elements of a head that turn.
+    pub rotary_dimensions: usize,
+    /// How heads turn: in layers that see everything, and in those with a window.
+    pub rotary: [Rotary; 2],
+}
+
+impl Settings {
+    /// Which of [`Self::rotary`] a layer uses; none where it has no positions.
+    pub fn rotary_of(&self, layer: usize, attention: &Attention) -> Option<usize> {
+        if self.conventions.no_rope_period.is_some_and(|period| (layer + 1).is_multiple_of(period)) {
+            return None;
+        }
+        Some(usize::from(attention.span != Span::Full && self.conventions.window_rope_base.is_some()))
+    }
+
+    /// The settings in a header. `context` is the longest sequence that will be run; `factors` gives the values
+    /// of a small tensor by its name.
+    pub fn read(
+        header: &Header,
+        spec: &ModelSpec,
+        context: usize,
+        factors: &mut dyn FnMut(&str) -> Result<Option<Vec<f32>>, LoadError>,
+    ) -> Result<Self, LoadError> {
+        let architecture = header.architecture().unwrap_or_default();
+        let conventions = conventions(architecture)
+            .ok_or_else(|| LoadError::Unsupported(format!("models of the architecture `{architecture}`")))?;
+        let keys = Keys { header, architecture };
+        let attention = spec.decoder.layers().find_map(|layer| layer.mixer.attention());
+        let attention = attention.ok_or_else(|| LoadError::Unsupported("models without attention".to_owned()))?;
+        let epsilon = keys.number("attention.layer_norm_rms_epsilon")?.ok_or_else(|| LoadError::Setting {
+            key: keys.name("attention.layer_norm_rms_epsilon"),
+            found: "missing".to_owned(),
+            hint: "every model with RMS norms states it",
+        })?;
+        let hidden = spec.hidden_size as f32;
+        let dimensions = header
+            .metadata
+            .unsigned(&keys.name("rope.dimension_count"))
+            .unwrap_or(attention.key_dim)
+            .min(attention.key_dim);
+        let dimensions = usize::try_from(dimensions).unwrap_or(0);
+        let full = rotary(&keys, dimensions, context, factors)?;
+        let windowed = match conventions.window_rope_base {
+            Some(base) => Rotary::plain(dimensions, f64::from(base)),
+            None => full.clone(),
+        };
+        let embedding_scale = keys.number("embedding_scale")?.unwrap_or(1.0);
+        Ok(Self {
+            conventions,
+            epsilon: narrow(epsilon),
+            embedding_scale: if conventions.scales_embedding { hidden.sqrt() } else { narrow(embedding_scale) },
+            residual_scale: narrow(keys.number("residual_scale")?.unwrap_or(1.0)),
+            // Granite's files hold the divisor under this name.
+            logit_scale: narrow(1.0 / keys.number("logit_scale")?.unwrap_or(1.0)),
+            logit_cap: keys.number("final_logit_softcapping")?.filter(|&cap| cap > 0.0).map(narrow),
+            score_cap: keys.number("attn_logit_softcapping")?.filter(|&cap| cap > 0.0).map(narrow),
+            score_scale: score_scale(architecture, spec, attention, &keys)?,
+            expert_scale: narrow(keys.number("expert_weights_scale")?.filter(|&scale| scale > 0.0).unwrap_or(1.0)),
+            normalises_experts: header
+                .metadata
+                .bool(&keys.name("expert_weights_norm"))
+                .unwrap_or(conventions.normalises_experts),
+            rotary_dimensions: dimensions,
+            rotary: [full, windowed],
+        })
+    }
+}
+
+/// Gemma's largest models scale scores by the width per head, not by the head's length; files do not say so,
+/// and llama.cpp knows them by their layers.
+fn score_scale(
+    architecture: &str,
+    spec: &ModelSpec,
+    attention: &Attention,
+    keys: &Keys<'_>,
+) -> Result<Option<f32>, LoadError> {
+    let by_width = matches!((architecture, spec.decoder.len()), ("gemma2", 46) | ("gemma3", 62));
+    if by_width {
+        return Ok(Some(1.0 / (spec.hidden_size as f32 / attention.heads as f32).sqrt()));
+    }
+    Ok(keys.number("attention.scale")?.filter(|&scale| scale > 0.0).map(narrow))
+}
+
+fn rotary(
+    keys: &Keys<'_>,
+    dimensions: usize,
+    context: usize,
+    factors: &mut dyn FnMut(&str) -> Result<Option<Vec<f32>>, LoadError>,
+) -> Result<Rotary, LoadError> {
+    let base = keys.number("rope.freq_base")?.unwrap_or(10_000.0);
+    let mut rotary = Rotary::plain(dimensions, base);
+    let original = keys.number("rope.scaling.original_context_length")?;
+    let factor = keys.number("rope.scaling.factor")?.or(keys.number("rope.scale_linear")?).unwrap_or(1.0);
+    match keys.header.metadata.text(&keys.name("rope.scaling.type")) {
+        None | Some("none") if keys.header.metadata.get(&keys.name("rope.scale_linear")).is_some() => {
+            rotary = rotary.linear(factor);
+        }
+        None | Some("none" | "longrope") => {}
+        Some("linear") => rotary = rotary.linear(factor),
+        Some("yarn") => {
+            let original_context = original.ok_or_else(|| LoadError::Setting {
+                key: keys.name("rope.scaling.original_context_length"),
+                found: "missing".to_owned(),
+                hint: "positions scaled by `yarn` need it",
+            })?;
+            let yarn = Yarn {
+                factor,
+                original_context,
+                beta_fast: keys.number("rope.scaling.yarn_beta_fast")?.unwrap_or(YARN_BETA_FAST),
+                beta_slow: keys.number("rope.scaling.yarn_beta_slow")?.unwrap_or(YARN_BETA_SLOW),
+                attention_factor: keys.number("rope.scaling.attn_factor")?.unwrap_or(1.0),
+            };
+            rotary = rotary.yarn(dimensions, base, &yarn);
+        }
+        Some(other) => return Err(LoadError::Unsupported(format!("positions scaled by `{other}`"))),
+    }
+    if let Some(values) = factors("rope_freqs.weight")? {
+        rotary = rotary.slowed(&values);
+    }
+    let is_long = original.is_some_and(|original| context as f64 > original);
+    let name = if is_long { "rope_factors_long.weight" } else { "rope_factors_short.weight" };
+    if let Some(values) = factors(name)? {
+        rotary = rotary.slowed(&values);
+        rotary.magnitude = keys.number("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    }
+    Ok(rotary)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "files hold these numbers in single precision")]
+const fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+struct Keys<'a> {
+    header: &'a Header,
+    architecture: &'a str,
+}
+
+impl Keys<'_> {
+    fn name(&self, suffix: &str) -> String {
+        format!("{}.{suffix}", self.architecture)
+    }
+
+    /// A number, which must be finite.
+    fn number(&self, suffix: &str) -> Result<Option<f64>, LoadError> {
+        let key = self.name(suffix);
+        let value = match self.header.metadata.get(&key) {
+            Some(Value::Float(value)) => *value,
+            Some(Value::Unsigned(value)) => *value as f64,
+            Some(Value::Negative(value)) => *value as f64,
+            _ => return Ok(None),
+        };
+        if value.is_finite() {
+            return Ok(Some(value));
+        }
+        Err(LoadError::Setting { key, found: value.to_string(), hint: "it must be a finite number" })
+    }
+}
