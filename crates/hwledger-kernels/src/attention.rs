@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use crate::cache::{PAGE_TOKENS, Pages, Scratch};
-use crate::elementwise::{exp, for_every_set};
+use crate::elementwise::{LANES, exp, for_every_set, total};
 use crate::instruction_set::InstructionSet;
 use crate::pool::Pool;
 
@@ -194,70 +194,131 @@ struct PageStep<'a> {
     positions: [usize; QUERIES_TOGETHER],
 }
 
+/// Values of one output that are summed side by side.
+const VALUES_TOGETHER: usize = 32;
+
+/// Scores of queries and the keys of a page: `[query][token]`.
 #[inline(always)]
-fn add_page_body(step: &PageStep<'_>, states: &mut [State], sums: &mut [f32]) {
-    let mut scores = [[0.0_f32; PAGE_TOKENS]; QUERIES_TOGETHER];
-    // Missing queries repeat the last one; their scores are dropped.
-    let last = step.queries.len() - 1;
-    let rows: [&[f32]; QUERIES_TOGETHER] = std::array::from_fn(|index| step.queries[index.min(last)]);
-    if last == 0 {
-        for (element, lane) in step.keys.chunks_exact(PAGE_TOKENS).enumerate() {
-            let factor = rows[0][element];
+fn page_scores<const Q: usize>(rows: &[&[f32]], keys: &[f32]) -> [[f32; PAGE_TOKENS]; Q] {
+    let mut scores = [[0.0_f32; PAGE_TOKENS]; Q];
+    let rows: [&[f32]; Q] = std::array::from_fn(|index| rows[index]);
+    for (element, lane) in keys.chunks_exact(PAGE_TOKENS).enumerate() {
+        for query in 0..Q {
+            let factor = rows[query][element];
             for token in 0..PAGE_TOKENS {
-                scores[0][token] = lane[token].mul_add(factor, scores[0][token]);
-            }
-        }
-    } else {
-        for (element, lane) in step.keys.chunks_exact(PAGE_TOKENS).enumerate() {
-            for query in 0..QUERIES_TOGETHER {
-                let factor = rows[query][element];
-                for token in 0..PAGE_TOKENS {
-                    scores[query][token] = lane[token].mul_add(factor, scores[query][token]);
-                }
+                scores[query][token] = lane[token].mul_add(factor, scores[query][token]);
             }
         }
     }
-    for (query, state) in states.iter_mut().enumerate() {
-        let scores = &mut scores[query];
-        let sums = &mut sums[query * step.value..(query + 1) * step.value];
-        let position = step.positions[query];
+    scores
+}
+
+/// Turns the scores of one query into weights and brings its running softmax up to date. Returns the factor of
+/// what was summed before; none where the query sees nothing of the page.
+#[inline(always)]
+fn weigh(step: &PageStep<'_>, position: usize, state: &mut State, scores: &mut [f32; PAGE_TOKENS]) -> Option<f32> {
+    for score in scores.iter_mut() {
+        *score *= step.scoring.scale;
+    }
+    if let Some(cap) = step.scoring.cap {
         for score in scores.iter_mut() {
-            *score *= step.scoring.scale;
+            *score = cap * (*score / cap).tanh();
         }
-        if let Some(cap) = step.scoring.cap {
-            for score in scores.iter_mut() {
-                *score = cap * (*score / cap).tanh();
-            }
-        }
-        let seen = step.scoring.window.map_or(0, |window| (position + 1).saturating_sub(window));
+    }
+    let seen = step.scoring.window.map_or(0, |window| (position + 1).saturating_sub(window));
+    if step.first < seen || step.first + PAGE_TOKENS - 1 > position {
         for (token, score) in scores.iter_mut().enumerate() {
             let at = step.first + token;
             if at > position || at < seen {
                 *score = f32::NEG_INFINITY;
             }
         }
-        let maximum = scores.iter().fold(state.maximum, |max, &score| if score > max { score } else { max });
-        if maximum == f32::NEG_INFINITY {
-            continue;
+    }
+    let mut lanes = [state.maximum; LANES];
+    for chunk in scores.chunks_exact(LANES) {
+        for lane in 0..LANES {
+            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
         }
-        let correction = exp(state.maximum - maximum);
-        let mut total = 0.0;
-        for score in scores.iter_mut() {
-            *score = exp(*score - maximum);
+    }
+    let maximum = lanes.iter().fold(f32::NEG_INFINITY, |max, &lane| if lane > max { lane } else { max });
+    if maximum == f32::NEG_INFINITY {
+        return None;
+    }
+    let mut sums = [0.0; LANES];
+    for chunk in scores.chunks_exact_mut(LANES) {
+        for lane in 0..LANES {
+            chunk[lane] = exp(chunk[lane] - maximum);
+            sums[lane] += chunk[lane];
         }
-        for &weight in scores.iter() {
-            total += weight;
-        }
-        *state = State { maximum, total: state.total.mul_add(correction, total) };
-        for sum in sums.iter_mut() {
-            *sum *= correction;
-        }
-        for (token, row) in step.values.chunks_exact(step.value).enumerate() {
-            let weight = scores[token];
-            for (sum, &value) in sums.iter_mut().zip(row) {
-                *sum = value.mul_add(weight, *sum);
+    }
+    let correction = exp(state.maximum - maximum);
+    *state = State { maximum, total: state.total.mul_add(correction, total(sums)) };
+    Some(correction)
+}
+
+/// Adds a page's values, weighed, to what queries have summed.
+#[inline(always)]
+fn add_values<const Q: usize>(
+    weights: &[[f32; PAGE_TOKENS]; Q],
+    corrections: &[f32; Q],
+    values: &[f32],
+    width: usize,
+    sums: &mut [f32],
+) {
+    let mut start = 0;
+    while start + VALUES_TOGETHER <= width {
+        let mut held = [[0.0_f32; VALUES_TOGETHER]; Q];
+        for query in 0..Q {
+            let sums = &sums[query * width + start..][..VALUES_TOGETHER];
+            for index in 0..VALUES_TOGETHER {
+                held[query][index] = sums[index] * corrections[query];
             }
         }
+        for token in 0..PAGE_TOKENS {
+            let row = &values[token * width + start..][..VALUES_TOGETHER];
+            for query in 0..Q {
+                let weight = weights[query][token];
+                for index in 0..VALUES_TOGETHER {
+                    held[query][index] = row[index].mul_add(weight, held[query][index]);
+                }
+            }
+        }
+        for query in 0..Q {
+            sums[query * width + start..][..VALUES_TOGETHER].copy_from_slice(&held[query]);
+        }
+        start += VALUES_TOGETHER;
+    }
+    for query in 0..Q {
+        for index in start..width {
+            let mut sum = sums[query * width + index] * corrections[query];
+            for token in 0..PAGE_TOKENS {
+                sum = values[token * width + index].mul_add(weights[query][token], sum);
+            }
+            sums[query * width + index] = sum;
+        }
+    }
+}
+
+#[inline(always)]
+fn add_page_of<const Q: usize>(step: &PageStep<'_>, states: &mut [State], sums: &mut [f32]) {
+    let mut weights = page_scores::<Q>(step.queries, step.keys);
+    let mut corrections = [1.0; Q];
+    for query in 0..Q {
+        match weigh(step, step.positions[query], &mut states[query], &mut weights[query]) {
+            Some(correction) => corrections[query] = correction,
+            None => weights[query] = [0.0; PAGE_TOKENS],
+        }
+    }
+    add_values::<Q>(&weights, &corrections, step.values, step.value, sums);
+}
+
+#[inline(always)]
+fn add_page_body(step: &PageStep<'_>, states: &mut [State], sums: &mut [f32]) {
+    match step.queries.len() {
+        1 => add_page_of::<1>(step, states, sums),
+        2 => add_page_of::<2>(step, states, sums),
+        3 => add_page_of::<3>(step, states, sums),
+        _ => add_page_of::<QUERIES_TOGETHER>(step, states, sums),
     }
 }
 

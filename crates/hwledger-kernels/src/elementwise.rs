@@ -37,10 +37,10 @@ macro_rules! for_every_set {
 pub(crate) use for_every_set;
 
 /// Sums that are kept apart so that they fill a register; added pairwise at the end.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 #[inline(always)]
-fn total(lanes: [f32; LANES]) -> f32 {
+pub(crate) fn total(lanes: [f32; LANES]) -> f32 {
     let mut sums = lanes;
     let mut width = LANES / 2;
     while width > 0 {

@@ -2,15 +2,14 @@
 
 use std::io;
 
-use hwledger_core::model::Span;
 use hwledger_kernels::attention::{Batch, Run, Scoring, attend};
 use hwledger_kernels::cache::Rows;
 use hwledger_kernels::elementwise::{add_scaled, rms_norm_in_place, rotate};
 
 use crate::cache::Cache;
-use crate::model::Model;
+use crate::model::{HeadShape, Model};
 
-use super::{BatchLayout, Machine, Workspace, attention_of, fill_normalised, needs, project, project_back};
+use super::{BatchLayout, Machine, Workspace, fill_normalised, needs, project, project_back};
 
 /// Computes a layer's attention into the workspace's part.
 pub(super) fn compute(
@@ -21,8 +20,9 @@ pub(super) fn compute(
     machine: &Machine,
     workspace: &mut Workspace,
 ) -> io::Result<()> {
-    let (layer, attention) = (&model.layers[index], attention_of(model, index));
+    let layer = &model.layers[index];
     let weights = &layer.attention;
+    let HeadShape { heads, kv_heads, key, value, window } = weights.shape;
     let count = layout.tokens.len();
     let stride = weights.input.rows();
     let needed = needs([&weights.input], count, machine.set);
@@ -31,8 +31,6 @@ pub(super) fn compute(
     project(&weights.input, &workspace.outer, &mut workspace.wide, stride, machine);
     prepare_heads(model, index, count, machine, workspace);
 
-    let (heads, kv_heads) = (attention.heads as usize, attention.kv_heads as usize);
-    let (key, value) = (attention.key_dim as usize, attention.value_dim as usize);
     let keys_start = heads * key;
     let rows = Rows { values: &workspace.wide, stride, key: keys_start, value: keys_start + kv_heads * key };
     cache.write(index, &layout.places, &rows, &machine.pool);
@@ -48,10 +46,7 @@ pub(super) fn compute(
         .collect();
     let scoring = Scoring {
         scale: model.settings.score_scale.unwrap_or_else(|| 1.0 / (key as f32).sqrt()),
-        window: match attention.span {
-            Span::Sliding(tokens) => usize::try_from(tokens).ok(),
-            Span::Full | Span::Chunked(_) => None,
-        },
+        window,
         cap: model.settings.score_cap,
         sinks: weights.sinks.as_deref(),
     };
@@ -76,12 +71,11 @@ pub(super) fn compute(
 
 /// Adds biases, normalises queries and keys, and turns them.
 fn prepare_heads(model: &Model, index: usize, count: usize, machine: &Machine, workspace: &mut Workspace) {
-    let (attention, weights) = (attention_of(model, index), &model.layers[index].attention);
+    let weights = &model.layers[index].attention;
     let settings = &model.settings;
-    let (heads, kv_heads) = (attention.heads as usize, attention.kv_heads as usize);
-    let key = attention.key_dim as usize;
+    let HeadShape { heads, kv_heads, key, window, .. } = weights.shape;
     let stride = weights.input.rows();
-    let rotary = settings.rotary_of(index, attention);
+    let rotary = settings.rotary_of(index, window.is_some());
     let angles = rotary.map(|rotary| (&workspace.angles[rotary], settings.rotary[rotary].frequencies.len()));
     let (epsilon, set, pairs_of) = (settings.epsilon, machine.set, settings.conventions.pairs);
     machine.pool.run_on_chunks(&mut workspace.wide[..count * stride], stride, &|token, row| {

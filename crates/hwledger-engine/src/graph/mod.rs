@@ -7,7 +7,6 @@ mod workspace;
 
 use std::sync::Arc;
 
-use hwledger_core::model::Mixer;
 use hwledger_kernels::cache::{CacheFormat, LayerShape, PageShape, Place};
 use hwledger_kernels::elementwise::{add_scaled, rms_norm, rms_norm_in_place};
 use hwledger_kernels::product::{Matrix, Product, multiply};
@@ -15,7 +14,7 @@ use hwledger_kernels::{Activations, Arithmetic, InstructionSet, Pool};
 
 use crate::cache::{Cache, SequenceId};
 use crate::error::RunError;
-use crate::model::{Model, Projection};
+use crate::model::{HeadShape, Model, Projection};
 
 pub use workspace::Workspace;
 
@@ -197,13 +196,9 @@ impl Decoder {
 
 /// What the cache keeps per layer.
 pub(crate) fn page_shape(model: &Model, format: CacheFormat) -> PageShape {
-    let layers = model.spec.decoder.layers().map(|layer| {
-        let attention = layer.mixer.attention();
-        attention.map_or(LayerShape { heads: 0, key: 0, value: 0 }, |attention| LayerShape {
-            heads: attention.kv_heads as usize,
-            key: attention.key_dim as usize,
-            value: attention.value_dim as usize,
-        })
+    let layers = model.layers.iter().map(|layer| {
+        let HeadShape { kv_heads, key, value, .. } = layer.attention.shape;
+        LayerShape { heads: kv_heads, key, value }
     });
     PageShape::new(format, layers.collect())
 }
@@ -323,13 +318,4 @@ fn head(model: &Model, layout: &BatchLayout, machine: &Machine, workspace: &mut 
         }
     });
     Ok(())
-}
-
-/// The attention of a layer.
-pub(crate) fn attention_of(model: &Model, layer: usize) -> &hwledger_core::model::Attention {
-    let layer = &model.spec.decoder.kinds[usize::from(model.spec.decoder.order[layer])];
-    match &layer.mixer {
-        Mixer::Attention(attention) => attention,
-        _ => unreachable!("layers without attention are refused before they are loaded"),
-    }
 }

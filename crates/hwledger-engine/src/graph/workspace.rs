@@ -4,9 +4,7 @@ use std::io;
 
 use hwledger_kernels::{Activations, Buffer};
 
-use crate::model::{FeedForwardWeights, Model};
-
-use super::attention_of;
+use crate::model::{FeedForwardWeights, Model, Projection};
 
 /// Buffers of a step.
 #[derive(Debug)]
@@ -64,12 +62,11 @@ impl Workspace {
     /// Room for a batch.
     pub(crate) fn reserve(&mut self, model: &Model, tokens: usize, outputs: usize) -> io::Result<()> {
         let hidden = model.embedding.shape.columns;
-        let vocabulary = model.head.as_ref().map_or(model.embedding.shape.rows, |head| head.rows());
+        let vocabulary = model.head.as_ref().map_or(model.embedding.shape.rows, Projection::rows);
         let (mut wide, mut mixed) = (0, 0);
-        for (index, layer) in model.layers.iter().enumerate() {
-            let attention = attention_of(model, index);
+        for layer in &model.layers {
             wide = wide.max(layer.attention.input.rows());
-            mixed = mixed.max((attention.heads * attention.value_dim) as usize);
+            mixed = mixed.max(layer.attention.output.columns());
             wide = wide.max(match &layer.feed_forward {
                 FeedForwardWeights::Dense(dense) => dense.input.rows(),
                 FeedForwardWeights::Experts(experts) => {

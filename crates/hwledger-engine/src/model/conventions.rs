@@ -26,7 +26,7 @@ pub struct Conventions {
     pub post_attention_norm_is_feed_forward_norm: bool,
     /// The base of rotary positions in layers with a window, where it differs.
     pub window_rope_base: Option<f32>,
-    /// Every so many layers, the last has no positions (SmolLM3).
+    /// Every so many layers, the last has no positions (`SmolLM3`).
     pub no_rope_period: Option<usize>,
     /// How experts are chosen.
     pub routing: Routing,

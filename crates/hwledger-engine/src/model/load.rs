@@ -11,7 +11,8 @@ use crate::error::LoadError;
 
 use super::tensors::Tensors;
 use super::{
-    AttentionWeights, DenseWeights, ExpertWeights, FeedForwardWeights, LayerWeights, Model, Projection, Settings,
+    AttentionWeights, DenseWeights, ExpertWeights, FeedForwardWeights, HeadShape, LayerWeights, Model, Projection,
+    Settings,
 };
 
 /// How a model is loaded.
@@ -28,7 +29,7 @@ pub fn load(path: &Path, options: LoadOptions, pool: &Pool) -> Result<(Model, Te
     let tensors = Tensors::open(path)?;
     let (spec, _) = model_spec(&tensors.header)?;
     check(&spec)?;
-    let settings = Settings::read(&tensors.header, &spec, options.context, &mut |name| tensors.vector(name, None))?;
+    let settings = Settings::read(&tensors.header, &spec, options.context, &|name| tensors.vector(name, None))?;
     let loader = Loader { tensors: &tensors, spec: &spec, settings: &settings, pool };
     let model = loader.model()?;
     Ok((model, tensors))
@@ -76,8 +77,8 @@ struct Loader<'a> {
     pool: &'a Pool,
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "the kernels refuse to compile for less than 64 bits")]
 const fn size(value: u64) -> usize {
-    // 64-bit machines only: the kernels refuse to compile elsewhere.
     value as usize
 }
 
@@ -132,8 +133,14 @@ impl Loader<'_> {
 
     fn attention(&self, index: usize, attention: &Attention) -> Result<AttentionWeights, LoadError> {
         let hidden = size(self.spec.hidden_size);
-        let (heads, kv_heads) = (size(attention.heads), size(attention.kv_heads));
-        let (key, value) = (size(attention.key_dim), size(attention.value_dim));
+        let shape = HeadShape {
+            heads: size(attention.heads),
+            kv_heads: size(attention.kv_heads),
+            key: size(attention.key_dim),
+            value: size(attention.value_dim),
+            window: attention.span.window().map(size),
+        };
+        let HeadShape { heads, kv_heads, key, value, .. } = shape;
         let name = |part: &str| format!("blk.{index}.{part}");
         let widths = [heads * key, kv_heads * key, kv_heads * value];
         let input = if self.tensors.has(&name("attn_qkv.weight")) {
@@ -153,6 +160,7 @@ impl Loader<'_> {
             }
         };
         Ok(AttentionWeights {
+            shape,
             input,
             query_norm: norm("attn_q_norm", heads)?,
             key_norm: norm("attn_k_norm", kv_heads)?,

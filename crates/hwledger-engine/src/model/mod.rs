@@ -42,9 +42,26 @@ impl Projection {
     }
 }
 
+/// The heads of a layer's attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Elements of a key, and of a query.
+    pub key: usize,
+    /// Elements of a value.
+    pub value: usize,
+    /// Tokens that a token sees, itself included; none for all before it.
+    pub window: Option<usize>,
+}
+
 /// The weights of attention.
 #[derive(Clone, Debug)]
 pub struct AttentionWeights {
+    /// Its heads.
+    pub shape: HeadShape,
     /// Query, key and value heads, in this order.
     pub input: Projection,
     /// Normalises queries: per head, or all heads at once, by its length.

@@ -1,7 +1,7 @@
 //! The numbers of a model beside its shapes: epsilons, scales, caps, positions.
 
 use hwledger_core::ModelSpec;
-use hwledger_core::model::{Attention, Span};
+use hwledger_core::model::Attention;
 use hwledger_formats::gguf::{Header, Value};
 
 use crate::error::LoadError;
@@ -12,6 +12,9 @@ use super::rotary::{Rotary, Yarn};
 /// What `YaRN` takes where a file does not say (llama.cpp's defaults, those of the paper).
 const YARN_BETA_FAST: f64 = 32.0;
 const YARN_BETA_SLOW: f64 = 1.0;
+
+/// The values of a small tensor, if it is there.
+type SmallTensor = Result<Option<Vec<f32>>, LoadError>;
 
 /// The numbers of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,11 +47,11 @@ pub struct Settings {
 
 impl Settings {
     /// Which of [`Self::rotary`] a layer uses; none where it has no positions.
-    pub fn rotary_of(&self, layer: usize, attention: &Attention) -> Option<usize> {
+    pub fn rotary_of(&self, layer: usize, has_window: bool) -> Option<usize> {
         if self.conventions.no_rope_period.is_some_and(|period| (layer + 1).is_multiple_of(period)) {
             return None;
         }
-        Some(usize::from(attention.span != Span::Full && self.conventions.window_rope_base.is_some()))
+        Some(usize::from(has_window && self.conventions.window_rope_base.is_some()))
     }
 
     /// The settings in a header. `context` is the longest sequence that will be run; `factors` gives the values
@@ -57,7 +60,7 @@ impl Settings {
         header: &Header,
         spec: &ModelSpec,
         context: usize,
-        factors: &mut dyn FnMut(&str) -> Result<Option<Vec<f32>>, LoadError>,
+        factors: &dyn Fn(&str) -> SmallTensor,
     ) -> Result<Self, LoadError> {
         let architecture = header.architecture().unwrap_or_default();
         let conventions = conventions(architecture)
@@ -123,7 +126,7 @@ fn rotary(
     keys: &Keys<'_>,
     dimensions: usize,
     context: usize,
-    factors: &mut dyn FnMut(&str) -> Result<Option<Vec<f32>>, LoadError>,
+    factors: &dyn Fn(&str) -> SmallTensor,
 ) -> Result<Rotary, LoadError> {
     let base = keys.number("rope.freq_base")?.unwrap_or(10_000.0);
     let mut rotary = Rotary::plain(dimensions, base);

@@ -226,6 +226,12 @@ unsafe fn multiply(
 unsafe fn decode(weight: &PackedWeight, group: &[u8], first: usize, width: usize, target: &mut [u16]) {
     let format = weight.format;
     let size = format.unit_columns();
+    // The columns decoded next, asked for while these are multiplied.
+    let next = group.len().min((first + width) / size * format.unit_bytes());
+    let next = &group[next..group.len().min(next + width / size * format.unit_bytes())];
+    for line in next.chunks(64) {
+        _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
+    }
     for column in (first..first + width).step_by(size) {
         let unit = group[column / size * format.unit_bytes()..][..format.unit_bytes()].as_ptr();
         let target = target[(column - first) * ROWS_INTERLEAVED..][..size * ROWS_INTERLEAVED].as_mut_ptr();
