@@ -121,7 +121,7 @@ pub struct Vocabulary {
     pub add_space_prefix: Option<bool>,
     /// Whether runs of spaces become one.
     pub remove_extra_whitespaces: Option<bool>,
-    /// Character replacements of SentencePiece, in its own binary form.
+    /// Character replacements of `SentencePiece`, in its own binary form.
     pub precompiled_charsmap: Vec<u8>,
     /// The default chat template.
     pub chat_template: Option<String>,
