@@ -14,8 +14,10 @@ mod pipeline;
 mod sentencepiece;
 mod spelling;
 mod split_rule;
+mod template;
 mod tokenizer;
 
 pub use detokenizer::Detokenizer;
 pub use error::TextError;
+pub use template::{ChatTemplate, Date, Json, Message, TemplateError, TemplateOptions};
 pub use tokenizer::Tokenizer;
