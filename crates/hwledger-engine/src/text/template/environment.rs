@@ -5,6 +5,7 @@
 use std::error::Error as _;
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 
 use super::{json, methods};
@@ -26,10 +27,17 @@ pub(super) fn new() -> Environment<'static> {
     environment.set_fuel(Some(STEPS_MAX));
     environment.set_unknown_method_callback(methods::call);
     environment.add_filter("tojson", json::filter);
+    environment.add_test("iterable", is_iterable);
     environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Refusal(message)))
     });
     environment
+}
+
+/// Whether Python's `iter` takes the value; the library itself takes `none` for an empty list.
+fn is_iterable(value: &Value) -> bool {
+    use ValueKind::{Iterable, Map, Seq, String, Undefined};
+    matches!(value.kind(), Iterable | Map | Seq | String | Undefined)
 }
 
 /// The message with which a template gave up by itself.
@@ -44,11 +52,13 @@ pub(super) fn refusal(error: &Error) -> Option<String> {
     None
 }
 
-/// The source with the tag `generation` as a condition that holds: it marks
+/// The source as the library reads it like Jinja2: line ends are `\n`, and
+/// the tag `generation` is a condition that holds: it marks
 /// what a model is trained on and changes no text.
-pub(super) fn without_generation_tags(source: &str) -> String {
+pub(super) fn prepared(source: &str) -> String {
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut written = String::with_capacity(source.len());
-    let mut rest = source;
+    let mut rest = source.as_str();
     while let Some(place) = rest.find("{%") {
         let (before, tag) = rest.split_at(place + 2);
         written.push_str(before);

@@ -109,7 +109,7 @@ impl ChatTemplate {
     pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<Self, TemplateError> {
         let mut environment = environment::new();
         environment
-            .add_template_owned(NAME, environment::without_generation_tags(source))
+            .add_template_owned(NAME, environment::prepared(source))
             .map_err(|source| TemplateError::Syntax { line: source.line().unwrap_or_default(), source })?;
         Ok(Self { environment, bos: bos.map(str::to_owned), eos: eos.map(str::to_owned) })
     }
@@ -161,6 +161,8 @@ mod tests {
         check("{{ messages[0].n | tojson }}", r#"{"z": 1, "a": [true, null]}"#);
         check("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}", "01");
         check("{% generation %}x{%- endgeneration -%} y", "xy");
+        check("a\r\n{{ 'b\rc' }}\r\n", "a\nb\nc");
+        check("{{ none is iterable }}{{ 'a' is iterable }}{{ 1 is iterable }}", "FalseTrueFalse");
         check("{% set ns = namespace(a=1) %}{% set ns.a = 2 %}{{ ns.a }}", "2");
         check("{{ strftime_now('%d %b %Y') }}", "29 Nov 2026");
         check("{{ 'a-b-c'.rsplit('-', 1)[0] }}{{ 'abc'.removeprefix('a') }}{{ 'abc'.removesuffix('c') }}", "a-bbcab");
