@@ -5,6 +5,8 @@ pub mod cache;
 mod error;
 pub mod graph;
 pub mod model;
+pub mod sampling;
+pub mod text;
 
 pub use error::{LoadError, RunError};
 pub use hwledger_kernels::cache::{CacheFormat, PAGE_TOKENS};

@@ -93,6 +93,28 @@ pub enum GgufErrorKind {
     /// An alignment that is no power of two.
     #[error("the alignment {0} is no power of two")]
     Alignment(u64),
+    /// A value of another type than the key has.
+    #[error("the value is no {0}")]
+    WrongType(&'static str),
+    /// A list that does not go with the list of tokens.
+    #[error("the list has {found} elements for {tokens} tokens")]
+    UnequalLists {
+        /// Elements of the list.
+        found: usize,
+        /// Number of tokens.
+        tokens: usize,
+    },
+    /// A token that the vocabulary does not have.
+    #[error("there is no token {id} among {tokens}")]
+    NoToken {
+        /// The stated token.
+        id: u64,
+        /// Number of tokens.
+        tokens: usize,
+    },
+    /// A key that a tokenizer cannot do without.
+    #[error("the file describes no tokenizer; hint: of a split model only the first part does")]
+    NoTokenizer,
     /// A tensor type that cannot be planned.
     #[error(transparent)]
     TensorType(#[from] TypeError),

@@ -107,6 +107,53 @@ pub fn read_header(mut source: impl Read, file_size: Option<u64>) -> Result<Head
     .run()
 }
 
+/// The fixed fields at the start of a file.
+pub(super) struct Preamble {
+    version: u32,
+    tensor_count: u64,
+    pub(super) entry_count: u64,
+}
+
+/// Reads the fixed fields; the counts are such as the file can hold.
+pub(super) fn read_preamble(source: &mut Source<'_>) -> Result<Preamble, GgufErrorKind> {
+    let version = read_version(source)?;
+    let tensor_count = source.u64()?;
+    let entry_count = source.u64()?;
+    check_count(source, "the number of tensors", tensor_count, TENSORS_MAX, TENSOR_BYTES_MIN)?;
+    check_count(source, "the number of metadata entries", entry_count, ENTRIES_MAX, ENTRY_BYTES_MIN)?;
+    Ok(Preamble { version, tensor_count, entry_count })
+}
+
+/// Fails unless `found` things of `each` bytes or more can follow, at `most`.
+pub(super) fn check_count(
+    source: &Source<'_>,
+    what: &'static str,
+    found: u64,
+    most: u64,
+    each: u64,
+) -> Result<(), GgufErrorKind> {
+    let limit = most.min(source.remaining() / each);
+    if found > limit { Err(GgufErrorKind::TooMany { what, found, limit }) } else { Ok(()) }
+}
+
+fn read_version(source: &mut Source<'_>) -> Result<u32, GgufErrorKind> {
+    match &source.array::<4>()? {
+        b"GGUF" => {}
+        // Stored as little-endian integers, so the letters appear reversed.
+        b"tjgg" => return Err(GgufErrorKind::Ancestor("ggjt")),
+        b"fmgg" => return Err(GgufErrorKind::Ancestor("ggmf")),
+        b"lmgg" => return Err(GgufErrorKind::Ancestor("ggml")),
+        b"algg" => return Err(GgufErrorKind::Ancestor("ggla")),
+        other => return Err(GgufErrorKind::Magic(*other)),
+    }
+    match source.u32()? {
+        version @ (2 | 3) => Ok(version),
+        // A small number with its bytes swapped.
+        version if version != 0 && version.trailing_zeros() >= 16 => Err(GgufErrorKind::BigEndian),
+        version => Err(GgufErrorKind::Version(version)),
+    }
+}
+
 struct Parser<'a> {
     source: Source<'a>,
     place: Place,
@@ -121,11 +168,7 @@ impl Parser<'_> {
     }
 
     fn header(&mut self) -> Result<Header, GgufErrorKind> {
-        let version = self.version()?;
-        let tensor_count = self.source.u64()?;
-        let entry_count = self.source.u64()?;
-        self.check_count("the number of tensors", tensor_count, TENSORS_MAX, TENSOR_BYTES_MIN)?;
-        self.check_count("the number of metadata entries", entry_count, ENTRIES_MAX, ENTRY_BYTES_MIN)?;
+        let Preamble { version, tensor_count, entry_count } = read_preamble(&mut self.source)?;
         let metadata = self.metadata(entry_count)?;
         self.place = Place::Key("general.alignment".to_owned());
         if metadata.get("general.alignment").is_some() {
@@ -139,29 +182,6 @@ impl Parser<'_> {
         let data_offset = if tensors.is_empty() { header_bytes } else { round_up(header_bytes, self.alignment) };
         self.check_data(&tensors, data_offset)?;
         Ok(Header { version, alignment: self.alignment, metadata, tensors, data_offset })
-    }
-
-    fn check_count(&self, what: &'static str, found: u64, most: u64, each: u64) -> Result<(), GgufErrorKind> {
-        let limit = most.min(self.source.remaining() / each);
-        if found > limit { Err(GgufErrorKind::TooMany { what, found, limit }) } else { Ok(()) }
-    }
-
-    fn version(&mut self) -> Result<u32, GgufErrorKind> {
-        match &self.source.array::<4>()? {
-            b"GGUF" => {}
-            // Stored as little-endian integers, so the letters appear reversed.
-            b"tjgg" => return Err(GgufErrorKind::Ancestor("ggjt")),
-            b"fmgg" => return Err(GgufErrorKind::Ancestor("ggmf")),
-            b"lmgg" => return Err(GgufErrorKind::Ancestor("ggml")),
-            b"algg" => return Err(GgufErrorKind::Ancestor("ggla")),
-            other => return Err(GgufErrorKind::Magic(*other)),
-        }
-        match self.source.u32()? {
-            version @ (2 | 3) => Ok(version),
-            // A small number with its bytes swapped.
-            version if version != 0 && version.trailing_zeros() >= 16 => Err(GgufErrorKind::BigEndian),
-            version => Err(GgufErrorKind::Version(version)),
-        }
     }
 
     fn metadata(&mut self, count: u64) -> Result<Metadata, GgufErrorKind> {

@@ -119,7 +119,7 @@ impl Metadata {
 
 /// The format's number of a value type, with the bytes of one element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Integer { bytes: u8, is_signed: bool },
     Float { bytes: u8 },
     Bool,
@@ -129,7 +129,7 @@ enum Kind {
 
 impl Kind {
     /// Numbers of the GGUF specification.
-    const fn from_id(id: u32) -> Result<Self, GgufErrorKind> {
+    pub(super) const fn from_id(id: u32) -> Result<Self, GgufErrorKind> {
         Ok(match id {
             0 => Self::Integer { bytes: 1, is_signed: false },
             1 => Self::Integer { bytes: 1, is_signed: true },
@@ -149,7 +149,7 @@ impl Kind {
     }
 
     /// Bytes of one element in the file; the least, for texts.
-    const fn bytes(self) -> u64 {
+    pub(super) const fn bytes(self) -> u64 {
         match self {
             Self::Integer { bytes, .. } | Self::Float { bytes } => bytes as u64,
             Self::Bool => 1,
@@ -234,14 +234,14 @@ fn read_array(source: &mut Source<'_>) -> Result<Value, GgufErrorKind> {
     }
 }
 
-fn read_float(source: &mut Source<'_>, bytes: u8) -> Result<f64, GgufErrorKind> {
+pub(super) fn read_float(source: &mut Source<'_>, bytes: u8) -> Result<f64, GgufErrorKind> {
     match bytes {
         4 => Ok(f64::from(f32::from_le_bytes(source.array()?))),
         _ => Ok(f64::from_le_bytes(source.array()?)),
     }
 }
 
-fn read_integer(source: &mut Source<'_>, bytes: u8, is_signed: bool) -> Result<Value, GgufErrorKind> {
+pub(super) fn read_integer(source: &mut Source<'_>, bytes: u8, is_signed: bool) -> Result<Value, GgufErrorKind> {
     let value: i128 = match (bytes, is_signed) {
         (1, false) => source.array::<1>()?[0].into(),
         (1, true) => i8::from_le_bytes(source.array()?).into(),

@@ -1,0 +1,24 @@
+//! From logits to the next token, and where a reply stops.
+//!
+//! [`Sampler`] is a pure function of logits, history, settings and its random
+//! state: the same seed gives the same tokens on every machine. It applies, in
+//! this order: logit bias, repetition, presence and frequency penalties, DRY,
+//! temperature, top-k, top-p, min-p, typical-p. [`StopMatcher`] finds stop
+//! strings across token boundaries.
+
+mod candidates;
+mod dry;
+mod error;
+mod penalty;
+mod random;
+mod sampler;
+#[cfg(test)]
+mod sampler_tests;
+mod settings;
+mod stop;
+
+pub use error::SamplingError;
+pub use random::Random;
+pub use sampler::{Choice, History, Sampler};
+pub use settings::{Dry, SamplingSettings};
+pub use stop::{StopMatcher, StopStep};
