@@ -6,6 +6,7 @@ mod error;
 pub mod graph;
 pub mod model;
 pub mod sampling;
+pub mod scheduler;
 pub mod text;
 
 pub use error::{LoadError, RunError};
