@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use hwledger_formats::gguf::{GgufError, SpecError, SplitError};
 use hwledger_kernels::PackError;
 
+use crate::text::TextError;
+
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -64,6 +66,25 @@ pub enum LoadError {
         found: String,
         /// What would be right.
         hint: &'static str,
+    },
+    /// The tokenizer cannot be used.
+    #[error("the model's tokenizer cannot be used")]
+    Text(#[from] TextError),
+    /// The tokenizer has more tokens than the model has rows for.
+    #[error("the tokenizer has {tokens} tokens, but the model only {rows} embeddings: it is another model's")]
+    Vocabulary {
+        /// Tokens of the tokenizer.
+        tokens: usize,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+    /// The context asked for is longer than the model knows.
+    #[error("a context of {asked} tokens is beyond the model's {known}")]
+    Context {
+        /// Asked for.
+        asked: usize,
+        /// What the model was trained for.
+        known: usize,
     },
     /// No memory.
     #[error("no memory for {what}")]

@@ -2,13 +2,18 @@
 //! over a paged KV cache, samples, and says what it measured and allocated.
 
 pub mod cache;
+mod engine;
 mod error;
 pub mod graph;
+mod memory;
 pub mod model;
 pub mod sampling;
 pub mod scheduler;
 pub mod text;
 
+pub use engine::{CONTEXT_DEFAULT, Engine, EngineOptions};
 pub use error::{LoadError, RunError};
 pub use hwledger_kernels::cache::{CacheFormat, PAGE_TOKENS};
+pub use hwledger_kernels::limits::read_bandwidth;
 pub use hwledger_kernels::{InstructionSet, Pool};
+pub use memory::MemoryReport;

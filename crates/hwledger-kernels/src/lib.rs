@@ -17,6 +17,7 @@ pub mod cache;
 pub mod elementwise;
 mod half;
 mod instruction_set;
+pub mod limits;
 mod memory;
 mod pool;
 pub mod product;

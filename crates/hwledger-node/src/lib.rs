@@ -17,6 +17,7 @@ pub mod hardware;
 pub mod locate;
 pub mod model;
 mod names;
+pub mod native;
 pub mod planner;
 pub mod plot;
 pub mod price;

@@ -14,6 +14,7 @@ use crate::device_list::DevicesArguments;
 use crate::efficiency::EfficiencyArguments;
 use crate::hardware_search::SearchArguments;
 use crate::location::{Location, ModelsArguments};
+use crate::native::{BenchArguments, RunArguments};
 use crate::plot::PlotArguments;
 use crate::sweep::SweepArguments;
 
@@ -38,6 +39,10 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a model on this machine: answer a prompt, or talk in the terminal
+    Run(Box<RunArguments>),
+    /// Measure a model on this machine: prefill, decode, decode of several sequences at once
+    Bench(Box<BenchArguments>),
     /// Say what memory a model takes, layer by layer and device by device
     Plan(Box<PlanArguments>),
     /// Find the largest context, the most sequences and the finest weights that fit

@@ -8,6 +8,7 @@ mod device_list;
 mod efficiency;
 mod hardware_search;
 mod location;
+mod native;
 mod picture;
 mod plot;
 mod render;
@@ -36,6 +37,11 @@ const ERROR: u8 = 2;
 fn main() -> ExitCode {
     let Arguments { command, location, calibration, prices, device_files } = Arguments::parse();
     let options = location.options();
+    match &command {
+        Command::Run(arguments) => return native::run(&options, arguments),
+        Command::Bench(arguments) => return native::measure(&options, arguments),
+        _ => {}
+    }
     let planner = match calibrate::with_store(Planner::new(options.clone()), calibration.as_deref()) {
         Ok(planner) => planner,
         Err(status) => return status,
@@ -53,6 +59,7 @@ fn main() -> ExitCode {
             Some(path) => return plan_requests(&planner, path),
             None => plan(&planner, &arguments),
         },
+        Command::Run(_) | Command::Bench(_) => unreachable!("answered above"),
         Command::Fit(question) => fit(&planner, &question),
         Command::Compare(question) => compare(&planner, &question),
         Command::Export(question) => export(&planner, &question),

@@ -51,6 +51,11 @@ impl Cache {
         self.pages.bytes()
     }
 
+    /// Bytes of one page.
+    pub fn page_bytes(&self) -> usize {
+        self.pages.shape().bytes()
+    }
+
     /// Pages in use.
     pub fn pages_used(&self) -> usize {
         self.references.len() - self.free.len()

@@ -1,7 +1,5 @@
 //! From a file to a model.
 
-use std::path::Path;
-
 use hwledger_core::ModelSpec;
 use hwledger_core::model::{Activation, Attention, FeedForward, Mixer, MixtureOfExperts};
 use hwledger_formats::gguf::model_spec;
@@ -25,14 +23,12 @@ pub struct LoadOptions {
 /// Loads a GGUF model.
 ///
 /// What the engine does not run is refused by name before any weight is read.
-pub fn load(path: &Path, options: LoadOptions, pool: &Pool) -> Result<(Model, Tensors), LoadError> {
-    let tensors = Tensors::open(path)?;
+pub fn load(tensors: &Tensors, options: LoadOptions, pool: &Pool) -> Result<Model, LoadError> {
     let (spec, _) = model_spec(&tensors.header)?;
     check(&spec)?;
     let settings = Settings::read(&tensors.header, &spec, options.context, &|name| tensors.vector(name, None))?;
-    let loader = Loader { tensors: &tensors, spec: &spec, settings: &settings, pool };
-    let model = loader.model()?;
-    Ok((model, tensors))
+    let loader = Loader { tensors, spec: &spec, settings: &settings, pool };
+    loader.model()
 }
 
 /// Refuses by name what is not computed.

@@ -13,7 +13,7 @@ pub use conventions::{Conventions, Routing};
 pub use load::{LoadOptions, load};
 pub use rotary::{Rotary, Yarn};
 pub use settings::Settings;
-pub use tensors::Tensors;
+pub use tensors::{ModelFile, Tensors};
 
 /// A projection: matrices on top of each other over the same input, with their biases one after the other.
 #[derive(Clone, Debug)]
@@ -187,5 +187,44 @@ impl Model {
             + self.embedding.bytes().len()
             + self.output_norm.len() * size_of::<f32>()
             + self.head.as_ref().map_or(0, Projection::bytes)
+    }
+
+    /// Bytes of weights that a step of `tokens` tokens reads: all but the embedding's other rows, and of
+    /// experts those that so many tokens choose where each chooses others.
+    pub fn step_bytes(&self, tokens: usize) -> usize {
+        let mut bytes = self.weight_bytes();
+        if self.head.is_some() {
+            bytes -= self.embedding.bytes().len();
+        }
+        for layer in &self.layers {
+            if let FeedForwardWeights::Experts(experts) = &layer.feed_forward {
+                let all: usize = experts.input.iter().chain([&experts.down]).map(|weight| weight.bytes().len()).sum();
+                let count = experts.down.shape.copies;
+                bytes -= all - all / count * (experts.used * tokens).min(count);
+            }
+        }
+        bytes
+    }
+
+    /// Weights that one token is multiplied with.
+    pub fn token_weights(&self) -> usize {
+        let elements = |weight: &PackedWeight| weight.shape.rows * weight.shape.columns;
+        let projection = |projection: &Projection| projection.matrices.iter().map(elements).sum::<usize>();
+        let dense = |dense: &DenseWeights| projection(&dense.input) + projection(&dense.down);
+        let layers: usize = self
+            .layers
+            .iter()
+            .map(|layer| {
+                let feed_forward = match &layer.feed_forward {
+                    FeedForwardWeights::Dense(weights) => dense(weights),
+                    FeedForwardWeights::Experts(experts) => {
+                        let one: usize = experts.input.iter().chain([&experts.down]).map(elements).sum();
+                        one * experts.used + projection(&experts.router) + experts.shared.as_ref().map_or(0, dense)
+                    }
+                };
+                projection(&layer.attention.input) + projection(&layer.attention.output) + feed_forward
+            })
+            .sum();
+        layers + self.head.as_ref().map_or_else(|| elements(&self.embedding), projection)
     }
 }

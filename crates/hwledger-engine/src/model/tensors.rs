@@ -5,13 +5,62 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use hwledger_core::ElementType;
-use hwledger_formats::gguf::{Header, PartName, TensorInfo, merge_parts, read_header};
+use hwledger_formats::gguf::{Header, TensorInfo, Vocabulary, merge_parts, read_header, read_vocabulary};
 use hwledger_kernels::{PackedWeight, Pool, Shape, dequantise};
 
 use crate::error::LoadError;
 
 /// Most elements of a tensor that is read as plain numbers: norms, biases, factors.
 const VECTOR_ELEMENTS_MAX: u64 = 1 << 24;
+
+/// A file that holds a model or a part of one.
+#[derive(Debug)]
+pub struct ModelFile {
+    /// Its path, or its name where it has none.
+    pub path: PathBuf,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    File(File),
+    Bytes(&'static [u8]),
+}
+
+impl ModelFile {
+    /// Opens a file.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let file = File::open(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), content: Content::File(file) })
+    }
+
+    /// A file that is part of the program.
+    pub fn embedded(name: &str, bytes: &'static [u8]) -> Self {
+        Self { path: PathBuf::from(name), content: Content::Bytes(bytes) }
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        match &self.content {
+            Content::File(file) => Ok(file.metadata()?.len()),
+            Content::Bytes(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    /// A reader from an offset on.
+    fn reader(&self, offset: u64) -> io::Result<Box<dyn Read + '_>> {
+        match &self.content {
+            Content::File(file) => {
+                let mut file = file;
+                file.seek(SeekFrom::Start(offset))?;
+                Ok(Box::new(file))
+            }
+            Content::Bytes(bytes) => {
+                let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(Box::new(&bytes[offset..]))
+            }
+        }
+    }
+}
 
 /// The files of a model with their merged header.
 #[derive(Debug)]
@@ -23,40 +72,38 @@ pub struct Tensors {
 
 #[derive(Debug)]
 struct Part {
-    path: PathBuf,
-    file: File,
+    file: ModelFile,
     data_offset: u64,
     /// Index of its first tensor in the merged header.
     first: usize,
 }
 
 impl Tensors {
-    /// Opens a model: one file, or all parts of a split one, of which `path` is any.
-    pub fn open(path: &Path) -> Result<Self, LoadError> {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let names: Vec<PathBuf> = match PartName::parse(&name) {
-            Some(part) => part.parts().map(|name| path.with_file_name(name)).collect(),
-            None => vec![path.to_owned()],
-        };
+    /// Reads the headers of a model: of one file, or of all parts of a split one in order.
+    pub fn new(files: Vec<ModelFile>) -> Result<Self, LoadError> {
         let mut headers = Vec::new();
         let mut parts = Vec::new();
         let mut first = 0;
-        for path in names {
-            let failed = |source| LoadError::Read { path: path.clone(), source };
-            let file = File::open(&path).map_err(failed)?;
-            let size = file.metadata().map_err(failed)?.len();
-            let header = read_header(BufReader::new(&file), Some(size))
-                .map_err(|source| LoadError::Header { path: path.clone(), source })?;
-            parts.push(Part { path, file, data_offset: header.data_offset, first });
+        for file in files {
+            let failed = |source| LoadError::Read { path: file.path.clone(), source };
+            let size = file.size().map_err(failed)?;
+            let reader = BufReader::new(file.reader(0).map_err(failed)?);
+            let header = read_header(reader, Some(size))
+                .map_err(|source| LoadError::Header { path: file.path.clone(), source })?;
+            parts.push(Part { data_offset: header.data_offset, first, file });
             first += header.tensors.len();
             headers.push(header);
         }
         Ok(Self { header: merge_parts(headers)?, parts })
     }
 
-    /// The tokenizer and templates in the first part.
-    pub fn first_file(&self) -> (&Path, &File) {
-        (&self.parts[0].path, &self.parts[0].file)
+    /// The tokenizer and templates, which are in the first part.
+    pub fn vocabulary(&self) -> Result<Vocabulary, LoadError> {
+        let file = &self.parts[0].file;
+        let failed = |source| LoadError::Read { path: file.path.clone(), source };
+        let size = file.size().map_err(failed)?;
+        read_vocabulary(BufReader::new(file.reader(0).map_err(failed)?), Some(size))
+            .map_err(|source| LoadError::Header { path: file.path.clone(), source })
     }
 
     fn find(&self, name: &str) -> Option<(usize, &TensorInfo)> {
@@ -70,14 +117,13 @@ impl Tensors {
 
     fn read(&self, index: usize, tensor: &TensorInfo) -> Result<Vec<u8>, LoadError> {
         let part = self.parts.iter().rev().find(|part| part.first <= index).unwrap_or(&self.parts[0]);
-        let failed = |source| LoadError::Read { path: part.path.clone(), source };
+        let failed = |source| LoadError::Read { path: part.file.path.clone(), source };
         // The header was checked against the file: the tensor is no longer than the file.
         let length = usize::try_from(tensor.bytes()).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(length).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
-        let mut file = &part.file;
-        file.seek(SeekFrom::Start(part.data_offset + tensor.offset)).map_err(failed)?;
-        file.take(length as u64).read_to_end(&mut bytes).map_err(failed)?;
+        let reader = part.file.reader(part.data_offset + tensor.offset).map_err(failed)?;
+        reader.take(length as u64).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() != length {
             return Err(failed(io::ErrorKind::UnexpectedEof.into()));
         }

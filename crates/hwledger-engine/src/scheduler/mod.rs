@@ -91,6 +91,11 @@ impl Scheduler {
         &self.decoder
     }
 
+    /// The decoder, to measure it. Sequences of replies under way are the scheduler's.
+    pub const fn decoder_mut(&mut self) -> &mut Decoder {
+        &mut self.decoder
+    }
+
     /// The tokenizer.
     pub const fn tokenizer(&self) -> Option<&Arc<Tokenizer>> {
         self.tokenizer.as_ref()

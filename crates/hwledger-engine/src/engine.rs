@@ -1,0 +1,115 @@
+//! From a model's files to an engine that answers.
+
+use std::sync::Arc;
+
+use hwledger_kernels::cache::CacheFormat;
+use hwledger_kernels::{InstructionSet, Pool};
+
+use crate::PAGE_TOKENS;
+use crate::error::LoadError;
+use crate::graph::{Decoder, Machine};
+use crate::memory::MemoryReport;
+use crate::model::{LoadOptions, ModelFile, Tensors, load};
+use crate::scheduler::{Scheduler, SchedulerOptions};
+use crate::text::{ChatTemplate, TemplateError, Tokenizer};
+
+/// The context that is taken where nobody asks for one; a model that knows less has its own.
+pub const CONTEXT_DEFAULT: usize = 4096;
+
+/// How an engine is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// The longest sequence; none for [`CONTEXT_DEFAULT`] or what the model knows.
+    pub context: Option<usize>,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Instructions that kernels use at most; none for the best that there are.
+    pub instructions: Option<InstructionSet>,
+    /// How the cache holds its numbers.
+    pub cache_format: CacheFormat,
+    /// The most tokens of all sequences together in the cache; none for as many as may run at once.
+    pub cache_tokens: Option<usize>,
+    /// Bounds of the scheduler; its context is that above.
+    pub scheduler: SchedulerOptions,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            context: None,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            instructions: None,
+            cache_format: CacheFormat::F16,
+            cache_tokens: None,
+            scheduler: SchedulerOptions::default(),
+        }
+    }
+}
+
+/// A model that is ready to answer.
+#[derive(Debug)]
+pub struct Engine {
+    /// Requests and the decoder that answers them.
+    pub scheduler: Scheduler,
+    /// Text to tokens.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Conversations to text, where the model has a template; or why it cannot be read.
+    pub template: Option<Result<ChatTemplate, TemplateError>>,
+    /// The longest sequence.
+    pub context: usize,
+    /// Instructions that kernels use.
+    pub instructions: InstructionSet,
+    /// Threads that compute.
+    pub threads: usize,
+}
+
+impl Engine {
+    /// Loads a GGUF model.
+    pub fn open(files: Vec<ModelFile>, options: &EngineOptions) -> Result<Self, LoadError> {
+        let tensors = Tensors::new(files)?;
+        let vocabulary = tensors.vocabulary()?;
+        let tokenizer = Arc::new(Tokenizer::from_gguf(&vocabulary)?);
+        let known = tensors
+            .header
+            .architecture()
+            .and_then(|name| tensors.header.metadata.unsigned(&format!("{name}.context_length")))
+            .and_then(|tokens| usize::try_from(tokens).ok());
+        let context = match (options.context, known) {
+            (Some(asked), Some(known)) if asked > known => return Err(LoadError::Context { asked, known }),
+            (Some(asked), _) => asked,
+            (None, known) => known.unwrap_or(CONTEXT_DEFAULT).min(CONTEXT_DEFAULT),
+        };
+        let best = InstructionSet::detect();
+        let set = options.instructions.map_or(best, |asked| asked.min(best));
+        let pool = Pool::new(options.threads.max(1)).map_err(|source| LoadError::Memory { what: "threads", source })?;
+        let model = load(&tensors, LoadOptions { context }, &pool)?;
+        let (tokens, rows) = (tokenizer.vocabulary_size(), model.embedding.shape.rows);
+        if tokens > rows {
+            return Err(LoadError::Vocabulary { tokens, rows });
+        }
+        let cache_tokens = options.cache_tokens.unwrap_or(context * options.scheduler.sequences_max);
+        let threads = pool.threads();
+        let decoder = Decoder::new(
+            Arc::new(model),
+            options.cache_format,
+            cache_tokens.div_ceil(PAGE_TOKENS),
+            Machine { pool, set },
+        )
+        .map_err(|error| LoadError::Unsupported(error.to_string()))?;
+        let text = |id: Option<u32>| {
+            id.and_then(|id| vocabulary.tokens.get(usize::try_from(id).unwrap_or(usize::MAX))).map(String::as_str)
+        };
+        let template = vocabulary
+            .chat_template
+            .as_deref()
+            .map(|source| ChatTemplate::new(source, text(vocabulary.special.bos), text(vocabulary.special.eos)));
+        let scheduler_options = SchedulerOptions { context, ..options.scheduler };
+        let scheduler = Scheduler::new(decoder, Some(Arc::clone(&tokenizer)), scheduler_options);
+        Ok(Self { scheduler, tokenizer, template, context, instructions: set, threads })
+    }
+
+    /// What it has taken from the system.
+    pub fn memory(&self) -> MemoryReport {
+        MemoryReport::of(self.scheduler.decoder())
+    }
+}

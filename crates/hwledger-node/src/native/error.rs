@@ -1,0 +1,82 @@
+//! Why a model cannot be run.
+
+use hwledger_engine::LoadError;
+use hwledger_engine::scheduler::{ReplyError, SubmitError};
+use hwledger_engine::text::{TemplateError, TextError};
+
+use crate::locate::LocateError;
+
+/// Why a model cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum NativeError {
+    /// Nothing by that name, or it cannot be opened.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// Only its description is here.
+    #[error("`{0}` has no weights on this machine")]
+    NoWeights(String),
+    /// Its weights are on a server.
+    #[error("the weights of `{0}` are not on this machine")]
+    Elsewhere(String),
+    /// Its weights are in a form that is not read.
+    #[error("`{model}` holds its weights as {format}, which the native engine does not read")]
+    Format {
+        /// What was asked for.
+        model: String,
+        /// The form.
+        format: &'static str,
+    },
+    /// It cannot be loaded.
+    #[error("the model cannot be loaded")]
+    Load(#[from] LoadError),
+    /// A name that is no set of instructions.
+    #[error("`{0}` is no set of instructions")]
+    Instructions(String),
+    /// The text cannot be turned into tokens.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The conversation cannot be rendered.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The model has no chat template.
+    #[error("the model has no chat template")]
+    NoTemplate,
+    /// The model's chat template cannot be read.
+    #[error("the model's chat template cannot be used: {0}")]
+    BadTemplate(String),
+    /// The request was not taken.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// The reply could not go on.
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    /// A measurement failed.
+    #[error("the model could not be measured")]
+    Run(#[from] hwledger_engine::RunError),
+    /// A bench that asks for more than the context holds.
+    #[error("{tokens} tokens do not fit a context of {context}")]
+    BenchContext {
+        /// Tokens of its longest row.
+        tokens: usize,
+        /// The context.
+        context: usize,
+    },
+}
+
+impl NativeError {
+    /// What to do about it, where something can be done.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Locate(error) => error.hint(),
+            Self::NoWeights(_) | Self::Elsewhere(_) => Some("name a GGUF file, or a model of a local store".to_owned()),
+            Self::Format { .. } => Some("name a GGUF file".to_owned()),
+            Self::Instructions(_) => {
+                let names: Vec<&str> = hwledger_engine::InstructionSet::ALL.iter().map(|set| set.name()).collect();
+                Some(format!("there are {}", names.join(", ")))
+            }
+            Self::NoTemplate | Self::BadTemplate(_) => Some("`--raw` completes the text as it is".to_owned()),
+            Self::BenchContext { .. } => Some("ask for a longer `--context`".to_owned()),
+            _ => None,
+        }
+    }
+}

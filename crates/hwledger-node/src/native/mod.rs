@@ -1,0 +1,98 @@
+//! Running models by the native engine: replies, and what they take.
+
+mod bench;
+mod error;
+mod reply;
+
+use std::path::Path;
+
+use hwledger_engine::model::ModelFile;
+use hwledger_engine::{Engine, EngineOptions, InstructionSet, MemoryReport};
+
+use crate::locate::{LocateOptions, Tensors, locate};
+
+pub use bench::{BenchOptions, BenchReport, BenchRow, bench};
+pub use error::NativeError;
+pub use hwledger_engine::CacheFormat;
+pub use hwledger_engine::sampling::SamplingSettings;
+pub use hwledger_engine::scheduler::{FinishReason, SchedulerOptions, Usage};
+pub use reply::{Reply, ReplyRequest};
+
+/// How a model is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NativeOptions {
+    /// The longest sequence in tokens; none for 4096, or what the model knows if that is less.
+    pub context: Option<usize>,
+    /// Threads; none for one per processor.
+    pub threads: Option<usize>,
+    /// The instructions that kernels use at most; none for the best.
+    pub instructions: Option<InstructionSet>,
+    /// Whether the cache holds 8-bit numbers.
+    pub has_small_cache: bool,
+    /// Sequences at once; none for 16.
+    pub sequences: Option<usize>,
+}
+
+/// A set of instructions by its name.
+pub fn instructions(name: &str) -> Result<InstructionSet, NativeError> {
+    InstructionSet::named(name).ok_or_else(|| NativeError::Instructions(name.to_owned()))
+}
+
+/// A model that is ready to answer.
+#[derive(Debug)]
+pub struct Session {
+    /// The model's name.
+    pub name: String,
+    /// Its engine.
+    pub(crate) engine: Engine,
+}
+
+impl Session {
+    /// Finds a model on this machine and loads it.
+    pub fn open(model: &str, locate_options: &LocateOptions, options: &NativeOptions) -> Result<Self, NativeError> {
+        let located = locate(model, locate_options)?;
+        let sources = match &located.tensors {
+            Tensors::Gguf(sources) => sources,
+            Tensors::Safetensors { .. } => {
+                return Err(NativeError::Format { model: model.to_owned(), format: "safetensors" });
+            }
+            Tensors::None => return Err(NativeError::NoWeights(model.to_owned())),
+        };
+        let paths: Option<Vec<&Path>> = sources.iter().map(crate::locate::Source::path).collect();
+        let paths = paths.ok_or_else(|| NativeError::Elsewhere(model.to_owned()))?;
+        let files = paths.into_iter().map(ModelFile::open).collect::<Result<_, _>>()?;
+        Self::from_files(located.name, files, options)
+    }
+
+    /// Loads a model from its files.
+    pub(crate) fn from_files(
+        name: String,
+        files: Vec<ModelFile>,
+        options: &NativeOptions,
+    ) -> Result<Self, NativeError> {
+        let defaults = EngineOptions::default();
+        let scheduler = SchedulerOptions {
+            sequences_max: options.sequences.unwrap_or(defaults.scheduler.sequences_max).max(1),
+            ..defaults.scheduler
+        };
+        let engine_options = EngineOptions {
+            context: options.context,
+            threads: options.threads.unwrap_or(defaults.threads),
+            instructions: options.instructions,
+            cache_format: if options.has_small_cache { CacheFormat::Q8 } else { CacheFormat::F16 },
+            scheduler,
+            ..defaults
+        };
+        Ok(Self { name, engine: Engine::open(files, &engine_options)? })
+    }
+
+    /// What the engine has taken from the system.
+    pub fn memory(&self) -> MemoryReport {
+        self.engine.memory()
+    }
+
+    /// The longest sequence in tokens.
+    pub const fn context(&self) -> usize {
+        self.engine.context
+    }
+}

@@ -1,0 +1,352 @@
+//! `run` and `bench`: models on this machine by the native engine.
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use hwledger_node::locate::LocateOptions;
+use hwledger_node::native::{
+    BenchOptions, BenchReport, BenchRow, NativeError, NativeOptions, ReplyRequest, SamplingSettings, Session, Usage,
+    bench, instructions,
+};
+use hwledger_node::planner::with_causes;
+use hwledger_node::request::tokens;
+
+use crate::{fail, json, say};
+
+/// How a model is run.
+#[derive(Debug, Args)]
+pub(crate) struct NativeArguments {
+    /// Longest sequence in tokens, prompt and reply together (default: 4096, or what the model knows)
+    #[arg(long, short, value_name = "TOKENS", value_parser = length)]
+    context: Option<usize>,
+    /// Threads that compute (default: one per processor)
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Use no better instructions than these: scalar, avx2, avx512, amx
+    #[arg(long, value_name = "SET")]
+    instructions: Option<String>,
+    /// Numbers of the cache, by their name
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f16", "q8_0"])]
+    kv_type: String,
+}
+
+fn length(text: &str) -> Result<usize, String> {
+    let count = tokens(text)?;
+    usize::try_from(count).map_err(|error| error.to_string())
+}
+
+impl NativeArguments {
+    fn options(&self) -> Result<NativeOptions, NativeError> {
+        Ok(NativeOptions {
+            context: self.context,
+            threads: self.threads.map(usize::from),
+            instructions: self.instructions.as_deref().map(instructions).transpose()?,
+            has_small_cache: self.kv_type == "q8_0",
+            sequences: None,
+        })
+    }
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// Model: a GGUF file, or a name of a store on this machine
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// What to answer; what is piped in comes before it. Without either, a conversation in the terminal
+    #[arg(value_name = "PROMPT", trailing_var_arg = true)]
+    prompt: Vec<String>,
+    #[command(flatten)]
+    native: NativeArguments,
+    /// Instructions that stand before the conversation
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Complete the text as it is, without the model's chat template
+    #[arg(long)]
+    raw: bool,
+    /// Most tokens of a reply
+    #[arg(long, short = 'n', value_name = "TOKENS", value_parser = length)]
+    tokens_max: Option<usize>,
+    /// Divides the logits; 0 takes the likeliest token
+    #[arg(long, short, value_name = "NUMBER", default_value_t = 0.8)]
+    temperature: f32,
+    /// Keep so many of the likeliest tokens; 0 for all
+    #[arg(long, value_name = "COUNT", default_value_t = 40)]
+    top_k: usize,
+    /// Keep the likeliest tokens until their probabilities reach this
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.95)]
+    top_p: f32,
+    /// Drop tokens less likely than this part of the likeliest
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.05)]
+    min_p: f32,
+    /// Divide the logits of tokens that came lately
+    #[arg(long, value_name = "NUMBER", default_value_t = 1.0)]
+    repetition_penalty: f32,
+    /// Where random numbers start (default: the clock)
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// End the reply at this text; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// An image; no model of the native engine reads any yet
+    #[arg(long, value_name = "FILE")]
+    image: Vec<PathBuf>,
+    /// Print times, speeds and memory after each reply
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// Model: a GGUF file, or a name of a store on this machine
+    #[arg(value_name = "MODEL")]
+    model: String,
+    #[command(flatten)]
+    native: NativeArguments,
+    /// Tokens of prompts
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "512", value_parser = length)]
+    prompt: Vec<usize>,
+    /// Tokens that each sequence generates
+    #[arg(long, value_name = "TOKENS", default_value = "64", value_parser = length)]
+    generate: usize,
+    /// Tokens in the cache before
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "0", value_parser = depth)]
+    depth: Vec<usize>,
+    /// Sequences that decode together
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_value = "1,2,4,8")]
+    sequences: Vec<usize>,
+    /// How often each row is measured; medians are printed
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    repetitions: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn depth(text: &str) -> Result<usize, String> {
+    if text == "0" { Ok(0) } else { length(text) }
+}
+
+fn refuse(error: &NativeError) -> ExitCode {
+    let status = fail(with_causes(error));
+    if let Some(hint) = error.hint() {
+        let _ = writeln!(io::stderr(), "hint: {hint}");
+    }
+    status
+}
+
+/// `run`.
+pub(crate) fn run(locate: &LocateOptions, arguments: &RunArguments) -> ExitCode {
+    if let Some(image) = arguments.image.first() {
+        return fail(format_args!("`{}` cannot be shown: the native engine reads no images", image.display()));
+    }
+    match answer(locate, arguments) {
+        Ok(status) => status,
+        Err(Failure::Native(error)) => refuse(&error),
+        Err(Failure::Terminal(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Terminal(error)) => fail(error),
+    }
+}
+
+/// Why no answer could be given.
+enum Failure {
+    Native(NativeError),
+    Terminal(io::Error),
+}
+
+impl From<NativeError> for Failure {
+    fn from(error: NativeError) -> Self {
+        Self::Native(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Terminal(error)
+    }
+}
+
+fn answer(locate: &LocateOptions, arguments: &RunArguments) -> Result<ExitCode, Failure> {
+    let mut prompt = arguments.prompt.join(" ");
+    let is_piped = !io::stdin().is_terminal();
+    if is_piped && prompt.is_empty() {
+        io::stdin().read_to_string(&mut prompt)?;
+    } else if is_piped {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text)?;
+        if !text.is_empty() {
+            prompt = format!("{text}\n{prompt}");
+        }
+    }
+    let mut session = Session::open(&arguments.model, locate, &arguments.native.options()?)?;
+    let mut chat = Chat { arguments, messages: Vec::new() };
+    chat.messages.extend(arguments.system.iter().map(|text| ("system".to_owned(), text.clone())));
+    if !prompt.is_empty() || is_piped {
+        chat.reply(&mut session, prompt)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    converse(&mut session, &mut chat)
+}
+
+/// A conversation in the terminal.
+fn converse(session: &mut Session, chat: &mut Chat<'_>) -> Result<ExitCode, Failure> {
+    writeln!(
+        io::stderr(),
+        "{}: {} tokens of context. /clear forgets, /bye or Ctrl-D ends.",
+        session.name,
+        session.context()
+    )?;
+    loop {
+        write!(io::stderr(), ">>> ")?;
+        let mut line = String::new();
+        if io::stdin().lock().read_line(&mut line)? == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        match line.trim() {
+            "" => {}
+            "/bye" => return Ok(ExitCode::SUCCESS),
+            "/clear" => chat.messages.retain(|(role, _)| role == "system"),
+            text => {
+                let kept = chat.messages.len();
+                match chat.reply(session, text.to_owned()) {
+                    Ok(()) => {}
+                    // The conversation is as it was before: the person may say something else.
+                    Err(Failure::Native(error)) => {
+                        chat.messages.truncate(kept);
+                        refuse(&error);
+                    }
+                    Err(failure) => return Err(failure),
+                }
+            }
+        }
+    }
+}
+
+struct Chat<'a> {
+    arguments: &'a RunArguments,
+    messages: Vec<(String, String)>,
+}
+
+impl Chat<'_> {
+    /// Answers `text`, printing the reply as it comes.
+    fn reply(&mut self, session: &mut Session, text: String) -> Result<(), Failure> {
+        self.messages.push(("user".to_owned(), text));
+        let arguments = self.arguments;
+        let request = ReplyRequest {
+            messages: self.messages.clone(),
+            is_raw: arguments.raw,
+            tokens_max: arguments.tokens_max,
+            sampling: SamplingSettings {
+                temperature: arguments.temperature,
+                top_k: arguments.top_k,
+                top_p: arguments.top_p,
+                min_p: arguments.min_p,
+                repetition_penalty: arguments.repetition_penalty,
+                seed: arguments.seed.unwrap_or_else(clock),
+                ..SamplingSettings::default()
+            },
+            stops: arguments.stop.clone(),
+        };
+        let mut output = io::stdout().lock();
+        let mut closed = Ok(());
+        let reply = session.reply(&request, |part| {
+            closed = output.write_all(part.as_bytes()).and_then(|()| output.flush());
+            closed.is_ok()
+        })?;
+        closed?;
+        writeln!(output)?;
+        if arguments.verbose {
+            writeln!(io::stderr(), "{}", usage(&reply.usage, session))?;
+        }
+        self.messages.push(("assistant".to_owned(), reply.text));
+        Ok(())
+    }
+}
+
+/// A number that differs from run to run.
+fn clock() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs().wrapping_mul(1_000_000_007) ^ u64::from(since.subsec_nanos()))
+}
+
+fn usage(usage: &Usage, session: &Session) -> String {
+    let memory = session.memory();
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let prefill = usage.prompt_tokens as f64 / usage.prefill.as_secs_f64();
+    let decode = usage.time_per_token().map_or_else(|| "-".to_owned(), |seconds| format!("{:.1}", 1.0 / seconds));
+    format!(
+        "prompt {} tokens, {prefill:.1} tokens/s; reply {} tokens, {decode} tokens/s; first token after {:.3} s\n\
+         memory: weights {:.1} MiB, cache {:.1} MiB, activations {:.1} MiB",
+        usage.prompt_tokens,
+        usage.reply_tokens,
+        usage.time_to_first_token().as_secs_f64(),
+        mib(memory.weights),
+        mib(memory.cache),
+        mib(memory.activations),
+    )
+}
+
+/// `bench`.
+pub(crate) fn measure(locate: &LocateOptions, arguments: &BenchArguments) -> ExitCode {
+    match measured(locate, arguments) {
+        Ok(report) if arguments.json => say(&json(&report), true),
+        Ok(report) => say(&summary(&report), true),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn measured(locate: &LocateOptions, arguments: &BenchArguments) -> Result<BenchReport, NativeError> {
+    let mut session = Session::open(&arguments.model, locate, &arguments.native.options()?)?;
+    let options = BenchOptions {
+        prompts: arguments.prompt.clone(),
+        generated: arguments.generate,
+        depths: arguments.depth.clone(),
+        batches: arguments.sequences.clone(),
+        repetitions: arguments.repetitions,
+    };
+    let mut is_first = true;
+    bench(&mut session, &options, |row| {
+        if arguments.json {
+            return;
+        }
+        if std::mem::take(&mut is_first) {
+            say("test     sequences  depth  tokens  tokens/s  (slowest - fastest)    GB/s  of read    Gop/s\n", true);
+        }
+        say(&line(row), true);
+    })
+}
+
+fn line(row: &BenchRow) -> String {
+    let share = row.bandwidth_share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", 100.0 * share));
+    let range = format!("({:.1} - {:.1})", row.range[0], row.range[1]);
+    format!(
+        "{:<8} {:>9} {:>6} {:>7} {:>9.1}  {range:<19} {:>7.1} {share:>8} {:>8.0}\n",
+        row.test,
+        row.sequences,
+        row.depth,
+        row.tokens,
+        row.tokens_per_second,
+        row.bytes_per_second / 1e9,
+        row.operations_per_second / 1e9,
+    )
+}
+
+fn summary(report: &BenchReport) -> String {
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let [weights, cache, activations] = report.memory;
+    let bandwidth =
+        report.read_bandwidth.map_or_else(|| "unknown".to_owned(), |bandwidth| format!("{:.1} GB/s", bandwidth / 1e9));
+    format!(
+        "{} by {} threads with {}; they read {bandwidth}\n\
+         memory: weights {:.1} MiB, cache {:.1} MiB, activations {:.1} MiB\n",
+        report.model,
+        report.threads,
+        report.instructions,
+        mib(weights),
+        mib(cache),
+        mib(activations),
+    )
+}
