@@ -112,6 +112,11 @@ fn roles_of_tokens_are_known() {
     assert_eq!(tokenizer.decode(&[end, tokenizer.id("<think>").unwrap()]), "<think>");
     assert_eq!(tokenizer.token_bytes(u32::MAX), b"");
     assert_eq!(tokenizer.id("no such token"), None);
+    let other = tokenizer.clone().with_ends(&[9, 7, 9]);
+    assert!(other.is_end(7) && other.is_end(9) && other.is_end(end) && !tokenizer.is_end(7));
+    let shared = |_: &(dyn Send + Sync)| ();
+    shared(&tokenizer);
+    shared(&hwledger_engine::text::ChatTemplate::new("", None, None).unwrap());
 }
 
 #[test]
