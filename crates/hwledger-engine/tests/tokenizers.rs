@@ -166,6 +166,21 @@ fn wrong_files_are_one_error() {
 }
 
 #[test]
+fn wrong_tables_of_replacements_are_errors() {
+    let with_table = |table: &[u8]| {
+        let mut vocabulary = vocabulary(&json("unigram.vocabulary.json"));
+        vocabulary.precompiled_charsmap = table.to_vec();
+        Tokenizer::from_gguf(&vocabulary)
+    };
+    assert!(with_table(&[0xFF; 64]).is_err());
+    assert!(with_table(&[8, 0, 0, 0, 1]).is_err());
+    // A trie that leads beyond its end.
+    let table: Vec<u8> = [8_u32, 0xFFFF_FC00, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
+    let error = with_table(&table).unwrap().encode("text", false).unwrap_err();
+    assert_eq!(error.to_string(), "the text cannot be turned into tokens");
+}
+
+#[test]
 fn cut_files_are_errors() {
     let whole = bytes("scored-bpe.json");
     for length in (0..whole.len() - 1).step_by(97) {

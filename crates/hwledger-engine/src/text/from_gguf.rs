@@ -213,13 +213,7 @@ fn unigram(vocabulary: &Vocabulary) -> Result<Plan, TextError> {
     });
     let unknown = vocabulary.special.unk.map(|id| id as usize);
     let model = Unigram::from(scored.collect(), unknown, false).map_err(TextError::Vocabulary)?;
-    let normalizer = if vocabulary.precompiled_charsmap.is_empty() {
-        None
-    } else {
-        let table = Precompiled::from(&vocabulary.precompiled_charsmap)
-            .map_err(|error| TextError::Vocabulary(error.to_string().into()))?;
-        Some(NormalizerWrapper::Precompiled(table))
-    };
+    let normalizer = replacements(&vocabulary.precompiled_charsmap)?;
     let prefixes = vocabulary.add_space_prefix.unwrap_or(true);
     let scheme = if prefixes { PrependScheme::Always } else { PrependScheme::Never };
     let mut steps = Vec::new();
@@ -236,6 +230,18 @@ fn unigram(vocabulary: &Vocabulary) -> Result<Plan, TextError> {
         adds_eos: true,
         has_space_prefix: prefixes,
     })
+}
+
+/// `SentencePiece`'s table of character replacements: the size of a trie, the trie, texts.
+fn replacements(table: &[u8]) -> Result<Option<NormalizerWrapper>, TextError> {
+    let Some((size, rest)) = table.split_first_chunk::<4>() else { return Ok(None) };
+    let wrong = |reason: &str| TextError::Vocabulary(reason.into());
+    // The library reserves what the size says before it looks.
+    if u32::from_le_bytes(*size) as usize > rest.len() {
+        return Err(wrong("the table of character replacements is cut off"));
+    }
+    let table = Precompiled::from(table).map_err(|error| wrong(&error.to_string()))?;
+    Ok(Some(NormalizerWrapper::Precompiled(table)))
 }
 
 /// GGUF writes BERT's words with `▁` in front and parts of words bare; BERT

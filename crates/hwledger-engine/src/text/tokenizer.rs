@@ -1,6 +1,7 @@
 //! The tokenizer that the engine uses, whatever file it came from.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use hwledger_formats::gguf::Vocabulary;
@@ -119,7 +120,9 @@ impl Tokenizer {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        self.inner.pipeline.encode(text, parse_special)
+        // The library indexes by what the file says: a wrong file may make it panic on some text.
+        let encoded = catch_unwind(AssertUnwindSafe(|| self.inner.pipeline.encode(text, parse_special)));
+        encoded.unwrap_or_else(|_| Err(TextError::Encode("the tokenizer contradicts itself".into())))
     }
 
     /// The tokens of `text` with begin and end as the file asks for them.
