@@ -7,6 +7,8 @@
 //! strings across token boundaries.
 
 mod candidates;
+#[cfg(feature = "constraint")]
+mod constraint;
 mod dry;
 mod error;
 mod penalty;
@@ -17,6 +19,8 @@ mod sampler_tests;
 mod settings;
 mod stop;
 
+#[cfg(feature = "constraint")]
+pub use constraint::{Constraint, ConstraintError, ConstraintFactory};
 pub use error::SamplingError;
 pub use random::Random;
 pub use sampler::{Choice, History, Sampler};

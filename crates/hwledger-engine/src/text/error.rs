@@ -21,8 +21,8 @@ pub enum TextError {
     /// A list that the tokenizer needs.
     #[error("the vocabulary has no {0}")]
     Missing(&'static str),
-    /// A merge that is not two tokens with a space between.
-    #[error("merge {position} (`{merge}`) is not two tokens with a space between")]
+    /// A merge that is not two tokens with a space between, which together are a token.
+    #[error("merge {position} (`{merge}`) is not two tokens with a space between that make a third")]
     Merge {
         /// Its position in the list.
         position: usize,

@@ -136,16 +136,25 @@ fn escaped_spaces() -> Result<NormalizerWrapper, TextError> {
     Replace::new(" ", "▁").map(NormalizerWrapper::Replace).map_err(TextError::Vocabulary)
 }
 
-fn merges(vocabulary: &Vocabulary) -> Result<Merges, TextError> {
+/// The merges as pairs of tokens that together are a token.
+fn merges(vocabulary: &Vocabulary, numbers: &Vocab) -> Result<Merges, TextError> {
     if vocabulary.merges.is_empty() {
         return Err(TextError::Missing("merges"));
     }
+    let mut whole = String::new();
     let split = |(position, merge): (usize, &String)| {
         // The first character belongs to the left token even if it is a space.
         let first = merge.chars().next().map_or(0, char::len_utf8);
-        match merge[first..].split_once(' ') {
-            Some((left, right)) => Ok((format!("{}{left}", &merge[..first]), right.to_owned())),
-            None => Err(TextError::Merge { position, merge: merge.clone() }),
+        let wrong = || TextError::Merge { position, merge: merge.clone() };
+        let (left, right) = merge[first..].split_once(' ').ok_or_else(wrong)?;
+        let left = &merge[..first + left.len()];
+        whole.clear();
+        whole.extend([left, right]);
+        // The library takes these for granted.
+        if [left, right, &whole].into_iter().all(|token| numbers.contains_key(token)) {
+            Ok((left.to_owned(), right.to_owned()))
+        } else {
+            Err(wrong())
         }
     };
     vocabulary.merges.iter().enumerate().map(split).collect()
@@ -158,8 +167,10 @@ fn numbers(vocabulary: &Vocabulary) -> Vocab {
 /// GPT-2 and its many descendants: merges over bytes.
 fn byte_pairs(vocabulary: &Vocabulary, name: &str) -> Result<Plan, TextError> {
     let rule = SplitRule::named(name).ok_or_else(|| TextError::UnknownPreTokenizer(name.to_owned()))?;
+    let numbers = numbers(vocabulary);
+    let merges = merges(vocabulary, &numbers)?;
     let model = BPE::builder()
-        .vocab_and_merges(numbers(vocabulary), merges(vocabulary)?)
+        .vocab_and_merges(numbers, merges)
         .ignore_merges(rule.ignores_merges)
         .build()
         .map_err(TextError::Vocabulary)?;
@@ -176,11 +187,10 @@ fn byte_pairs(vocabulary: &Vocabulary, name: &str) -> Result<Plan, TextError> {
 
 /// Gemma 4: merges over characters, whole lines at once, bytes where no token fits.
 fn raw_byte_pairs(vocabulary: &Vocabulary) -> Result<Plan, TextError> {
-    let model = BPE::builder()
-        .vocab_and_merges(numbers(vocabulary), merges(vocabulary)?)
-        .byte_fallback(true)
-        .build()
-        .map_err(TextError::Vocabulary)?;
+    let numbers = numbers(vocabulary);
+    let merges = merges(vocabulary, &numbers)?;
+    let model =
+        BPE::builder().vocab_and_merges(numbers, merges).byte_fallback(true).build().map_err(TextError::Vocabulary)?;
     Ok(Plan {
         spelling: Spelling::Metaspace,
         normalizer: Some(escaped_spaces()?),
@@ -203,13 +213,7 @@ fn unigram(vocabulary: &Vocabulary) -> Result<Plan, TextError> {
     });
     let unknown = vocabulary.special.unk.map(|id| id as usize);
     let model = Unigram::from(scored.collect(), unknown, false).map_err(TextError::Vocabulary)?;
-    let normalizer = if vocabulary.precompiled_charsmap.is_empty() {
-        None
-    } else {
-        let table = Precompiled::from(&vocabulary.precompiled_charsmap)
-            .map_err(|error| TextError::Vocabulary(error.to_string().into()))?;
-        Some(NormalizerWrapper::Precompiled(table))
-    };
+    let normalizer = replacements(&vocabulary.precompiled_charsmap)?;
     let prefixes = vocabulary.add_space_prefix.unwrap_or(true);
     let scheme = if prefixes { PrependScheme::Always } else { PrependScheme::Never };
     let mut steps = Vec::new();
@@ -226,6 +230,18 @@ fn unigram(vocabulary: &Vocabulary) -> Result<Plan, TextError> {
         adds_eos: true,
         has_space_prefix: prefixes,
     })
+}
+
+/// `SentencePiece`'s table of character replacements: the size of a trie, the trie, texts.
+fn replacements(table: &[u8]) -> Result<Option<NormalizerWrapper>, TextError> {
+    let Some((size, rest)) = table.split_first_chunk::<4>() else { return Ok(None) };
+    let wrong = |reason: &str| TextError::Vocabulary(reason.into());
+    // The library reserves what the size says before it looks.
+    if u32::from_le_bytes(*size) as usize > rest.len() {
+        return Err(wrong("the table of character replacements is cut off"));
+    }
+    let table = Precompiled::from(table).map_err(|error| wrong(&error.to_string()))?;
+    Ok(Some(NormalizerWrapper::Precompiled(table)))
 }
 
 /// GGUF writes BERT's words with `▁` in front and parts of words bare; BERT

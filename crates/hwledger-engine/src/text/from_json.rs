@@ -14,7 +14,10 @@ const BEGINS: &[&str] =
     &["<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<｜begin▁of▁sentence｜>", "[BOS]", "[CLS]"];
 
 pub(super) fn read(bytes: &[u8]) -> Result<Inner, TextError> {
-    let library = Library::from_bytes(bytes).map_err(TextError::Json)?;
+    // The library indexes by what the file says: a wrong file may make it panic.
+    let library = std::panic::catch_unwind(|| Library::from_bytes(bytes))
+        .unwrap_or_else(|_| Err("the file contradicts itself".into()))
+        .map_err(TextError::Json)?;
     let decoder = match library.get_decoder() {
         Some(decoder) => serde_json::to_value(decoder).map_err(|error| TextError::Json(error.into()))?,
         None => Value::Null,

@@ -1,6 +1,7 @@
 //! The tokenizer that the engine uses, whatever file it came from.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use hwledger_formats::gguf::Vocabulary;
@@ -24,6 +25,8 @@ pub(super) enum Role {
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: Arc<Inner>,
+    /// Tokens that end a reply, in ascending order.
+    ends: Arc<[u32]>,
 }
 
 /// The parts of a tokenizer.
@@ -35,7 +38,7 @@ pub(super) struct Inner {
     pub(super) prefix: Vec<u32>,
     pub(super) suffix: Vec<u32>,
     pub(super) bos: Option<u32>,
-    /// Tokens that end a reply, in ascending order.
+    /// Tokens that end a reply by what the file says, in ascending order.
     pub(super) ends: Vec<u32>,
     /// Whether text starts with a space that nobody wrote.
     pub(super) has_space_prefix: bool,
@@ -85,7 +88,8 @@ impl Tokens {
 
 impl Tokenizer {
     pub(super) fn new(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner) }
+        let ends = inner.ends.as_slice().into();
+        Self { inner: Arc::new(inner), ends }
     }
 
     /// Reads a Hugging Face `tokenizer.json`.
@@ -98,6 +102,16 @@ impl Tokenizer {
         from_gguf::read(vocabulary).map(Self::new)
     }
 
+    /// The same with further tokens that end a reply, such as the `eos_token_id` list of a
+    /// `generation_config.json`, which `tokenizer.json` does not know.
+    pub fn with_ends(mut self, ends: &[u32]) -> Self {
+        let mut all: Vec<u32> = self.ends.iter().chain(ends).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        self.ends = all.into();
+        self
+    }
+
     /// The tokens of `text`, without begin and end.
     ///
     /// Texts of special tokens become these tokens if `parse_special` is set;
@@ -106,7 +120,9 @@ impl Tokenizer {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        self.inner.pipeline.encode(text, parse_special)
+        // The library indexes by what the file says: a wrong file may make it panic on some text.
+        let encoded = catch_unwind(AssertUnwindSafe(|| self.inner.pipeline.encode(text, parse_special)));
+        encoded.unwrap_or_else(|_| Err(TextError::Encode("the tokenizer contradicts itself".into())))
     }
 
     /// The tokens of `text` with begin and end as the file asks for them.
@@ -155,12 +171,12 @@ impl Tokenizer {
 
     /// The tokens that end a reply, in ascending order.
     pub fn ends(&self) -> &[u32] {
-        &self.inner.ends
+        &self.ends
     }
 
     /// Whether a token ends a reply.
     pub fn is_end(&self, id: u32) -> bool {
-        self.inner.ends.binary_search(&id).is_ok()
+        self.ends.binary_search(&id).is_ok()
     }
 
     /// Whether a token is a mark for the model and no text.
