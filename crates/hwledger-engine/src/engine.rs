@@ -1,5 +1,6 @@
 //! From a model's files to an engine that answers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hwledger_kernels::cache::CacheFormat;
@@ -17,7 +18,7 @@ use crate::text::{ChatTemplate, TemplateError, Tokenizer};
 pub const CONTEXT_DEFAULT: usize = 4096;
 
 /// How an engine is set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
     /// The longest sequence; none for [`CONTEXT_DEFAULT`] or what the model knows.
     pub context: Option<usize>,
@@ -29,6 +30,8 @@ pub struct EngineOptions {
     pub cache_format: CacheFormat,
     /// The most tokens of all sequences together in the cache; none for as many as may run at once.
     pub cache_tokens: Option<usize>,
+    /// Where repacked weights are kept for the next start; none to make them anew each time.
+    pub packed_directory: Option<PathBuf>,
     /// Bounds of the scheduler; its context is that above.
     pub scheduler: SchedulerOptions,
 }
@@ -41,6 +44,7 @@ impl Default for EngineOptions {
             instructions: None,
             cache_format: CacheFormat::F16,
             cache_tokens: None,
+            packed_directory: None,
             scheduler: SchedulerOptions::default(),
         }
     }
@@ -82,7 +86,8 @@ impl Engine {
         let best = InstructionSet::detect();
         let set = options.instructions.map_or(best, |asked| asked.min(best));
         let pool = Pool::new(options.threads.max(1)).map_err(|source| LoadError::Memory { what: "threads", source })?;
-        let model = load(&tensors, LoadOptions { context }, &pool)?;
+        let load_options = LoadOptions { context, packed_directory: options.packed_directory.clone() };
+        let model = load(&tensors, &load_options, &pool)?;
         let (tokens, rows) = (tokenizer.vocabulary_size(), model.embedding.shape.rows);
         if tokens > rows {
             return Err(LoadError::Vocabulary { tokens, rows });

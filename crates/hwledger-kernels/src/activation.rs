@@ -150,10 +150,6 @@ impl Activations {
     ) -> std::io::Result<()> {
         let padded = columns.next_multiple_of(COLUMNS_GRID);
         let slots = tiles(tokens).map(|tile| tile.width).sum::<usize>();
-        if padded != self.padded || columns != self.columns {
-            // The columns past the last must be zero, and other shapes left other values there.
-            self.values = Buffer::zeroed(0)?;
-        }
         (self.tokens, self.columns, self.padded) = (tokens, columns, padded);
         self.values.reserve(tokens * padded)?;
         let (bytes_needed, halves_needed) =
@@ -182,6 +178,8 @@ impl Activations {
             for (index, row) in values.chunks_mut(padded).enumerate() {
                 let token = chunk * rows + index;
                 fill(token, &mut row[..columns]);
+                // Batches of other shapes left other values there.
+                row[columns..].fill(0.0);
                 if bytes_needed {
                     target.quantise(token, tokens, row, set);
                 }

@@ -69,16 +69,15 @@ impl Region {
         Self { source: Source::Memory(Arc::new(memory)), start: 0, bytes }
     }
 
-    /// A whole file, mapped to be read.
-    ///
-    /// # Safety
-    ///
-    /// Nobody may shorten or write the file while the region lives: a page that is gone
-    /// ends the process, and bytes that change under a kernel make wrong numbers.
+    /// A whole file, mapped to be read. The file must be one that nobody writes or shortens any more, such as one
+    /// that was written under another name, renamed, and is readable by its owner only: a page that is gone ends
+    /// the process, and bytes that change under a kernel make wrong numbers.
     #[expect(unsafe_code, reason = "the promise about the file is the caller's")]
-    pub unsafe fn map(file: &File) -> std::io::Result<Self> {
+    pub fn map_unchanging(file: &File) -> std::io::Result<Self> {
         // SAFETY: the caller promises that the file stays as it is.
         let map = unsafe { Mmap::map(file)? };
+        #[cfg(target_os = "linux")]
+        map.advise(memmap2::Advice::HugePage).ok();
         let bytes = map.len();
         Ok(Self { source: Source::File(Arc::new(map)), start: 0, bytes })
     }

@@ -30,6 +30,9 @@ pub(crate) struct NativeArguments {
     /// Numbers of the cache, by their name
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f16", "q8_0"])]
     kv_type: String,
+    /// Make repacked weights anew instead of keeping them on disk for the next start
+    #[arg(long)]
+    no_packed_cache: bool,
 }
 
 fn length(text: &str) -> Result<usize, String> {
@@ -45,6 +48,7 @@ impl NativeArguments {
             instructions: self.instructions.as_deref().map(instructions).transpose()?,
             has_small_cache: self.kv_type == "q8_0",
             sequences: None,
+            keeps_nothing: self.no_packed_cache,
         })
     }
 }

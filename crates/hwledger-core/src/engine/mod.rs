@@ -2,6 +2,7 @@
 
 pub mod deployment;
 mod error;
+pub mod hwledger;
 pub mod llamacpp;
 mod memory;
 pub mod mistralrs;
@@ -44,7 +45,7 @@ pub fn plan_memory(
         Engine::Transformers => transformers::plan(model, settings, assumptions),
         Engine::Sglang => sglang::plan(model, settings, assumptions),
         Engine::Mlx => mlx::plan(model, settings, assumptions),
-        Engine::Hwledger => Err(EngineError::NotModelled(engine.name())),
+        Engine::Hwledger => hwledger::plan(model, settings, assumptions),
     }
 }
 

@@ -10,7 +10,7 @@ mod scheme;
 pub use parse::UnknownWeightFormat;
 pub use scheme::{Coverage, Scheme};
 
-use gguf::{GgufFormat, Recipe};
+use gguf::{GgufFormat, LayerChoice, Recipe};
 
 use crate::model::{ModelSpec, Weight};
 use crate::{Assumptions, ElementType, Settings};
@@ -66,19 +66,37 @@ pub fn element_type(format: Option<&WeightFormat>, model: &ModelSpec, weight: &W
 
 /// Bytes of all weights of `model` in a GGUF mixture, tensor by tensor.
 pub fn mixture_bytes(format: GgufFormat, model: &ModelSpec) -> u64 {
-    let recipe = Recipe::new(format, model);
-    let sum = |weights: &[Weight], choice| {
-        weights
-            .iter()
-            .fold(0_u64, |sum, weight| sum.saturating_add(weight.bytes_as(recipe.element_type(weight, choice))))
+    sum_of_weights(Some(&WeightFormat::Gguf(format)), model, Weight::bytes_as)
+}
+
+/// The sum over all weights of `model`, tensor by tensor, of what `size` says of a tensor and its element type.
+pub fn sum_of_weights(
+    format: Option<&WeightFormat>,
+    model: &ModelSpec,
+    size: impl Fn(&Weight, ElementType) -> u64,
+) -> u64 {
+    let recipe = match format {
+        Some(WeightFormat::Gguf(format)) => Some(Recipe::new(*format, model)),
+        _ => None,
     };
+    let sum = |weights: &[Weight], choice: Option<LayerChoice>| {
+        weights.iter().fold(0_u64, |sum, weight| {
+            let kind = match recipe.as_ref().zip(choice) {
+                Some((recipe, choice)) => recipe.element_type(weight, choice),
+                None => element_type(format, model, weight),
+            };
+            sum.saturating_add(size(weight, kind))
+        })
+    };
+    let outside = recipe.as_ref().map(Recipe::outside);
     let mut values = 0;
-    let mut bytes = sum(&model.embedding, recipe.outside()).saturating_add(sum(&model.head, recipe.outside()));
+    let mut total = sum(&model.embedding, outside).saturating_add(sum(&model.head, outside));
     for (index, layer) in (0..).zip(model.decoder.layers()) {
-        bytes = bytes.saturating_add(sum(&layer.weights, recipe.layer_choice(index, values)));
+        let choice = recipe.as_ref().map(|recipe| recipe.layer_choice(index, values));
+        total = total.saturating_add(sum(&layer.weights, choice));
         values += u64::from(Recipe::has_value(layer));
     }
-    bytes
+    total
 }
 
 /// The format asked for, or an assumption that names what is taken instead.

@@ -1,5 +1,8 @@
 //! From a file to a model.
 
+use std::cell::RefCell;
+use std::path::PathBuf;
+
 use hwledger_core::ModelSpec;
 use hwledger_core::model::{Activation, Attention, FeedForward, Mixer, MixtureOfExperts};
 use hwledger_formats::gguf::model_spec;
@@ -7,6 +10,7 @@ use hwledger_kernels::{PackedWeight, Pool, Shape};
 
 use crate::error::LoadError;
 
+use super::packed::PackedStore;
 use super::tensors::Tensors;
 use super::{
     AttentionWeights, DenseWeights, ExpertWeights, FeedForwardWeights, HeadShape, LayerWeights, Model, Projection,
@@ -14,21 +18,26 @@ use super::{
 };
 
 /// How a model is loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
     /// The longest sequence that will be run, in tokens; some models choose their positions by it.
     pub context: usize,
+    /// Where repacked weights are kept for the next start; none to make them anew each time.
+    pub packed_directory: Option<PathBuf>,
 }
 
 /// Loads a GGUF model.
 ///
 /// What the engine does not run is refused by name before any weight is read.
-pub fn load(tensors: &Tensors, options: LoadOptions, pool: &Pool) -> Result<Model, LoadError> {
+pub fn load(tensors: &Tensors, options: &LoadOptions, pool: &Pool) -> Result<Model, LoadError> {
     let (spec, _) = model_spec(&tensors.header)?;
     check(&spec)?;
     let settings = Settings::read(&tensors.header, &spec, options.context, &|name| tensors.vector(name, None))?;
-    let loader = Loader { tensors, spec: &spec, settings: &settings, pool };
-    loader.model()
+    let store = PackedStore::open(options.packed_directory.as_deref(), tensors);
+    let loader = Loader { tensors, spec: &spec, settings: &settings, store: RefCell::new(store), pool };
+    let model = loader.model()?;
+    loader.store.into_inner().finish();
+    Ok(model)
 }
 
 /// Refuses by name what is not computed.
@@ -70,6 +79,7 @@ struct Loader<'a> {
     tensors: &'a Tensors,
     spec: &'a ModelSpec,
     settings: &'a Settings,
+    store: RefCell<PackedStore>,
     pool: &'a Pool,
 }
 
@@ -232,7 +242,7 @@ impl Loader<'_> {
     }
 
     fn matrix(&self, name: &str, shape: Shape) -> Result<PackedWeight, LoadError> {
-        self.tensors.matrix(name, shape, self.pool)
+        self.tensors.matrix(name, shape, &mut self.store.borrow_mut(), self.pool)
     }
 
     /// Matrices on top of each other, by names without `.weight`, with their biases where any has one.

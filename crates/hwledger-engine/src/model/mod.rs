@@ -2,6 +2,7 @@
 
 mod conventions;
 mod load;
+mod packed;
 mod rotary;
 mod settings;
 mod tensors;

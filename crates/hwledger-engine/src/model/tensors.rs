@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use hwledger_core::ElementType;
 use hwledger_formats::gguf::{Header, TensorInfo, Vocabulary, merge_parts, read_header, read_vocabulary};
-use hwledger_kernels::{PackedWeight, Pool, Shape, dequantise};
+use hwledger_kernels::{PackedFormat, PackedWeight, Pool, Shape, dequantise};
 
 use crate::error::LoadError;
+
+use super::packed::PackedStore;
 
 /// Most elements of a tensor that is read as plain numbers: norms, biases, factors.
 const VECTOR_ELEMENTS_MAX: u64 = 1 << 24;
@@ -39,15 +41,23 @@ impl ModelFile {
         Self { path: PathBuf::from(name), content: Content::Bytes(bytes) }
     }
 
-    fn size(&self) -> io::Result<u64> {
+    /// Bytes of the file.
+    pub(super) fn size(&self) -> io::Result<u64> {
         match &self.content {
             Content::File(file) => Ok(file.metadata()?.len()),
             Content::Bytes(bytes) => Ok(bytes.len() as u64),
         }
     }
 
+    /// When it was changed last, in nanoseconds of the system's clock; 0 where that is not known.
+    pub(super) fn changed_nanoseconds(&self) -> io::Result<u128> {
+        let Content::File(file) = &self.content else { return Ok(0) };
+        let since = file.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH);
+        Ok(since.map_or(0, |since| since.as_nanos()))
+    }
+
     /// A reader from an offset on.
-    fn reader(&self, offset: u64) -> io::Result<Box<dyn Read + '_>> {
+    pub(super) fn reader(&self, offset: u64) -> io::Result<Box<dyn Read + '_>> {
         match &self.content {
             Content::File(file) => {
                 let mut file = file;
@@ -95,6 +105,16 @@ impl Tensors {
             headers.push(header);
         }
         Ok(Self { header: merge_parts(headers)?, parts })
+    }
+
+    /// The files in order.
+    pub(super) fn files(&self) -> impl Iterator<Item = &ModelFile> {
+        self.parts.iter().map(|part| &part.file)
+    }
+
+    /// Whether the model is part of the program.
+    pub(super) fn is_embedded(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part.file.content, Content::Bytes(_)))
     }
 
     /// The tokenizer and templates, which are in the first part.
@@ -155,7 +175,13 @@ impl Tensors {
     }
 
     /// A repacked matrix of the given columns and rows (and stacked copies), which must be there.
-    pub fn matrix(&self, name: &str, shape: Shape, pool: &Pool) -> Result<PackedWeight, LoadError> {
+    pub(super) fn matrix(
+        &self,
+        name: &str,
+        shape: Shape,
+        store: &mut PackedStore,
+        pool: &Pool,
+    ) -> Result<PackedWeight, LoadError> {
         let (index, tensor) = self.find(name).ok_or_else(|| LoadError::MissingTensor(name.to_owned()))?;
         let expected = [shape.columns as u64, shape.rows as u64, shape.copies as u64, 1];
         if tensor.dimensions != expected {
@@ -165,9 +191,16 @@ impl Tensors {
                 expected: expected.to_vec(),
             });
         }
+        if let Some(format) = PackedFormat::of(tensor.element_type)
+            && let Some(weight) = store.find(name, format, shape)
+        {
+            return Ok(weight);
+        }
         let bytes = self.read(index, tensor)?;
-        PackedWeight::pack(tensor.element_type, shape, &bytes, pool)
-            .map_err(|source| LoadError::Pack { name: name.to_owned(), source })
+        let weight = PackedWeight::pack(tensor.element_type, shape, &bytes, pool)
+            .map_err(|source| LoadError::Pack { name: name.to_owned(), source })?;
+        store.add(name, &weight);
+        Ok(weight)
     }
 
     /// The element type of a tensor, if it is there.

@@ -12,6 +12,9 @@ use crate::pool::Pool;
 pub use dequantise::dequantise;
 pub(crate) use unit::Unit;
 
+/// Changes whenever the bytes of any repacked form change: what was kept of another layout is made anew.
+pub const LAYOUT_VERSION: u64 = 1;
+
 /// Output rows whose columns lie side by side: the 32-bit lanes of one AVX-512 register.
 pub const ROWS_INTERLEAVED: usize = 16;
 
@@ -43,6 +46,22 @@ pub enum PackedFormat {
     F32,
     /// ggml's own blocks, row after row, decoded as they are used.
     Blocks(ElementType),
+}
+
+impl std::fmt::Display for PackedFormat {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Q4K => formatter.write_str("q4_k"),
+            Self::Q5K => formatter.write_str("q5_k"),
+            Self::Q6K => formatter.write_str("q6_k"),
+            Self::Q8 => formatter.write_str("q8"),
+            Self::Q4 => formatter.write_str("q4"),
+            Self::F16 => formatter.write_str("f16"),
+            Self::BF16 => formatter.write_str("bf16"),
+            Self::F32 => formatter.write_str("f32"),
+            Self::Blocks(element_type) => write!(formatter, "blocks of {element_type}"),
+        }
+    }
 }
 
 impl PackedFormat {

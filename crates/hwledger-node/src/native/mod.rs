@@ -4,7 +4,7 @@ mod bench;
 mod error;
 mod reply;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hwledger_engine::model::ModelFile;
 use hwledger_engine::{Engine, EngineOptions, InstructionSet, MemoryReport};
@@ -31,6 +31,23 @@ pub struct NativeOptions {
     pub has_small_cache: bool,
     /// Sequences at once; none for 16.
     pub sequences: Option<usize>,
+    /// Whether repacked weights are made anew rather than kept on disk for the next start.
+    pub keeps_nothing: bool,
+}
+
+/// Where repacked weights are kept: `packed` in the folder that is the system's for what can be made again.
+fn packed_directory() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = set("XDG_CACHE_HOME").or_else(|| {
+        if cfg!(windows) {
+            set("LOCALAPPDATA")
+        } else if cfg!(target_os = "macos") {
+            set("HOME").map(|home| home.join("Library/Caches"))
+        } else {
+            set("HOME").map(|home| home.join(".cache"))
+        }
+    });
+    folder.map(|folder| folder.join("hwledger").join("packed"))
 }
 
 /// A set of instructions by its name.
@@ -80,6 +97,7 @@ impl Session {
             threads: options.threads.unwrap_or(defaults.threads),
             instructions: options.instructions,
             cache_format: if options.has_small_cache { CacheFormat::Q8 } else { CacheFormat::F16 },
+            packed_directory: if options.keeps_nothing { None } else { packed_directory() },
             scheduler,
             ..defaults
         };

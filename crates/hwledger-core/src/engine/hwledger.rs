@@ -1,0 +1,218 @@
+//! The native engine: repacked weights, pages of keys and values, the buffers of one step.
+//!
+//! The engine's own report of what it took is the truth that these formulas are tested against
+//! (`crates/hwledger-engine/tests/memory.rs`).
+
+use super::parallel::check_magnitude;
+use super::{Components, DeviceMemory, EngineError, MemoryPlan};
+use crate::model::{Attention, FeedForward, Layer, Mixer, ModelSpec, Role, Weight};
+use crate::settings::Device;
+use crate::units::{MEBIBYTE, round_up};
+use crate::weight_format::{WeightFormat, asked_or_stored, sum_of_weights};
+use crate::{Assumptions, Bytes, ElementType, Estimate, Settings};
+
+const NAME: &str = "hwledger";
+/// Tokens of one page.
+const PAGE_TOKENS: u64 = 32;
+/// Memory for pages is taken in stretches of at least a page and at most this.
+const SEGMENT_BYTES: u64 = 4 * MEBIBYTE;
+/// Most prompt tokens of one step.
+const CHUNK_TOKENS: u64 = 512;
+/// Output rows that lie interleaved.
+const ROWS_INTERLEAVED: u64 = 16;
+/// Activations are filled up with zeros to a multiple of this.
+const COLUMNS_GRID: u64 = 256;
+/// Tokens from which a batch is multiplied as bfloat16 tiles, where the processor has them.
+const TILE_TOKENS_MIN: u64 = 32;
+/// Bytes of a tokenizer per token of its vocabulary: texts, merges and their index.
+const TOKENIZER_BYTES_PER_TOKEN: u64 = 420;
+/// The program, its threads and small tables.
+const PROCESS_BYTES: u64 = 12 * MEBIBYTE;
+
+/// Columns and bytes of one unit of sixteen repacked rows.
+const fn unit(element_type: ElementType) -> (u64, u64) {
+    match element_type {
+        ElementType::Q4K => (256, 2368),
+        ElementType::Q5K => (256, 2880),
+        ElementType::Q6K => (256, 3392),
+        ElementType::Q8_0 => (64, 1088),
+        ElementType::Q4_0 => (64, 576),
+        ElementType::F16 | ElementType::BF16 => (32, 1024),
+        ElementType::F32 => (32, 2048),
+        other => {
+            let (columns, bytes) = other.block();
+            (columns, bytes * ROWS_INTERLEAVED)
+        }
+    }
+}
+
+/// Bytes of a repacked matrix: whole units of columns, whole groups of sixteen rows.
+pub const fn packed_bytes(element_type: ElementType, rows: u64, columns: u64, copies: u64) -> u64 {
+    let (unit_columns, unit_bytes) = unit(element_type);
+    copies
+        .saturating_mul(rows.div_ceil(ROWS_INTERLEAVED))
+        .saturating_mul(columns.div_ceil(unit_columns))
+        .saturating_mul(unit_bytes)
+}
+
+/// Bytes of a tensor in memory: matrices repacked, all else in single precision.
+fn weight_bytes(weight: &Weight, element_type: ElementType) -> u64 {
+    match weight.role {
+        // Factors of rotary positions become angles when the model is loaded.
+        Role::Auxiliary | Role::Other => 0,
+        Role::SharedRouter => packed_bytes(element_type, 1, weight.rows.max(weight.columns), 1),
+        _ if weight.is_vector() => weight.elements().saturating_mul(4),
+        _ => packed_bytes(element_type, weight.rows, weight.columns, weight.copies),
+    }
+}
+
+/// Bytes of one head's elements for a page of tokens.
+const fn page_head_bytes(element_type: ElementType, elements: u64) -> u64 {
+    match element_type {
+        ElementType::Q8_0 => elements * PAGE_TOKENS + elements.div_ceil(32) * PAGE_TOKENS * 2,
+        _ => elements * PAGE_TOKENS * 2,
+    }
+}
+
+fn page_bytes(model: &ModelSpec, element_type: ElementType) -> u64 {
+    model.decoder.counted().fold(0, |sum, (layer, count)| {
+        let bytes = layer.mixer.attention().map_or(0, |attention| {
+            let head = page_head_bytes(element_type, attention.key_dim)
+                .saturating_add(page_head_bytes(element_type, attention.value_dim));
+            round_up(attention.kv_heads.saturating_mul(head), 64)
+        });
+        bytes.saturating_mul(count).saturating_add(sum)
+    })
+}
+
+/// Bytes of pages for some sequences of `context` tokens each.
+fn cache_bytes(model: &ModelSpec, element_type: ElementType, sequences: u64, context: u64) -> u64 {
+    let page = page_bytes(model, element_type);
+    let pages = sequences.saturating_mul(context.div_ceil(PAGE_TOKENS));
+    let per_segment = (SEGMENT_BYTES / page.max(1)).max(1);
+    pages.div_ceil(per_segment).saturating_mul(per_segment).saturating_mul(page)
+}
+
+/// Widths of a model's inner rows.
+struct Widths {
+    /// Outputs of the widest input projection.
+    wide: u64,
+    /// Outputs of attention, all heads.
+    mixed: u64,
+    /// Inputs of the widest projection back.
+    inner: u64,
+    /// Pairs that turn.
+    pairs: u64,
+}
+
+fn widths(model: &ModelSpec) -> Widths {
+    let mut widths = Widths { wide: 0, mixed: 0, inner: 0, pairs: 0 };
+    for layer in &model.decoder.kinds {
+        if let Mixer::Attention(Attention { heads, kv_heads, key_dim, value_dim, .. }) = &layer.mixer {
+            let mixed = heads.saturating_mul(*value_dim);
+            let keys = heads.saturating_add(*kv_heads).saturating_mul(*key_dim);
+            widths.wide = widths.wide.max(keys.saturating_add(kv_heads.saturating_mul(*value_dim)));
+            widths.mixed = widths.mixed.max(mixed);
+            widths.inner = widths.inner.max(mixed);
+            widths.pairs = widths.pairs.max(key_dim / 2);
+        }
+        let (wide, inner) = feed_forward_widths(layer);
+        widths.wide = widths.wide.max(wide);
+        widths.inner = widths.inner.max(inner);
+    }
+    widths
+}
+
+fn feed_forward_widths(layer: &Layer) -> (u64, u64) {
+    match &layer.feed_forward {
+        FeedForward::None => (0, 0),
+        FeedForward::Dense { width, activation } => match activation {
+            crate::model::Activation::Gated => (width.saturating_mul(2), *width),
+            crate::model::Activation::Plain => (*width, *width),
+        },
+        FeedForward::Experts(experts) => {
+            let routed = experts.experts_per_token.saturating_mul(experts.expert_width).saturating_mul(2);
+            (experts.experts.max(experts.shared_width.saturating_mul(2)).max(routed), experts.shared_width)
+        }
+    }
+}
+
+/// Bytes of a batch of activations: single precision, and the forms that products need.
+fn activation_bytes(tokens: u64, columns: u64, is_quantised: bool) -> u64 {
+    let padded = round_up(columns, COLUMNS_GRID);
+    let plain = tokens.saturating_mul(padded).saturating_mul(4);
+    if !is_quantised || tokens == 0 {
+        return plain;
+    }
+    // A byte, two factors per 32 columns and one per 16.
+    let small = tokens.min(TILE_TOKENS_MIN).next_multiple_of(2).saturating_mul(padded).saturating_mul(3) / 2;
+    let tiles =
+        if tokens >= TILE_TOKENS_MIN { round_up(tokens, TILE_TOKENS_MIN).saturating_mul(padded) * 2 } else { 0 };
+    plain.saturating_add(small).saturating_add(tiles)
+}
+
+/// Whether any matrix is multiplied in another form than single precision.
+fn is_quantised(model: &ModelSpec, format: Option<&WeightFormat>) -> bool {
+    let counted =
+        |weight: &Weight, kind| u64::from(!weight.is_vector() && !matches!(kind, ElementType::F16 | ElementType::F32));
+    sum_of_weights(format, model, counted) > 0
+}
+
+/// Bytes of the buffers of a step.
+fn compute_bytes(model: &ModelSpec, format: Option<&WeightFormat>, tokens: u64) -> u64 {
+    let Widths { wide, mixed, inner, pairs } = widths(model);
+    let hidden = model.hidden_size;
+    let rows = hidden.saturating_mul(2).saturating_add(wide).saturating_add(mixed).saturating_add(2 * pairs);
+    let is_quantised = is_quantised(model, format);
+    tokens
+        .saturating_mul(rows)
+        .saturating_mul(4)
+        .saturating_add(activation_bytes(tokens, hidden, is_quantised))
+        .saturating_add(activation_bytes(tokens, inner, is_quantised))
+}
+
+/// The memory of `model` in the native engine on one processor.
+///
+/// **Formula**: repacked weights + pages of all sequences' contexts + buffers of a step of 512 tokens + logits of
+/// every sequence. **Assumptions**: replies fill their contexts; the processor multiplies large batches as bfloat16
+/// tiles (others need a little less).
+pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumptions) -> Result<MemoryPlan, EngineError> {
+    check_magnitude(NAME, model, settings)?;
+    let format = asked_or_stored(model, settings, assumptions)?;
+    let context = settings.context.unwrap_or(4096).max(1);
+    let sequences = settings.sequences.unwrap_or(1).max(1);
+    let cache_type = match settings.kv_type_k {
+        None | Some(ElementType::F16) => ElementType::F16,
+        Some(ElementType::Q8_0) => ElementType::Q8_0,
+        Some(other) => {
+            let why = format!("its cache holds f16 or q8_0, not {other}");
+            return Err(EngineError::Refused { engine: NAME, setting: "kv_type_k", why });
+        }
+    };
+    let weights = sum_of_weights(format.as_ref(), model, weight_bytes);
+    let chunk = settings.batch.unwrap_or(CHUNK_TOKENS).min(CHUNK_TOKENS);
+    let tokens = chunk.min(settings.prompt.unwrap_or(context)).max(sequences);
+    let overhead = Bytes(PROCESS_BYTES + model.vocabulary_size.saturating_mul(TOKENIZER_BYTES_PER_TOKEN));
+    let logits = sequences.saturating_mul(model.vocabulary_size).saturating_mul(4);
+    let device = settings.devices.first();
+    let components = Components {
+        weights: Some(Estimate::exact(Bytes(weights))),
+        kv_cache: Some(Estimate::exact(Bytes(cache_bytes(model, cache_type, sequences, context)))),
+        recurrent_state: Some(Estimate::ZERO),
+        compute: Some(Estimate::within(Bytes(compute_bytes(model, format.as_ref(), tokens)), 0.75, 1.1)),
+        output: Some(Estimate::exact(Bytes(logits))),
+        overhead: Some(Estimate::within(overhead, 0.4, 2.0)),
+    };
+    Ok(MemoryPlan {
+        devices: vec![DeviceMemory {
+            name: device.map_or_else(|| DeviceMemory::HOST.to_owned(), |device| device.name.clone()),
+            components,
+            capacity: device.and_then(Device::total).map(|total| total.value).or(settings.host_memory),
+        }],
+        kv_cache_tokens: Some(Estimate::exact(
+            sequences.saturating_mul(context.div_ceil(PAGE_TOKENS)).saturating_mul(PAGE_TOKENS),
+        )),
+        available_kv: None,
+        max_concurrency: None,
+    })
+}
