@@ -1,6 +1,6 @@
 //! How fast products are: per form of weights and batch, the weight bytes streamed and the operations done per second.
 //!
-//! `cargo bench -p hwledger-kernels --bench products [-- THREADS]`
+//! `cargo bench -p hwledger-kernels --bench products [-- THREADS] [TYPE...]`
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops when it cannot run")]
 
@@ -17,14 +17,20 @@ fn main() {
     let best = InstructionSet::detect();
     println!("threads {threads}, best {}", best.name());
     // Weights beyond the caches of desktops: several matrices in turn, some 600 MB in all for 4 bits.
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
     for element_type in [ElementType::Q4K, ElementType::Q6K, ElementType::Q8_0, ElementType::Q4_0, ElementType::BF16] {
+        if wanted.iter().any(|name| ElementType::NAMED.iter().any(|kind| kind.name() == name))
+            && !wanted.iter().any(|name| name == element_type.name())
+        {
+            continue;
+        }
         let shape = Shape::matrix(8192, 4096);
         let bytes = vec![0x11; shape.rows * element_type.row_bytes(4096) as usize];
         let weights: Vec<PackedWeight> =
             (0..24).map(|_| PackedWeight::pack(element_type, shape, &bytes, &pool).unwrap()).collect();
         for set in [InstructionSet::Avx512, InstructionSet::Amx] {
             for tokens in [1, 2, 4, 6, 8, 16, 32, 64, 128, 512] {
-                if set > best || (set == InstructionSet::Amx && tokens < 32) {
+                if set > best || (set == InstructionSet::Amx && tokens < 4) {
                     continue;
                 }
                 let mut activations = Activations::new().unwrap();

@@ -12,9 +12,11 @@ pub const TILE_TOKENS_MAX: usize = 8;
 /// Columns are filled up with zeros to a multiple of this.
 const COLUMNS_GRID: usize = 256;
 
-/// Tokens from which tiles of AMX are faster than dot products of bytes: below, the decoding of
-/// weights to bfloat16 costs more than the tiles save (`bench/native`).
+/// Tokens from which tiles of bfloat16 are faster than tiles of bytes: below, the decoding of weights costs more
+/// than the tiles save (`benches/products.rs`).
 const AMX_TOKENS_MIN: usize = 32;
+/// Tokens from which tiles of bytes are faster than dot products of bytes, which take eight tokens at a time.
+const BYTE_TILES_TOKENS_MIN: usize = 9;
 
 /// Tokens and columns of one AMX tile of bfloat16 numbers.
 pub(crate) const AMX_ROWS: usize = 16;
@@ -26,6 +28,8 @@ pub(crate) const AMX_COLUMNS: usize = 32;
 pub enum Arithmetic {
     /// Bytes times bytes, in blocks of 32 columns with a scale per token.
     Bytes,
+    /// The same, to the last bit, in tiles of AMX.
+    ByteTiles,
     /// bfloat16 times bfloat16, summed in single precision.
     BFloat16,
     /// Single precision.
@@ -40,8 +44,9 @@ impl Arithmetic {
             // Rounding these to bfloat16 would lose what they were kept for.
             PackedFormat::F16 | PackedFormat::F32 => Self::Float,
             _ if has_tiles => Self::BFloat16,
-            _ if format.takes_quantised_activations() => Self::Bytes,
-            _ => Self::Float,
+            _ if !format.takes_quantised_activations() => Self::Float,
+            _ if matches!(set, InstructionSet::Amx) && tokens >= BYTE_TILES_TOKENS_MIN => Self::ByteTiles,
+            _ => Self::Bytes,
         }
     }
 }
@@ -57,18 +62,45 @@ pub(crate) struct Tile {
     pub(crate) tokens: usize,
 }
 
-/// The tiles of a batch: full ones, then one for the rest.
-pub(crate) fn tiles(tokens: usize) -> impl Iterator<Item = Tile> {
-    (0..tokens).step_by(TILE_TOKENS_MAX).map(move |first| {
-        let held = (tokens - first).min(TILE_TOKENS_MAX);
-        let width = match held {
-            3 => 4,
-            5 => 6,
-            7 => 8,
-            other => other,
-        };
-        Tile { first, width, tokens: held }
-    })
+/// How the bytes of a tile lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrangement {
+    /// `[column / 4][token][4]`, up to eight tokens: four bytes of each token side by side.
+    Interleaved,
+    /// `[column / 32][token][32]`, up to sixteen tokens: tiles of AMX.
+    Tiled,
+}
+
+impl Arrangement {
+    const fn tokens_max(self) -> usize {
+        match self {
+            Self::Interleaved => TILE_TOKENS_MAX,
+            Self::Tiled => AMX_ROWS,
+        }
+    }
+
+    /// Room of a tile of `held` tokens: a width that kernels are compiled for.
+    const fn width(self, held: usize) -> usize {
+        match (self, held) {
+            (Self::Interleaved, 3) => 4,
+            (Self::Interleaved, 5) => 6,
+            (Self::Interleaved, 7) => 8,
+            (Self::Interleaved, other) => other,
+            (Self::Tiled, held) => held.next_multiple_of(4),
+        }
+    }
+
+    /// The tile of a token.
+    fn tile(self, token: usize, tokens: usize) -> Tile {
+        let first = token / self.tokens_max() * self.tokens_max();
+        let held = (tokens - first).min(self.tokens_max());
+        Tile { first, width: self.width(held), tokens: held }
+    }
+
+    /// The tiles of a batch: full ones, then one for the rest.
+    fn tiles(self, tokens: usize) -> impl Iterator<Item = Tile> {
+        (0..tokens).step_by(self.tokens_max()).map(move |first| self.tile(first, tokens))
+    }
 }
 
 /// A batch of activations, in whichever forms its products need.
@@ -77,9 +109,10 @@ pub struct Activations {
     tokens: usize,
     columns: usize,
     padded: usize,
+    arrangement: Arrangement,
     /// `[token][padded column]`.
     values: Buffer<f32>,
-    /// Per tile `[column / 4][width][4]`.
+    /// Per tile as [`Arrangement`] says.
     bytes: Buffer<i8>,
     /// Per tile `[column / 32][width]`: what one unit of a byte is worth.
     scales: Buffer<f32>,
@@ -108,6 +141,7 @@ impl Activations {
             tokens: 0,
             columns: 0,
             padded: 0,
+            arrangement: Arrangement::Interleaved,
             values: Buffer::zeroed(0)?,
             bytes: Buffer::zeroed(0)?,
             scales: Buffer::zeroed(0)?,
@@ -149,11 +183,13 @@ impl Activations {
         fill: &(dyn Fn(usize, &mut [f32]) + Sync),
     ) -> std::io::Result<()> {
         let padded = columns.next_multiple_of(COLUMNS_GRID);
-        let slots = tiles(tokens).map(|tile| tile.width).sum::<usize>();
-        (self.tokens, self.columns, self.padded) = (tokens, columns, padded);
+        let arrangement =
+            if needed.contains(&Arithmetic::ByteTiles) { Arrangement::Tiled } else { Arrangement::Interleaved };
+        let slots = arrangement.tiles(tokens).map(|tile| tile.width).sum::<usize>();
+        (self.tokens, self.columns, self.padded, self.arrangement) = (tokens, columns, padded, arrangement);
         self.values.reserve(tokens * padded)?;
-        let (bytes_needed, halves_needed) =
-            (needed.contains(&Arithmetic::Bytes), needed.contains(&Arithmetic::BFloat16));
+        let bytes_needed = arrangement == Arrangement::Tiled || needed.contains(&Arithmetic::Bytes);
+        let halves_needed = needed.contains(&Arithmetic::BFloat16);
         if bytes_needed {
             self.bytes.reserve(slots * padded)?;
             self.scales.reserve(slots * padded / 32)?;
@@ -165,6 +201,7 @@ impl Activations {
         }
         let target = QuantisedMut {
             padded,
+            arrangement,
             bytes: self.bytes.as_mut_ptr(),
             scales: self.scales.as_mut_ptr(),
             sums16: self.sums16.as_mut_ptr(),
@@ -198,7 +235,7 @@ impl Activations {
 
     /// The tiles with their parts.
     pub(crate) fn tiles(&self) -> impl Iterator<Item = TileParts<'_>> {
-        tiles(self.tokens).map(|tile| {
+        self.arrangement.tiles(self.tokens).map(|tile| {
             let (start, size) = (tile.first * self.padded, tile.width * self.padded);
             TileParts {
                 tile,
@@ -219,6 +256,7 @@ impl Activations {
 /// Where quantised values go. Rows write parts of their own, so threads may share it.
 struct QuantisedMut {
     padded: usize,
+    arrangement: Arrangement,
     bytes: *mut i8,
     scales: *mut f32,
     sums16: *mut f32,
@@ -234,21 +272,24 @@ unsafe impl Sync for QuantisedMut {}
 impl QuantisedMut {
     /// Quantises one row into its place in its tile.
     fn quantise(&self, token: usize, tokens: usize, row: &[f32], set: InstructionSet) {
-        let first = token / TILE_TOKENS_MAX * TILE_TOKENS_MAX;
-        let (width, slot) = match (tokens - first).min(TILE_TOKENS_MAX) {
-            3 => (4, token - first),
-            5 => (6, token - first),
-            7 => (8, token - first),
-            other => (other, token - first),
-        };
+        let Tile { first, width, .. } = self.arrangement.tile(token, tokens);
+        let slot = token - first;
         let start = first * self.padded;
         for (block, values) in row.chunks_exact(32).enumerate() {
             let quantised = quantise_block(values, set);
             // SAFETY: the buffers were reserved for every tile, and this slot of the tile is this token's.
             unsafe {
-                for (group, four) in quantised.bytes.chunks_exact(4).enumerate() {
-                    let place = self.bytes.add(start + ((block * 8 + group) * width + slot) * 4);
-                    place.copy_from_nonoverlapping(four.as_ptr(), 4);
+                match self.arrangement {
+                    Arrangement::Interleaved => {
+                        for (group, four) in quantised.bytes.chunks_exact(4).enumerate() {
+                            let place = self.bytes.add(start + ((block * 8 + group) * width + slot) * 4);
+                            place.copy_from_nonoverlapping(four.as_ptr(), 4);
+                        }
+                    }
+                    Arrangement::Tiled => {
+                        let place = self.bytes.add(start + (block * width + slot) * 32);
+                        place.copy_from_nonoverlapping(quantised.bytes.as_ptr(), 32);
+                    }
                 }
                 *self.scales.add(start / 32 + block * width + slot) = quantised.scale;
                 *self.sums32.add(start / 32 + block * width + slot) =

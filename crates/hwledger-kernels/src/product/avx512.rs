@@ -127,7 +127,7 @@ unsafe fn add_four<const M: usize>(dots: &mut [__m512i; M], numbers: __m512i, by
 unsafe fn load(from: *const u8) -> __m512i {
     // SAFETY: the caller has 64 bytes there; a prefetch may point anywhere.
     unsafe {
-        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(PREFETCH_BYTES).cast());
+        _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(PREFETCH_BYTES).cast());
         _mm512_loadu_si512(from.cast())
     }
 }

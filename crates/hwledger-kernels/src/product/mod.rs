@@ -119,7 +119,7 @@ fn groups_per_chunk(weight: &PackedWeight, tokens: usize, pool: &Pool, set: Inst
     let shape = weight.shape;
     let groups = match Arithmetic::of(weight.format, tokens, set) {
         Arithmetic::BFloat16 => AMX_GROUPS,
-        Arithmetic::Bytes | Arithmetic::Float => {
+        Arithmetic::Bytes | Arithmetic::ByteTiles | Arithmetic::Float => {
             let by_bytes = CHUNK_BYTES / weight.group_bytes().max(1);
             let by_work = CHUNK_WORK / (tokens * shape.columns * ROWS_INTERLEAVED).max(1);
             by_bytes.min(by_work)
@@ -134,7 +134,9 @@ fn run_chunk(chunk: &Chunk<'_>, set: InstructionSet) {
     let groups = chunk.groups.clone();
     match Arithmetic::of(weight.format, activations.tokens(), set) {
         #[cfg(target_arch = "x86_64")]
-        Arithmetic::BFloat16 => amx::groups(weight, copy, groups, activations, out),
+        Arithmetic::BFloat16 => amx::halves::groups(weight, copy, groups, activations, out),
+        #[cfg(target_arch = "x86_64")]
+        Arithmetic::ByteTiles => groups.for_each(|group| amx::bytes::group(weight, copy, group, activations, out)),
         #[cfg(target_arch = "x86_64")]
         arithmetic if set >= InstructionSet::Avx512 => {
             for group in groups {

@@ -155,7 +155,7 @@ fn products_are_those_of_exact_arithmetic() {
 #[test]
 fn every_set_computes_the_same_bits() {
     for &element_type in TYPES {
-        for tokens in [1, 4, 7, 9] {
+        for tokens in [1, 4, 7, 9, 21] {
             let case = Case { element_type, shape: Shape::matrix(19, 512), tokens };
             let (scalar, ..) = outputs(&case, InstructionSet::Scalar);
             for set in sets() {

@@ -1,21 +1,19 @@
-//! AMX: tiles of sixteen tokens by sixteen rows, bfloat16 products summed in single precision.
+//! Tiles of sixteen tokens by sixteen rows in bfloat16, summed in single precision.
 //!
-//! Weights of every form are decoded to bfloat16 once per chunk of rows and columns, and all tokens pass
-//! over them while they are near. Used for large batches, where decoding costs little against the products.
-
-#![expect(unsafe_code, reason = "SIMD, and tile instructions that the compiler has no stable names for")]
+//! Weights are decoded to bfloat16 once per chunk of rows and columns, and all tokens pass over them while they
+//! are near. Used for large batches, where decoding costs little against the products.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::OnceLock;
 
 use crate::activation::{AMX_COLUMNS, AMX_ROWS, Activations};
 use crate::memory::Buffer;
 use crate::weight::{PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
 
-use super::{AMX_GROUPS, Out};
+use super::super::{AMX_GROUPS, Out};
+use super::Configuration;
 
 /// Columns decoded at a time: two groups of them and their activations stay in the first cache.
 const CHUNK_COLUMNS: usize = 512;
@@ -23,64 +21,6 @@ const CHUNK_COLUMNS: usize = 512;
 const TILE_HALVES: usize = AMX_ROWS * AMX_COLUMNS;
 /// Numbers of one tile of sums.
 const TILE_SUMS: usize = AMX_ROWS * ROWS_INTERLEAVED;
-
-/// Whether the processor has the tiles and Linux grants them to this process.
-pub(super) fn is_usable() -> bool {
-    static USABLE: OnceLock<bool> = OnceLock::new();
-    *USABLE.get_or_init(|| {
-        // Leaf 7: bit 22 AMX-BF16, bit 24 AMX-TILE.
-        let has = __cpuid(0).eax >= 7 && {
-            let leaf = __cpuid_count(7, 0);
-            leaf.edx & (1 << 22) != 0 && leaf.edx & (1 << 24) != 0
-        };
-        has && ask_permission()
-    })
-}
-
-/// Asks Linux for the tiles' state; threads started later have it too, and those of this process now.
-#[cfg(target_os = "linux")]
-fn ask_permission() -> bool {
-    const ARCH_PRCTL: u64 = 158;
-    const REQUEST_STATE: u64 = 0x1023;
-    const TILE_DATA: u64 = 18;
-    let result: i64;
-    // SAFETY: the call takes two numbers and changes no memory of ours.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") ARCH_PRCTL => result,
-            in("rdi") REQUEST_STATE,
-            in("rsi") TILE_DATA,
-            out("rcx") _,
-            out("r11") _,
-            options(nostack)
-        );
-    }
-    result == 0
-}
-
-#[cfg(not(target_os = "linux"))]
-fn ask_permission() -> bool {
-    false
-}
-
-/// Eight tiles of sixteen rows of 64 bytes.
-#[repr(C, align(64))]
-struct TileConfiguration {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-static CONFIGURATION: TileConfiguration = TileConfiguration {
-    palette: 1,
-    start_row: 0,
-    reserved: [0; 14],
-    row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
-    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
-};
 
 /// Weights decoded, and sums, of one chunk.
 struct Scratch {
@@ -95,7 +35,13 @@ thread_local! {
 }
 
 /// Some groups of rows times the batch. The caller knows that the processor has the instructions.
-pub(super) fn groups(weight: &PackedWeight, copy: usize, groups: Range<usize>, activations: &Activations, out: Out) {
+pub(in crate::product) fn groups(
+    weight: &PackedWeight,
+    copy: usize,
+    groups: Range<usize>,
+    activations: &Activations,
+    out: Out,
+) {
     SCRATCH.with_borrow_mut(|scratch| {
         let scratch = scratch.get_or_insert_with(|| Scratch {
             // Memory for two small buffers; without it nothing can go on.
@@ -106,9 +52,9 @@ pub(super) fn groups(weight: &PackedWeight, copy: usize, groups: Range<usize>, a
         scratch.sums.reserve(blocks * 2 * AMX_GROUPS * TILE_SUMS).expect("memory for the sums of one chunk");
         // SAFETY: the buffers have room for the chunk, the processor has the instructions.
         unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack));
+            Configuration::of(AMX_ROWS, 64, 16).load();
             run(weight, copy, groups, activations, out, scratch);
-            asm!("tilerelease", options(nostack));
+            Configuration::release();
         }
     });
 }

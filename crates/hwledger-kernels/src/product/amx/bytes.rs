@@ -1,0 +1,357 @@
+//! Tiles of up to sixteen tokens by sixteen rows in bytes: the same bits as the other byte kernels.
+//!
+//! A group of rows is unpacked to one byte per number once; every tile of tokens is multiplied with it part by
+//! part (the columns that share a scale), and each part's exact sums are scaled and added as everywhere else.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::cell::RefCell;
+
+use crate::activation::{Activations, TileParts};
+use crate::memory::Buffer;
+use crate::weight::{PackedFormat, PackedWeight, ROWS_INTERLEAVED};
+
+use super::super::Out;
+use super::Configuration;
+
+/// Sums of one tile.
+const TILE_SUMS: usize = 16 * ROWS_INTERLEAVED;
+
+/// One group of rows, unpacked.
+struct Scratch {
+    /// `[column / 4][row][4]`.
+    numbers: Buffer<u8>,
+    /// `[part][row]`.
+    scales: Buffer<f32>,
+    /// `[part][row]`.
+    minima: Buffer<f32>,
+    /// Sums of twice four parts, `[part][token][row]`, as 32-bit integers.
+    sums: Buffer<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Option<Scratch>> = const { RefCell::new(None) };
+}
+
+/// Sixteen rows times the batch. The caller knows that the processor has the instructions.
+pub(in crate::product) fn group(weight: &PackedWeight, copy: usize, group: usize, activations: &Activations, out: Out) {
+    let columns = weight.format.units(weight.shape.columns) * weight.format.unit_columns();
+    let part = if weight.format == PackedFormat::Q6K { 16 } else { 32 };
+    SCRATCH.with_borrow_mut(|scratch| {
+        let memory = "memory for one group of rows";
+        let scratch = scratch.get_or_insert_with(|| Scratch {
+            numbers: Buffer::zeroed(0).expect(memory),
+            scales: Buffer::zeroed(0).expect(memory),
+            minima: Buffer::zeroed(0).expect(memory),
+            sums: Buffer::zeroed(8 * TILE_SUMS).expect(memory),
+        });
+        scratch.numbers.reserve(columns * ROWS_INTERLEAVED).expect(memory);
+        scratch.scales.reserve(columns / 16 * ROWS_INTERLEAVED).expect(memory);
+        scratch.minima.reserve(columns / 16 * ROWS_INTERLEAVED).expect(memory);
+        // SAFETY: the scratch has room for the group's columns; the processor has the instructions.
+        unsafe { unpack(weight.format, weight.group(copy, group), scratch) };
+        let mut width = 0;
+        for parts in activations.tiles() {
+            // SAFETY: as above; the tile has the columns of the matrix.
+            unsafe {
+                if parts.tile.width != width {
+                    width = parts.tile.width;
+                    Configuration::of(width, part as u16, (part / 4) as u8).load();
+                }
+                match (width, part) {
+                    (4, 32) => tile::<4, 32>(scratch, columns, parts, group, out),
+                    (8, 32) => tile::<8, 32>(scratch, columns, parts, group, out),
+                    (12, 32) => tile::<12, 32>(scratch, columns, parts, group, out),
+                    (_, 32) => tile::<16, 32>(scratch, columns, parts, group, out),
+                    (4, _) => tile::<4, 16>(scratch, columns, parts, group, out),
+                    (8, _) => tile::<8, 16>(scratch, columns, parts, group, out),
+                    (12, _) => tile::<12, 16>(scratch, columns, parts, group, out),
+                    (_, _) => tile::<16, 16>(scratch, columns, parts, group, out),
+                }
+            }
+        }
+        // SAFETY: tiles were loaded for at least one tile of tokens.
+        unsafe { Configuration::release() };
+    });
+}
+
+/// `M` tokens by sixteen rows; `PART` columns share a scale.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn tile<const M: usize, const PART: usize>(
+    scratch: &mut Scratch,
+    columns: usize,
+    parts: TileParts<'_>,
+    group: usize,
+    out: Out,
+) {
+    let mut sums = [_mm512_setzero_ps(); M];
+    let totals = if PART == 16 { parts.sums16 } else { parts.sums32 };
+    // Four parts at a time; units have 64 columns or more, so their number is even, and a multiple of four for 16.
+    let count = columns / PART;
+    let together_from = |first: usize| (count - first).min(4);
+    // SAFETY: the first parts are within the group and the tile.
+    unsafe { multiply::<M, PART>(scratch, parts.bytes.as_ptr(), 0, together_from(0)) };
+    let mut first = 0;
+    while first < count {
+        let together = together_from(first);
+        let next = first + together;
+        // SAFETY: the parts are within the group and the tile.
+        unsafe {
+            // The tiles work on the next parts while these are scaled and added.
+            if next < count {
+                multiply::<M, PART>(scratch, parts.bytes.as_ptr(), next, together_from(next));
+            }
+            for index in 0..together {
+                // The order of the other kernels: of two blocks of 32, first halves before second ones.
+                let part = first + if PART == 16 { [0, 2, 1, 3][index] } else { index };
+                let scale = _mm512_loadu_ps(scratch.scales.as_ptr().add(part * ROWS_INTERLEAVED));
+                let minimum = _mm512_loadu_ps(scratch.minima.as_ptr().add(part * ROWS_INTERLEAVED));
+                let dots = scratch.sums.as_ptr().add((part - first + first % 8) * TILE_SUMS);
+                let scales = parts.scales.as_ptr().add(part * PART / 32 * M);
+                let totals = totals.as_ptr().add(part * M);
+                for slot in 0..M {
+                    let dot = _mm512_loadu_si512(dots.add(slot * ROWS_INTERLEAVED).cast());
+                    let value = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(*scales.add(slot)));
+                    let with = _mm512_fmadd_ps(value, scale, sums[slot]);
+                    sums[slot] = _mm512_fnmadd_ps(minimum, _mm512_set1_ps(*totals.add(slot)), with);
+                }
+            }
+        }
+        first = next;
+    }
+    for (slot, sum) in sums.into_iter().enumerate().take(parts.tile.tokens) {
+        let mut values = [0.0; ROWS_INTERLEAVED];
+        // SAFETY: there are sixteen values; the rows are the caller's.
+        unsafe {
+            _mm512_storeu_ps(values.as_mut_ptr(), sum);
+            out.write(parts.tile.first + slot, group, &values);
+        }
+    }
+}
+
+/// Exact sums of `together` parts from part `first` on, into the scratch.
+#[inline]
+unsafe fn multiply<const M: usize, const PART: usize>(
+    scratch: &mut Scratch,
+    bytes: *const i8,
+    first: usize,
+    together: usize,
+) {
+    // SAFETY: the parts are within the tile and the group; four tiles of sums fit the scratch.
+    unsafe {
+        let activation = |part: usize| {
+            let column = part * PART;
+            bytes.add(column / 32 * 32 * M + column % 32)
+        };
+        let weights = |part: usize| scratch.numbers.as_ptr().add(part * PART * ROWS_INTERLEAVED);
+        let sums = scratch.sums.as_mut_ptr().add(first % 8 * TILE_SUMS);
+        let (row, line) = (32_usize, 64_usize);
+        macro_rules! one {
+            ($sum:literal, $a:literal, $b:literal, $index:expr) => {
+                asm!(
+                    concat!("tilezero ", $sum),
+                    concat!("tileloadd ", $a, ", [{a} + {row}]"),
+                    concat!("tileloadd ", $b, ", [{b} + {line}]"),
+                    concat!("tdpbsud ", $sum, ", ", $a, ", ", $b),
+                    a = in(reg) activation(first + $index),
+                    b = in(reg) weights(first + $index),
+                    row = in(reg) row,
+                    line = in(reg) line,
+                    options(nostack, readonly)
+                )
+            };
+        }
+        macro_rules! keep {
+            ($sum:literal, $index:expr) => {
+                asm!(
+                    concat!("tilestored [{c} + {line}], ", $sum),
+                    c = in(reg) sums.add($index * TILE_SUMS),
+                    line = in(reg) line,
+                    options(nostack)
+                )
+            };
+        }
+        one!("tmm0", "tmm4", "tmm6", 0);
+        one!("tmm1", "tmm5", "tmm7", 1);
+        if together > 2 {
+            one!("tmm2", "tmm4", "tmm6", 2);
+            one!("tmm3", "tmm5", "tmm7", 3);
+        }
+        keep!("tmm0", 0);
+        keep!("tmm1", 1);
+        if together > 2 {
+            keep!("tmm2", 2);
+            keep!("tmm3", 3);
+        }
+    }
+}
+
+/// Bytes of weights ahead of use that are asked for.
+const PREFETCH_BYTES: usize = 4096;
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load(from: *const u8) -> __m512i {
+    // SAFETY: the caller has 64 bytes there; a prefetch may point anywhere.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(PREFETCH_BYTES).cast());
+        _mm512_loadu_si512(from.cast())
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn unsigned(from: *const u8) -> __m512 {
+    // SAFETY: the caller has 16 bytes there.
+    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) }))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn halves(from: *const u8) -> __m512 {
+    // SAFETY: the caller has 32 bytes there.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
+}
+
+/// Where the parts of a unit go.
+#[derive(Clone, Copy)]
+struct Target {
+    numbers: *mut u8,
+    scales: *mut f32,
+    minima: *mut f32,
+}
+
+impl Target {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn put(self, step: usize, numbers: __m512i) {
+        // SAFETY: the caller has room for the step.
+        unsafe { _mm512_storeu_si512(self.numbers.add(step * 64).cast(), numbers) };
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn put_part(self, part: usize, scale: __m512, minimum: __m512) {
+        // SAFETY: the caller has room for the part.
+        unsafe {
+            _mm512_storeu_ps(self.scales.add(part * ROWS_INTERLEAVED), scale);
+            _mm512_storeu_ps(self.minima.add(part * ROWS_INTERLEAVED), minimum);
+        }
+    }
+}
+
+/// Unpacks a whole group.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn unpack(format: PackedFormat, group: &[u8], scratch: &mut Scratch) {
+    let part = if format == PackedFormat::Q6K { 16 } else { 32 };
+    for (index, unit) in group.chunks_exact(format.unit_bytes()).enumerate() {
+        let column = index * format.unit_columns();
+        // SAFETY: the scratch has room for the group.
+        unsafe {
+            let target = Target {
+                numbers: scratch.numbers.as_mut_ptr().add(column * ROWS_INTERLEAVED),
+                scales: scratch.scales.as_mut_ptr().add(column / part * ROWS_INTERLEAVED),
+                minima: scratch.minima.as_mut_ptr().add(column / part * ROWS_INTERLEAVED),
+            };
+            match format {
+                PackedFormat::Q4K => unpack_k::<false>(unit.as_ptr(), target),
+                PackedFormat::Q5K => unpack_k::<true>(unit.as_ptr(), target),
+                PackedFormat::Q6K => unpack_q6_k(unit.as_ptr(), target),
+                PackedFormat::Q4 => unpack_q4(unit.as_ptr(), target),
+                _ => unpack_q8(unit.as_ptr(), target),
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn unpack_k<const FIFTH_BIT: bool>(unit: *const u8, target: Target) {
+    let tail = if FIFTH_BIT { 2560 } else { 2048 };
+    let low = _mm512_set1_epi8(15);
+    let sixteen = _mm512_set1_epi8(16);
+    // SAFETY: within the unit and its 256 columns.
+    unsafe {
+        let (d, dmin) = (halves(unit.add(tail + 256)), halves(unit.add(tail + 288)));
+        for pair in 0..4 {
+            let shift = _mm_cvtsi32_si128(2 * pair as i32);
+            for step in 0..8 {
+                let both = load(unit.add(pair * 512 + step * 64));
+                let mut one = _mm512_and_si512(both, low);
+                let mut two = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
+                if FIFTH_BIT {
+                    let here = _mm512_srl_epi16(load(unit.add(2048 + step * 64)), shift);
+                    one = _mm512_or_si512(one, _mm512_and_si512(_mm512_slli_epi16::<4>(here), sixteen));
+                    two = _mm512_or_si512(two, _mm512_and_si512(_mm512_slli_epi16::<3>(here), sixteen));
+                }
+                target.put(pair * 16 + step, one);
+                target.put(pair * 16 + 8 + step, two);
+            }
+        }
+        for part in 0..8 {
+            let scale = _mm512_mul_ps(d, unsigned(unit.add(tail + part * 16)));
+            let minimum = _mm512_mul_ps(dmin, unsigned(unit.add(tail + 128 + part * 16)));
+            target.put_part(part, scale, minimum);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn unpack_q6_k(unit: *const u8, target: Target) {
+    let low = _mm512_set1_epi8(15);
+    let top = _mm512_set1_epi8(48);
+    // SAFETY: within the unit and its 256 columns.
+    unsafe {
+        let d = halves(unit.add(3328));
+        for pair in 0..4 {
+            let shift = _mm_cvtsi32_si128(pair as i32 % 2 * 4);
+            for step in 0..8 {
+                let both = load(unit.add(pair * 512 + step * 64));
+                let here = _mm512_srl_epi16(load(unit.add(2048 + pair / 2 * 512 + step * 64)), shift);
+                let one =
+                    _mm512_or_si512(_mm512_and_si512(both, low), _mm512_and_si512(_mm512_slli_epi16::<4>(here), top));
+                let two = _mm512_or_si512(
+                    _mm512_and_si512(_mm512_srli_epi16::<4>(both), low),
+                    _mm512_and_si512(_mm512_slli_epi16::<2>(here), top),
+                );
+                target.put(pair * 16 + step, one);
+                target.put(pair * 16 + 8 + step, two);
+            }
+        }
+        for part in 0..16 {
+            let signed = _mm_loadu_si128(unit.add(3072 + part * 16).cast());
+            let scale = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(signed)));
+            target.put_part(part, scale, _mm512_mul_ps(scale, _mm512_set1_ps(32.0)));
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn unpack_q4(unit: *const u8, target: Target) {
+    let low = _mm512_set1_epi8(15);
+    // SAFETY: within the unit and its 64 columns.
+    unsafe {
+        for step in 0..8 {
+            let both = load(unit.add(step * 64));
+            target.put(step, _mm512_and_si512(both, low));
+            target.put(8 + step, _mm512_and_si512(_mm512_srli_epi16::<4>(both), low));
+        }
+        for part in 0..2 {
+            let scale = halves(unit.add(512 + part * 32));
+            target.put_part(part, scale, _mm512_mul_ps(scale, _mm512_set1_ps(8.0)));
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn unpack_q8(unit: *const u8, target: Target) {
+    // SAFETY: within the unit and its 64 columns.
+    unsafe {
+        for step in 0..16 {
+            target.put(step, load(unit.add(step * 64)));
+        }
+        for part in 0..2 {
+            let scale = halves(unit.add(1024 + part * 32));
+            target.put_part(part, scale, _mm512_mul_ps(scale, _mm512_set1_ps(128.0)));
+        }
+    }
+}
