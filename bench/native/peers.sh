@@ -15,7 +15,8 @@ crate=llama-cpp-sys-2 crate_version=0.1.161
 crate_sha256=e9bea77fde41bbc15a278891cd5edd2ba07c5260d162614b41080ba1f100b39b
 package=llama-cpp-python package_version=0.3.36
 package_sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
-targets=(llama-bench llama-batched-bench llama-completion llama-perplexity)
+bench=(llama-bench llama-batched-bench)
+others=(llama-completion llama-perplexity)
 
 folder="${1:?usage: peers.sh FOLDER [native|noamx|python]}"
 variant="${2:-native}"
@@ -64,9 +65,19 @@ python) source="$python_source/vendor/llama.cpp" ;;
 esac
 # -march=native is all that GGML_NATIVE adds on x86, so AMX goes by taking it back.
 if [ "$variant" = noamx ]; then
+    others=()
     for language in C CXX; do
         options+=("-DCMAKE_${language}_FLAGS_RELEASE=-O3 -DNDEBUG -mno-amx-tile -mno-amx-int8 -mno-amx-bf16")
     done
+fi
+
+# gcc 12 takes ldtilecfg to read 8 of its 64 bytes and drops the stores to the others, so every use of
+# AMX ends in a general protection fault. This keeps the stores, and changes nothing where they were.
+amx="$source/ggml/src/ggml-cpu/amx/mmq.cpp"
+keep='__asm__ volatile("" : : "r"(\&tc) : "memory");'
+if ! grep --quiet '"r"(&tc)' "$amx"; then
+    sed --in-place "s/^    _tile_loadconfig(&tc);/    $keep\n&/" "$amx"
+    grep --quiet '"r"(&tc)' "$amx"
 fi
 
 build="$folder/$variant"
@@ -75,7 +86,7 @@ build="$folder/$variant"
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF \
     -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF "${options[@]}" >"$build.cmake.log"
 "${low[@]}" cmake --build "$build" --parallel "$jobs" --target llama-quantize
-"${low[@]}" cmake --build "$build" --parallel "$jobs" --target "${targets[@]}"
+"${low[@]}" cmake --build "$build" --parallel "$jobs" --target "${bench[@]}" "${others[@]}"
 
 part() { sed --quiet "s/^set($2 *\([0-9]*\)).*/\1/p" "$source/$1"; }
 version() { echo "$(part "$1" "$2_MAJOR").$(part "$1" "$2_MINOR").$(part "$1" "$2_PATCH")"; }
