@@ -54,11 +54,18 @@ LONGROPE = {"type": "longrope", "short_factor": [1 + 0.05 * i for i in range(16)
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 EXPERTS = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 96}
 DEEPSEEK2 = BASE | {"model_type": "deepseek_v2", "architectures": ["DeepseekV2ForCausalLM"], "num_key_value_heads": 4}
+DEEPSEEK2 |= {"rms_norm_eps": 1e-6}  # the latent norms of transformers have this one whatever the configuration says
 DEEPSEEK2 |= {"q_lora_rank": None, "kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 48}
 DEEPSEEK2 |= {"first_k_dense_replace": 1, "moe_layer_freq": 1, "n_routed_experts": 6, "n_shared_experts": 2}
 DEEPSEEK2 |= {"num_experts_per_tok": 2, "moe_intermediate_size": 64, "routed_scaling_factor": 1.0}
 DEEPSEEK2 |= {"topk_method": "greedy", "norm_topk_prob": False, "scoring_func": "softmax", "n_group": 1, "topk_group": 1}
 DEEPSEEK_YARN = {"type": "yarn", "factor": 4, "original_max_position_embeddings": 16, "beta_fast": 32, "beta_slow": 1}
+
+GPT_OSS = BASE | {"model_type": "gpt_oss", "architectures": ["GptOssForCausalLM"], "num_hidden_layers": 4}
+GPT_OSS |= {"head_dim": 48, "attention_bias": True, "sliding_window": 8, "rope_theta": 150000.0}
+GPT_OSS |= {"layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"]}
+GPT_OSS |= {"num_local_experts": 4, "num_experts_per_tok": 2, "experts_per_token": 2, "intermediate_size": 96, "swiglu_limit": 7.0}
+GPT_OSS_YARN = {"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0, "original_max_position_embeddings": 16}
 
 MODELS = {
     "llama": LLAMA | {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "head_dim": 64},
@@ -202,24 +209,11 @@ MODELS = {
         "num_hidden_layers": 4,
         "sliding_window": 8,
         "layer_types": ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"],
+        "rope_theta": 500000.0,
+        "rope_scaling": YARN | {"beta_fast": 32.0, "beta_slow": 1.0},
     },
-    "gpt-oss": BASE
-    | {
-        "model_type": "gpt_oss",
-        "architectures": ["GptOssForCausalLM"],
-        "head_dim": 48,
-        "attention_bias": True,
-        "sliding_window": 8,
-        "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
-        "num_hidden_layers": 4,
-        "num_local_experts": 4,
-        "num_experts_per_tok": 2,
-        "experts_per_token": 2,
-        "intermediate_size": 96,
-        "swiglu_limit": 7.0,
-        "rope_theta": 150000.0,
-        "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False, "original_max_position_embeddings": 16},
-    },
+    "gpt-oss": GPT_OSS | {"rope_scaling": GPT_OSS_YARN | {"truncate": False}},
+    "gpt-oss-truncate": GPT_OSS | {"rope_scaling": GPT_OSS_YARN | {"truncate": True}},
     "glm4": BASE
     | {
         "model_type": "glm4",
@@ -232,7 +226,8 @@ MODELS = {
     },
     "deepseek2-lite": DEEPSEEK2
     | {"rope_scaling": DEEPSEEK_YARN | {"mscale": 0.707, "mscale_all_dim": 0.707}},
-    "deepseek2": DEEPSEEK2
+    "deepseek2": DEEPSEEK2 | {"q_lora_rank": 64, "rope_scaling": DEEPSEEK_YARN | {"mscale": 1.0, "mscale_all_dim": 1.0}},
+    "deepseek2-groups": DEEPSEEK2
     | {
         "q_lora_rank": 64,
         "topk_method": "group_limited_greedy",
@@ -257,13 +252,18 @@ MODELS = {
         "rope_interleave": True,
     },
 }
-# What llama.cpp's file format or its graph leaves out: such a model gets no GGUF.
+# What llama.cpp's file format or its graph leaves out: such a model gets no GGUF, or one with other results.
 NO_GGUF = {
     "llama-dynamic": "llama.cpp has no dynamic scaling of the base",
     "mistral-window": "the graph of `llama` has no window",
     "qwen2-window": "the graph of `qwen2` has no window",
     "phi3-window": "llama.cpp turns the window of `phi3` off",
     "gemma2-scalar": "no key for query_pre_attn_scalar",
+    "deepseek2-groups": "llama.cpp has no group-limited choice of experts for softmax routers",
+}
+OTHER_GGUF = {
+    "gpt-oss": "llama.cpp always rounds the bounds of YaRN's ramp, as truncate does",
+    "deepseek2-lite": "llama.cpp knows a model without q_lora_rank by its number of layers",
 }
 
 
@@ -384,8 +384,11 @@ def convert(folder, source, kind):
 
     target = folder / f"model-{kind}.gguf"
     file_type = {"f32": gguf.LlamaFileType.ALL_F32, "f16": gguf.LlamaFileType.MOSTLY_F16}[kind]
+    counted = folder / "tokenizer.json"  # Gemma's converter counts the tokens in it
+    counted.write_text(json.dumps({"model": {"vocab": vocabulary(VOCABULARY, SPECIAL)[0]}, "added_tokens": []}))
     with torch.inference_mode():
-        Model(folder, file_type, target, model_name=f"oracle {folder.name}").write()
+        Model(folder, file_type, target, model_name="Oracle").write()
+    counted.unlink()
     return target
 
 
@@ -413,8 +416,9 @@ def main():
                 line += f"  llama.cpp {about['llama_cpp_error']:.1e}"
             except Exception as error:
                 line += f"  llama.cpp: {type(error).__name__} {error}"
-        elif name in NO_GGUF:
-            about["no_gguf"] = NO_GGUF[name]
+        for key, reasons in (("no_gguf", NO_GGUF), ("other_gguf", OTHER_GGUF)):
+            if name in reasons:
+                about[key] = reasons[name]
         (folder / "model.json").write_text(json.dumps(about) + "\n")
         print(line, flush=True)
 
