@@ -25,7 +25,7 @@ from pathlib import Path
 
 MODES = {"default": ("native", True), "norepack": ("native", False), "noamx": ("noamx", True)}
 FLASH = ("on", "off")
-QUIET = 0.05
+QUIET = 0.1
 SEQUENCES = (1, 4, 8, 16)
 PROMPT, GENERATED = 512, 128
 BATCHED_PROMPT, BATCHED_GENERATED = 128, 32
@@ -135,7 +135,7 @@ def table(path):
         cells = [best.get((model, test, threads, *column), 0) for column in columns]
         shown = [f"{cell:.1f}" + ("*" if noise[model, test, threads, *column] > QUIET else "") if cell else "" for cell, column in zip(cells, columns)]
         print(f"| {model} | {test} | {threads} | " + " | ".join(shown) + f" | **{max(cells):.1f}** |")
-    print("\n`*`: others used more than a twentieth of the processors in every run.\n")
+    print("\n`*`: others used more than a tenth of the processors in every run.\n")
     print("| model | test | mode | peak RSS, GB |\n|---|---|---|---|")
     for (model, test, mode), size in memory.items():
         print(f"| {model} | {test} | {mode} | {size / 1e9:.2f} |")
@@ -148,7 +148,7 @@ def main():
     parser.add_argument("results", type=Path, nargs="?")
     parser.add_argument("--table", type=Path)
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--runs", type=int, default=2, help="quiet runs of each row; a noisy one counts less than half")
+    parser.add_argument("--runs", type=float, default=2, help="quiet runs of each row; a noisy one counts less than half")
     parser.add_argument("--patience", type=float, default=20, help="seconds to wait for idle processors")
     parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--only", default="1b-Q4_K_M,1b-Q8_0,3b-Q4_K_M,3b-Q8_0")

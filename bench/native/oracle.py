@@ -232,7 +232,7 @@ MODELS = {
         "q_lora_rank": 64,
         "topk_method": "group_limited_greedy",
         "n_group": 3,
-        "topk_group": 2,
+        "topk_group": 1,
         "routed_scaling_factor": 2.0,
     },
     "deepseek3": DEEPSEEK2
@@ -259,7 +259,7 @@ NO_GGUF = {
     "qwen2-window": "the graph of `qwen2` has no window",
     "phi3-window": "llama.cpp turns the window of `phi3` off",
     "gemma2-scalar": "no key for query_pre_attn_scalar",
-    "deepseek2-groups": "llama.cpp has no group-limited choice of experts for softmax routers",
+    "deepseek2-groups": "llama.cpp scores a group by its best two experts, as V3 does; V2 by the best one",
 }
 OTHER_GGUF = {
     "gpt-oss": "llama.cpp always rounds the bounds of YaRN's ramp, as truncate does",
@@ -292,6 +292,8 @@ def recipe(config, name, shape):
     if name.endswith("_bias"):  # of experts
         return 0, -9
     sharp = any(part in name for part in ("q_proj", "k_proj", "q_b_proj"))
+    if config["model_type"] == "gpt_oss" and "gate_up_proj" in name:
+        sharp = 4  # beyond swiglu_limit now and then
     return 0, sharp - round(math.log2(74 * math.sqrt(inputs)))
 
 
@@ -396,6 +398,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--golden", type=Path, help="folder for NAME.json and NAME.npy, all that a test needs")
     parser.add_argument("--llama-cpp", type=Path, help="folder that peers.sh built into")
     options = parser.parse_args()
     for name in options.names or MODELS:
@@ -420,6 +423,10 @@ def main():
             if name in reasons:
                 about[key] = reasons[name]
         (folder / "model.json").write_text(json.dumps(about) + "\n")
+        if options.golden:
+            options.golden.mkdir(parents=True, exist_ok=True)
+            (options.golden / f"{name}.json").write_text(json.dumps({"config": MODELS[name]} | about) + "\n")
+            shutil.copy(folder / "logits.npy", options.golden / f"{name}.npy")
         print(line, flush=True)
 
 

@@ -88,6 +88,11 @@ build="$folder/$variant"
 "${low[@]}" cmake --build "$build" --parallel "$jobs" --target llama-quantize
 "${low[@]}" cmake --build "$build" --parallel "$jobs" --target "${bench[@]}" "${others[@]}"
 
+if [ "$variant" = native ]; then # for oracle.py
+    c++ -std=c++17 -O1 "$here/logits.cpp" -I"$source/include" -I"$source/ggml/include" -o "$build/bin/logits" \
+        "$build"/src/libllama.a "$build"/ggml/src/libggml{,-cpu,-base}.a -fopenmp -ldl -pthread
+fi
+
 part() { sed --quiet "s/^set($2 *\([0-9]*\)).*/\1/p" "$source/$1"; }
 version() { echo "$(part "$1" "$2_MAJOR").$(part "$1" "$2_MINOR").$(part "$1" "$2_PATCH")"; }
 {
