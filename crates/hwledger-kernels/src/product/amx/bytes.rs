@@ -36,7 +36,8 @@ thread_local! {
 /// Sixteen rows times the batch. The caller knows that the processor has the instructions.
 pub(in crate::product) fn group(weight: &PackedWeight, copy: usize, group: usize, activations: &Activations, out: Out) {
     let columns = weight.format.units(weight.shape.columns) * weight.format.unit_columns();
-    let part = if weight.format == PackedFormat::Q6K { 16 } else { 32 };
+    // Bytes of a token in a tile of one part, and rows of its weights, four columns each.
+    let (part, part_rows): (u16, u8) = if weight.format == PackedFormat::Q6K { (16, 4) } else { (32, 8) };
     SCRATCH.with_borrow_mut(|scratch| {
         let memory = "memory for one group of rows";
         let scratch = scratch.get_or_insert_with(|| Scratch {
@@ -56,7 +57,7 @@ pub(in crate::product) fn group(weight: &PackedWeight, copy: usize, group: usize
             unsafe {
                 if parts.tile.width != width {
                     width = parts.tile.width;
-                    Configuration::of(width, part as u16, (part / 4) as u8).load();
+                    Configuration::of(width, part, part_rows).load();
                 }
                 match (width, part) {
                     (4, 32) => tile::<4, 32>(scratch, columns, parts, group, out),
