@@ -89,8 +89,9 @@ impl PackedStore {
     pub(super) fn open(directory: Option<&Path>, tensors: &Tensors) -> Self {
         let Some(directory) = directory.filter(|_| !tensors.is_embedded()) else { return Self::None };
         let Ok(key) = key(tensors) else { return Self::None };
-        let name: String = key[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = directory.join(format!("{name}.packed"));
+        // Half of the hash names the file; all of it is in it.
+        let name = u128::from_be_bytes(std::array::from_fn(|index| key[index]));
+        let path = directory.join(format!("{name:032x}.packed"));
         match read(&path, &key) {
             Ok((region, entries)) => Self::Mapped { region, entries },
             Err(_) => {
