@@ -2,6 +2,7 @@
 
 mod conventions;
 mod load;
+mod positions;
 mod rotary;
 mod settings;
 mod tensors;
@@ -9,7 +10,7 @@ mod tensors;
 use hwledger_core::ModelSpec;
 use hwledger_kernels::PackedWeight;
 
-pub use conventions::{Conventions, Routing};
+pub use conventions::{Conventions, Routing, WindowRotary};
 pub use load::{LoadOptions, load};
 pub use rotary::{Rotary, Yarn};
 pub use settings::Settings;
