@@ -84,7 +84,8 @@ impl Loader<'_> {
         let rows = self.tensors.rows("token_embd.weight").map_or(vocabulary, size);
         let embedding = self.matrix("token_embd.weight", Shape::matrix(rows, hidden))?;
         let head = match self.tensors.rows("output.weight") {
-            Some(rows) => Some(self.projection(&["output"], &[size(rows)], hidden)?),
+            // As many as embeddings, or tokens would be chosen that cannot be read.
+            Some(_) => Some(self.projection(&["output"], &[rows], hidden)?),
             None => None,
         };
         let layers = self.spec.decoder.layers().enumerate();
