@@ -141,7 +141,18 @@ impl Loader<'_> {
         let name = |part: &str| format!("blk.{index}.{part}");
         let widths = [heads * key, kv_heads * key, kv_heads * value];
         let input = if self.tensors.has(&name("attn_qkv.weight")) {
-            self.projection(&[&name("attn_qkv")], &[widths.iter().sum()], hidden)?
+            let mut input = self.projection(&[&name("attn_qkv")], &[widths.iter().sum()], hidden)?;
+            // Older files may have one matrix and three biases.
+            if input.bias.is_none() {
+                let parts = ["attn_q.bias", "attn_k.bias", "attn_v.bias"];
+                let biases: Vec<Option<Vec<f32>>> = parts
+                    .iter()
+                    .zip(widths)
+                    .map(|(part, width)| self.vector(&name(part), width))
+                    .collect::<Result<_, _>>()?;
+                input.bias = biases.into_iter().collect::<Option<Vec<_>>>().map(|biases| biases.concat());
+            }
+            input
         } else {
             self.projection(&[&name("attn_q"), &name("attn_k"), &name("attn_v")], &widths, hidden)?
         };

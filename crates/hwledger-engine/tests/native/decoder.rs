@@ -337,7 +337,15 @@ impl<'a> Reference<'a> {
         let key = self.count("attention.key_length").unwrap();
         let project = |part: &str| self.project(&name(part), input).unwrap();
         let (mut queries, mut keys, mut values) = if self.header.tensor(&name("attn_qkv.weight")).is_some() {
-            let rows = project("attn_qkv");
+            let mut rows = project("attn_qkv");
+            let biases: Vec<f64> = ["attn_q.bias", "attn_k.bias", "attn_v.bias"]
+                .iter()
+                .filter_map(|part| self.tensor(&name(part)))
+                .flatten()
+                .collect();
+            for row in &mut rows {
+                add_scaled(row, &biases, 1.0);
+            }
             let part = |from: usize, count: usize| -> Rows {
                 rows.iter().map(|row| row[from * key..(from + count) * key].to_vec()).collect()
             };

@@ -305,6 +305,8 @@ fn variants() -> Vec<(&'static str, Recipe, usize)> {
         ("llama/yarn", scaled(&yarn, &[factor, ("rope.scaling.attn_factor", 1.3)]), 256),
         ("llama/yarn_factors", Recipe { factors: vec![("rope_freqs", 8.0)], ..scaled(&yarn, &[factor]) }, 256),
         ("llama/experts", Recipe { experts: Some(Experts { count: 5, used: 3, shared: 0 }), ..llama.clone() }, 256),
+        ("phi3/biases", Recipe { biases: Biases::Heads, ..Recipe::new("phi3") }, 256),
+        ("phi3/biases_apart", Recipe { biases: Biases::HeadsApart, ..Recipe::new("phi3") }, 256),
         ("phi3/long", phi3.clone(), 512),
         ("phi3/short", phi3, 256),
         ("phi3/window", Recipe { integers: vec![("attention.sliding_window", 20)], ..Recipe::new("phi3") }, 256),

@@ -24,6 +24,8 @@ pub(crate) struct Experts {
 pub(crate) enum Biases {
     None,
     Heads,
+    /// Three of them, though the heads' matrix is one.
+    HeadsApart,
     All,
 }
 
@@ -226,7 +228,13 @@ impl Builder<'_> {
         }
         let has_bias = recipe.biases != Biases::None;
         if recipe.has(&["phi3"]) {
-            self.projection(&name("attn_qkv"), hidden, (heads + 2 * kv_heads) * key, has_bias);
+            let is_apart = recipe.biases == Biases::HeadsApart;
+            self.projection(&name("attn_qkv"), hidden, (heads + 2 * kv_heads) * key, has_bias && !is_apart);
+            for (part, heads) in [("attn_q", heads), ("attn_k", kv_heads), ("attn_v", kv_heads)] {
+                if is_apart {
+                    self.vector(&name(&format!("{part}.bias")), &[heads * key], 0.0, 0.5);
+                }
+            }
         } else {
             self.projection(&name("attn_q"), hidden, heads * key, has_bias);
             self.projection(&name("attn_k"), hidden, kv_heads * key, has_bias);
