@@ -322,6 +322,12 @@ struct Block {
     sums: [i32; 2],
 }
 
+impl Block {
+    /// A block with a value that is no finite number: all that is computed from it is no number either, so that
+    /// a broken model is found out.
+    const BROKEN: Self = Self { bytes: [0; 32], scale: f32::NAN, sums: [0; 2] };
+}
+
 /// `byte = round(value x 127 / max)`, ties to even: the precision of ggml's `Q8_0`.
 fn quantise_block(values: &[f32], set: InstructionSet) -> Block {
     #[cfg(target_arch = "x86_64")]
@@ -331,11 +337,14 @@ fn quantise_block(values: &[f32], set: InstructionSet) -> Block {
         return unsafe { quantise_block_avx512(values) };
     }
     let _ = set;
+    if !values.iter().all(|value| value.is_finite()) {
+        return Block::BROKEN;
+    }
     let max = values.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
     let factor = if max > 0.0 { 127.0 / max } else { 0.0 };
     let mut block = Block { bytes: [0; 32], scale: max / 127.0, sums: [0; 2] };
     for (index, (byte, &value)) in block.bytes.iter_mut().zip(values).enumerate() {
-        // Within -127 to 127 by construction; a value that is no number becomes zero.
+        // Within -127 to 127 by construction.
         #[expect(clippy::cast_possible_truncation, reason = "within the range of a byte")]
         let rounded = (value * factor).round_ties_even() as i8;
         *byte = rounded;
@@ -356,6 +365,10 @@ unsafe fn quantise_block_avx512(values: &[f32]) -> Block {
         let low = _mm512_loadu_ps(values.as_ptr());
         let high = _mm512_loadu_ps(values.as_ptr().add(16));
         let max = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
+        // The maximum passes over what is no number.
+        if max == f32::INFINITY || _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(low, high) != 0 {
+            return Block::BROKEN;
+        }
         let factor = if max > 0.0 { 127.0 / max } else { 0.0 };
         block.scale = max / 127.0;
         let factor = _mm512_set1_ps(factor);
@@ -398,6 +411,26 @@ unsafe fn round_block_avx512(values: &[f32], halves: &mut [u16]) {
             let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
             let upper = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded));
             _mm256_storeu_si256(halves.as_mut_ptr().add(16 * half).cast(), upper);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_with_a_value_that_is_no_number_is_none_either() {
+        let best = InstructionSet::detect();
+        for set in InstructionSet::ALL.into_iter().filter(|&set| set <= best) {
+            for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for at in 0..32 {
+                    let mut values = [0.5; 32];
+                    assert!(quantise_block(&values, set).scale.is_finite());
+                    values[at] = broken;
+                    assert!(quantise_block(&values, set).scale.is_nan(), "{broken} at {at}, {}", set.name());
+                }
+            }
         }
     }
 }

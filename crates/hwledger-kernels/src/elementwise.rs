@@ -200,10 +200,17 @@ for_every_set! {
     pub fn activate(gate: Gate, values: &[f32], out: &mut [f32]) = activate_body
 }
 
+/// One over the root of a mean of squares. No number where the squares were too large to add up: zeros would hide
+/// that the row is lost.
+#[inline(always)]
+fn inverse_root(mean: f32, epsilon: f32) -> f32 {
+    if mean < f32::INFINITY { 1.0 / (mean + epsilon).sqrt() } else { f32::NAN }
+}
+
 #[inline(always)]
 fn rms_norm_body(row: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
     let mean = sum_of(row, |value| value * value) / row.len() as f32;
-    let factor = 1.0 / (mean + epsilon).sqrt();
+    let factor = inverse_root(mean, epsilon);
     for ((out, &value), &weight) in out.iter_mut().zip(row).zip(weight) {
         *out = value * factor * weight;
     }
@@ -217,7 +224,7 @@ for_every_set! {
 #[inline(always)]
 fn rms_norm_in_place_body(row: &mut [f32], weight: &[f32], epsilon: f32) {
     let mean = sum_of(row, |value| value * value) / row.len() as f32;
-    let factor = 1.0 / (mean + epsilon).sqrt();
+    let factor = inverse_root(mean, epsilon);
     for (value, &weight) in row.iter_mut().zip(weight) {
         *value = *value * factor * weight;
     }
@@ -374,5 +381,8 @@ mod tests {
         rms_norm(InstructionSet::detect(), &values, &[1.0; 64], 0.0, &mut out);
         let mean: f32 = out.iter().map(|value| value * value).sum::<f32>() / 64.0;
         assert!((mean - 1.0).abs() < 1e-6);
+        // Squares that overflow are no silence.
+        rms_norm(InstructionSet::detect(), &[1e30; 64], &[1.0; 64], 0.0, &mut out);
+        assert!(out.iter().all(|value| value.is_nan()));
     }
 }

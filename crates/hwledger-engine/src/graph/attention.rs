@@ -1,12 +1,13 @@
 //! The attention of one layer: project, normalise, turn, remember, attend, project back.
 
-use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hwledger_kernels::attention::{Batch, Run, Scoring, attend};
 use hwledger_kernels::cache::Rows;
 use hwledger_kernels::elementwise::{add_scaled, rms_norm_in_place, rotate};
 
 use crate::cache::Cache;
+use crate::error::RunError;
 use crate::model::{HeadShape, Model};
 
 use super::{BatchLayout, Machine, Workspace, fill_normalised, needs, project, project_back};
@@ -19,7 +20,8 @@ pub(super) fn compute(
     cache: &mut Cache,
     machine: &Machine,
     workspace: &mut Workspace,
-) -> io::Result<()> {
+) -> Result<(), RunError> {
+    let failed = |source| RunError::Memory { what: "activations", source };
     let layer = &model.layers[index];
     let weights = &layer.attention;
     let HeadShape { heads, kv_heads, key, value, window } = weights.shape;
@@ -27,9 +29,11 @@ pub(super) fn compute(
     let stride = weights.input.rows();
     let needed = needs([&weights.input], count, machine.set);
     let norm = layer.attention_norm.as_deref();
-    fill_normalised(&mut workspace.outer, &workspace.stream, norm, &needed, count, model, machine)?;
+    fill_normalised(&mut workspace.outer, &workspace.stream, norm, &needed, count, model, machine).map_err(failed)?;
     project(&weights.input, &workspace.outer, &mut workspace.wide, stride, machine);
-    prepare_heads(model, index, count, machine, workspace);
+    if !prepare_heads(model, index, count, machine, workspace) {
+        return Err(RunError::NotANumber);
+    }
 
     let keys_start = heads * key;
     let rows = Rows { values: &workspace.wide, stride, key: keys_start, value: keys_start + kv_heads * key };
@@ -62,15 +66,15 @@ pub(super) fn compute(
 
     let needed = needs([&weights.output], count, machine.set);
     let mixed = &workspace.mixed;
-    workspace.inner.fill(count, width, &needed, &machine.pool, machine.set, &|token, row| {
-        row.copy_from_slice(&mixed[token * width..][..width]);
-    })?;
+    let fill = |token: usize, row: &mut [f32]| row.copy_from_slice(&mixed[token * width..][..width]);
+    workspace.inner.fill(count, width, &needed, &machine.pool, machine.set, &fill).map_err(failed)?;
     project_back(&weights.output, count, machine, workspace);
     Ok(())
 }
 
-/// Adds biases, normalises queries and keys, and turns them.
-fn prepare_heads(model: &Model, index: usize, count: usize, machine: &Machine, workspace: &mut Workspace) {
+/// Adds biases, normalises queries and keys, and turns them. False where a key or value is no number: the cache's
+/// formats have no place for these, and tokens to come would read others in theirs.
+fn prepare_heads(model: &Model, index: usize, count: usize, machine: &Machine, workspace: &mut Workspace) -> bool {
     let weights = &model.layers[index].attention;
     let settings = &model.settings;
     let HeadShape { heads, kv_heads, key, window, .. } = weights.shape;
@@ -78,6 +82,7 @@ fn prepare_heads(model: &Model, index: usize, count: usize, machine: &Machine, w
     let rotary = settings.rotary_of(index, window.is_some());
     let angles = rotary.map(|rotary| (&workspace.angles[rotary], settings.rotary[rotary].frequencies.len()));
     let (epsilon, set, pairs_of) = (settings.epsilon, machine.set, settings.conventions.pairs);
+    let are_numbers = AtomicBool::new(true);
     machine.pool.run_on_chunks(&mut workspace.wide[..count * stride], stride, &|token, row| {
         if let Some(bias) = &weights.input.bias {
             add_scaled(set, row, bias, 1.0);
@@ -97,5 +102,14 @@ fn prepare_heads(model: &Model, index: usize, count: usize, machine: &Machine, w
                 rotate(set, head, cosines, sines, pairs_of);
             }
         }
+        if !all_finite(&row[heads * key..]) {
+            are_numbers.store(false, Ordering::Relaxed);
+        }
     });
+    are_numbers.into_inner()
+}
+
+/// Whether all are finite numbers, by their bits, so that registers are filled.
+fn all_finite(values: &[f32]) -> bool {
+    values.iter().fold(0, |most: u32, value| most.max(value.to_bits() & 0x7fff_ffff)) < f32::INFINITY.to_bits()
 }

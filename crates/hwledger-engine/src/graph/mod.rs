@@ -185,7 +185,7 @@ impl Decoder {
             }
         });
         for (index, layer) in model.layers.iter().enumerate() {
-            attention::compute(model, index, layout, cache, machine, workspace).map_err(failed)?;
+            attention::compute(model, index, layout, cache, machine, workspace)?;
             finish_part(model, layer.post_attention_norm.as_deref(), count, machine, workspace);
             feed_forward::compute(model, index, count, machine, workspace).map_err(failed)?;
             finish_part(model, layer.post_feed_forward_norm.as_deref(), count, machine, workspace);

@@ -84,7 +84,7 @@ impl Workspace {
 
     /// Computes the angles of a batch's positions.
     pub(crate) fn turn(&mut self, model: &Model, positions: &[usize]) {
-        let is_same = model.settings.rotary[0] == model.settings.rotary[1];
+        let is_same = !model.settings.windows_turn_apart();
         for (index, (rotary, (cosines, sines))) in model.settings.rotary.iter().zip(self.angles.iter_mut()).enumerate()
         {
             let pairs = rotary.frequencies.len();

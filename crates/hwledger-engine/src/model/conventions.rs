@@ -13,6 +13,17 @@ pub enum Routing {
     ChooseThenSoftmax,
 }
 
+/// How layers with a window turn, beside those without.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum WindowRotary {
+    /// As the others, by a base of their own where the file states one.
+    Scaled,
+    /// By the others' base, never scaled (OLMo 3).
+    Unscaled,
+    /// By the base that the file states for them, or else this; never scaled (Gemma 3).
+    UnscaledAt(f32),
+}
+
 /// What the name decides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conventions {
@@ -24,8 +35,12 @@ pub struct Conventions {
     pub scales_embedding: bool,
     /// `post_attention_norm` stands before the feed-forward, not after attention (gpt-oss).
     pub post_attention_norm_is_feed_forward_norm: bool,
-    /// The base of rotary positions in layers with a window, where it differs.
-    pub window_rope_base: Option<f32>,
+    /// How layers with a window turn.
+    pub window_rotary: WindowRotary,
+    /// The cap of attention scores where the file does not say.
+    pub score_cap: Option<f32>,
+    /// The cap of logits where the file does not say.
+    pub logit_cap: Option<f32>,
     /// Every so many layers, the last has no positions (`SmolLM3`).
     pub no_rope_period: Option<usize>,
     /// How experts are chosen.
@@ -39,7 +54,9 @@ const PLAIN: Conventions = Conventions {
     gate: Gate::Silu,
     scales_embedding: false,
     post_attention_norm_is_feed_forward_norm: false,
-    window_rope_base: None,
+    window_rotary: WindowRotary::Scaled,
+    score_cap: None,
+    logit_cap: None,
     no_rope_period: None,
     routing: Routing::SoftmaxThenChoose,
     normalises_experts: true,
@@ -52,10 +69,12 @@ pub(super) fn conventions(architecture: &str) -> Option<Conventions> {
     Some(match architecture {
         "llama" | "granite" | "granitemoe" | "glm4" => neighbours,
         "smollm3" => Conventions { no_rope_period: Some(4), ..neighbours },
-        "qwen2" | "qwen3" | "qwen3moe" | "phi3" | "olmo2" => PLAIN,
+        "qwen2" | "qwen3" | "qwen3moe" | "phi3" => PLAIN,
+        "olmo2" => Conventions { window_rotary: WindowRotary::Unscaled, ..PLAIN },
         "qwen2moe" | "olmoe" => Conventions { normalises_experts: false, ..PLAIN },
-        "gemma" | "gemma2" => gemma,
-        "gemma3" => Conventions { window_rope_base: Some(10_000.0), ..gemma },
+        "gemma" => gemma,
+        "gemma2" => Conventions { score_cap: Some(50.0), logit_cap: Some(30.0), ..gemma },
+        "gemma3" => Conventions { window_rotary: WindowRotary::UnscaledAt(10_000.0), ..gemma },
         "gpt-oss" => Conventions {
             gate: Gate::ClampedSwish { limit: 7.0 },
             post_attention_norm_is_feed_forward_norm: true,

@@ -94,7 +94,8 @@ impl Loader<'_> {
         let rows = self.tensors.rows("token_embd.weight").map_or(vocabulary, size);
         let embedding = self.matrix("token_embd.weight", Shape::matrix(rows, hidden))?;
         let head = match self.tensors.rows("output.weight") {
-            Some(rows) => Some(self.projection(&["output"], &[size(rows)], hidden)?),
+            // As many as embeddings, or tokens would be chosen that cannot be read.
+            Some(_) => Some(self.projection(&["output"], &[rows], hidden)?),
             None => None,
         };
         let layers = self.spec.decoder.layers().enumerate();
@@ -150,7 +151,18 @@ impl Loader<'_> {
         let name = |part: &str| format!("blk.{index}.{part}");
         let widths = [heads * key, kv_heads * key, kv_heads * value];
         let input = if self.tensors.has(&name("attn_qkv.weight")) {
-            self.projection(&[&name("attn_qkv")], &[widths.iter().sum()], hidden)?
+            let mut input = self.projection(&[&name("attn_qkv")], &[widths.iter().sum()], hidden)?;
+            // Older files may have one matrix and three biases.
+            if input.bias.is_none() {
+                let parts = ["attn_q.bias", "attn_k.bias", "attn_v.bias"];
+                let biases: Vec<Option<Vec<f32>>> = parts
+                    .iter()
+                    .zip(widths)
+                    .map(|(part, width)| self.vector(&name(part), width))
+                    .collect::<Result<_, _>>()?;
+                input.bias = biases.into_iter().collect::<Option<Vec<_>>>().map(|biases| biases.concat());
+            }
+            input
         } else {
             self.projection(&[&name("attn_q"), &name("attn_k"), &name("attn_v")], &widths, hidden)?
         };

@@ -3,6 +3,7 @@
 mod conventions;
 mod load;
 mod packed;
+mod positions;
 mod rotary;
 mod settings;
 mod tensors;
@@ -10,7 +11,7 @@ mod tensors;
 use hwledger_core::ModelSpec;
 use hwledger_kernels::PackedWeight;
 
-pub use conventions::{Conventions, Routing};
+pub use conventions::{Conventions, Routing, WindowRotary};
 pub use load::{LoadOptions, load};
 pub use rotary::{Rotary, Yarn};
 pub use settings::Settings;

@@ -7,14 +7,8 @@ use hwledger_formats::gguf::{Header, Value};
 use crate::error::LoadError;
 
 use super::conventions::{Conventions, conventions};
-use super::rotary::{Rotary, Yarn};
-
-/// What `YaRN` takes where a file does not say (llama.cpp's defaults, those of the paper).
-const YARN_BETA_FAST: f64 = 32.0;
-const YARN_BETA_SLOW: f64 = 1.0;
-
-/// The values of a small tensor, if it is there.
-type SmallTensor = Result<Option<Vec<f32>>, LoadError>;
+use super::positions::{SmallTensor, positions, rotaries};
+use super::rotary::Rotary;
 
 /// The numbers of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +45,12 @@ impl Settings {
         if self.conventions.no_rope_period.is_some_and(|period| (layer + 1).is_multiple_of(period)) {
             return None;
         }
-        Some(usize::from(has_window && self.conventions.window_rope_base.is_some()))
+        Some(usize::from(has_window && self.windows_turn_apart()))
+    }
+
+    /// Whether layers with a window turn in another way than the others.
+    pub fn windows_turn_apart(&self) -> bool {
+        self.rotary[0] != self.rotary[1]
     }
 
     /// The settings in a header. `context` is the longest sequence that will be run; `factors` gives the values
@@ -66,6 +65,7 @@ impl Settings {
         let conventions = conventions(architecture)
             .ok_or_else(|| LoadError::Unsupported(format!("models of the architecture `{architecture}`")))?;
         let keys = Keys { header, architecture };
+        let conventions = positions(&keys, conventions)?;
         let attention = spec.decoder.layers().find_map(|layer| layer.mixer.attention());
         let attention = attention.ok_or_else(|| LoadError::Unsupported("models without attention".to_owned()))?;
         let epsilon = keys.number("attention.layer_norm_rms_epsilon")?.ok_or_else(|| LoadError::Setting {
@@ -80,21 +80,20 @@ impl Settings {
             .unwrap_or(attention.key_dim)
             .min(attention.key_dim);
         let dimensions = usize::try_from(dimensions).unwrap_or(0);
-        let full = rotary(&keys, dimensions, context, factors)?;
-        let windowed = match conventions.window_rope_base {
-            Some(base) => Rotary::plain(dimensions, f64::from(base)),
-            None => full.clone(),
+        let rotary = rotaries(&keys, conventions.window_rotary, dimensions, context, factors)?;
+        let embedding_scale = keys.factor("embedding_scale")?.unwrap_or(1.0);
+        let cap = |key: &str, default: Option<f32>| -> Result<Option<f32>, LoadError> {
+            Ok(keys.number(key)?.map(narrow).or(default).filter(|&cap| cap > 0.0))
         };
-        let embedding_scale = keys.number("embedding_scale")?.unwrap_or(1.0);
         Ok(Self {
             conventions,
             epsilon: narrow(epsilon),
             embedding_scale: if conventions.scales_embedding { hidden.sqrt() } else { narrow(embedding_scale) },
-            residual_scale: narrow(keys.number("residual_scale")?.unwrap_or(1.0)),
+            residual_scale: narrow(keys.factor("residual_scale")?.unwrap_or(1.0)),
             // Granite's files hold the divisor under this name.
-            logit_scale: narrow(1.0 / keys.number("logit_scale")?.unwrap_or(1.0)),
-            logit_cap: keys.number("final_logit_softcapping")?.filter(|&cap| cap > 0.0).map(narrow),
-            score_cap: keys.number("attn_logit_softcapping")?.filter(|&cap| cap > 0.0).map(narrow),
+            logit_scale: narrow(1.0 / keys.factor("logit_scale")?.unwrap_or(1.0)),
+            logit_cap: cap("final_logit_softcapping", conventions.logit_cap)?,
+            score_cap: cap("attn_logit_softcapping", conventions.score_cap)?,
             score_scale: score_scale(architecture, spec, attention, &keys)?,
             expert_scale: narrow(keys.number("expert_weights_scale")?.filter(|&scale| scale > 0.0).unwrap_or(1.0)),
             normalises_experts: header
@@ -102,7 +101,7 @@ impl Settings {
                 .bool(&keys.name("expert_weights_norm"))
                 .unwrap_or(conventions.normalises_experts),
             rotary_dimensions: dimensions,
-            rotary: [full, windowed],
+            rotary,
         })
     }
 }
@@ -122,68 +121,24 @@ fn score_scale(
     Ok(keys.number("attention.scale")?.filter(|&scale| scale > 0.0).map(narrow))
 }
 
-fn rotary(
-    keys: &Keys<'_>,
-    dimensions: usize,
-    context: usize,
-    factors: &dyn Fn(&str) -> SmallTensor,
-) -> Result<Rotary, LoadError> {
-    let base = keys.number("rope.freq_base")?.unwrap_or(10_000.0);
-    let mut rotary = Rotary::plain(dimensions, base);
-    let original = keys.number("rope.scaling.original_context_length")?;
-    let factor = keys.number("rope.scaling.factor")?.or(keys.number("rope.scale_linear")?).unwrap_or(1.0);
-    match keys.header.metadata.text(&keys.name("rope.scaling.type")) {
-        None | Some("none") if keys.header.metadata.get(&keys.name("rope.scale_linear")).is_some() => {
-            rotary = rotary.linear(factor);
-        }
-        None | Some("none" | "longrope") => {}
-        Some("linear") => rotary = rotary.linear(factor),
-        Some("yarn") => {
-            let original_context = original.ok_or_else(|| LoadError::Setting {
-                key: keys.name("rope.scaling.original_context_length"),
-                found: "missing".to_owned(),
-                hint: "positions scaled by `yarn` need it",
-            })?;
-            let yarn = Yarn {
-                factor,
-                original_context,
-                beta_fast: keys.number("rope.scaling.yarn_beta_fast")?.unwrap_or(YARN_BETA_FAST),
-                beta_slow: keys.number("rope.scaling.yarn_beta_slow")?.unwrap_or(YARN_BETA_SLOW),
-                attention_factor: keys.number("rope.scaling.attn_factor")?.unwrap_or(1.0),
-            };
-            rotary = rotary.yarn(dimensions, base, &yarn);
-        }
-        Some(other) => return Err(LoadError::Unsupported(format!("positions scaled by `{other}`"))),
-    }
-    if let Some(values) = factors("rope_freqs.weight")? {
-        rotary = rotary.slowed(&values);
-    }
-    let is_long = original.is_some_and(|original| context as f64 > original);
-    let name = if is_long { "rope_factors_long.weight" } else { "rope_factors_short.weight" };
-    if let Some(values) = factors(name)? {
-        rotary = rotary.slowed(&values);
-        rotary.magnitude = keys.number("rope.scaling.attn_factor")?.unwrap_or(1.0);
-    }
-    Ok(rotary)
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "files hold these numbers in single precision")]
 const fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-struct Keys<'a> {
-    header: &'a Header,
-    architecture: &'a str,
+/// The keys of an architecture.
+pub(super) struct Keys<'a> {
+    pub(super) header: &'a Header,
+    pub(super) architecture: &'a str,
 }
 
 impl Keys<'_> {
-    fn name(&self, suffix: &str) -> String {
+    pub(super) fn name(&self, suffix: &str) -> String {
         format!("{}.{suffix}", self.architecture)
     }
 
     /// A number, which must be finite.
-    fn number(&self, suffix: &str) -> Result<Option<f64>, LoadError> {
+    pub(super) fn number(&self, suffix: &str) -> Result<Option<f64>, LoadError> {
         let key = self.name(suffix);
         let value = match self.header.metadata.get(&key) {
             Some(Value::Float(value)) => *value,
@@ -195,5 +150,10 @@ impl Keys<'_> {
             return Ok(Some(value));
         }
         Err(LoadError::Setting { key, found: value.to_string(), hint: "it must be a finite number" })
+    }
+
+    /// A factor; zero stands for none.
+    pub(super) fn factor(&self, suffix: &str) -> Result<Option<f64>, LoadError> {
+        self.number(suffix).map(|number| number.filter(|&number| number != 0.0))
     }
 }

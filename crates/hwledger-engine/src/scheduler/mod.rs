@@ -73,6 +73,12 @@ struct Part {
 impl Scheduler {
     /// A scheduler with nothing to do. Without a tokenizer replies have tokens and no text.
     pub fn new(decoder: Decoder, tokenizer: Option<Arc<Tokenizer>>, options: SchedulerOptions) -> Self {
+        // With less than one of either no request would ever end.
+        let options = SchedulerOptions {
+            sequences_max: options.sequences_max.max(1),
+            chunk_max: options.chunk_max.max(1),
+            ..options
+        };
         let pace = Pace::new(options.step_target, options.chunk_max);
         Self {
             decoder,

@@ -1,0 +1,194 @@
+//! Files and weights that are wrong: one clear error each, and no panic.
+
+use std::error::Error;
+
+use hwledger_core::ElementType;
+use hwledger_engine::sampling::SamplingSettings;
+use hwledger_engine::scheduler::{Event, Request};
+use hwledger_engine::{Engine, EngineOptions, LoadError};
+use hwledger_formats::gguf::read_header;
+
+use crate::gguf::Writer;
+use crate::harness::file;
+use crate::models::{Recipe, VOCABULARY, tokenizer};
+use crate::noise::Noise;
+
+fn open(bytes: Vec<u8>, context: Option<usize>) -> Result<Engine, LoadError> {
+    let options = EngineOptions { context, threads: 1, ..EngineOptions::default() };
+    Engine::open(vec![file(bytes)], &options)
+}
+
+/// Words of an error and of what caused it.
+fn words(error: &dyn Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", words(source)),
+        None => error.to_string(),
+    }
+}
+
+fn check(bytes: Vec<u8>, context: Option<usize>, expected: &str) {
+    let error = open(bytes, context).unwrap_err();
+    assert_eq!(words(&error), expected);
+}
+
+/// Overwrites a number of a tensor of single precision.
+fn put(bytes: &mut [u8], name: &str, index: usize, value: f32) {
+    let header = read_header(&*bytes, Some(bytes.len() as u64)).unwrap();
+    let start = usize::try_from(header.data_offset + header.tensor(name).unwrap().offset).unwrap();
+    bytes[start + 4 * index..][..4].copy_from_slice(&value.to_le_bytes());
+}
+
+fn llama() -> Recipe {
+    Recipe { has_head: true, layers: 1, ..Recipe::new("llama") }
+}
+
+#[test]
+fn a_sound_file_is_taken() {
+    let engine = open(llama().bytes(), None).unwrap();
+    assert_eq!((engine.context, engine.tokenizer.vocabulary_size()), (512, VOCABULARY));
+    assert_eq!(engine.tokenizer.encode("abc", false).unwrap(), [256, u32::from(b'c')]);
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused() {
+    let mut bytes = llama().bytes();
+    put(&mut bytes, "blk.0.ffn_up.weight", 96 * 3, f32::NAN);
+    check(
+        bytes,
+        None,
+        "the tensor `blk.0.ffn_up.weight` cannot be used: the tensor holds a value that is not a finite number, in row 3",
+    );
+    let mut bytes = llama().bytes();
+    put(&mut bytes, "output_norm.weight", 5, f32::INFINITY);
+    check(
+        bytes,
+        None,
+        "the tensor `output_norm.weight` cannot be used: the tensor holds a value that is not a finite number, in row 5",
+    );
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused() {
+    check(llama().bytes(), Some(513), "a context of 513 tokens is beyond the model's 512");
+    let unknown = Recipe { architecture: "llamx", ..llama() };
+    check(unknown.bytes(), None, "the native engine does not run models of the architecture `llamx`");
+    let text = Recipe { texts: vec![("rope.scaling.type", "spiral")], ..llama() };
+    check(text.bytes(), None, "the native engine does not run positions scaled by `spiral`");
+    let float = Recipe { floats: vec![("rope.freq_base", f32::NAN)], ..llama() };
+    check(float.bytes(), None, "the key `llama.rope.freq_base` is NaN, which cannot be; it must be a finite number");
+    let heads = Recipe { kv_heads: 2, ..llama() };
+    check(heads.bytes(), None, "the native engine does not run query heads that do not share key heads evenly");
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let bytes = Recipe { vocabulary: 259, ..llama() }.bytes();
+    check(bytes, None, "the tokenizer has 261 tokens, but the model only 259 embeddings: it is another model's");
+}
+
+#[test]
+fn a_head_of_another_vocabulary_is_refused() {
+    let mut writer = Writer::default();
+    writer.text("general.architecture", "llama");
+    for (key, value) in [
+        ("block_count", 0),
+        ("context_length", 64),
+        ("embedding_length", 32),
+        ("attention.head_count", 1),
+        ("feed_forward_length", 32),
+    ] {
+        writer.integer(&format!("llama.{key}"), value);
+    }
+    writer.float("llama.attention.layer_norm_rms_epsilon", 1e-5);
+    tokenizer(&mut writer, VOCABULARY);
+    writer.tensor("token_embd.weight", ElementType::F32, &[32, 261], &vec![0; 4 * 32 * 261]);
+    // No layers: refused, whatever the words.
+    open(writer.bytes(), None).unwrap_err();
+    let mut recipe = llama();
+    recipe.head_rows = Some(300);
+    check(
+        recipe.bytes(),
+        None,
+        "the tensor `output.weight` has the shape [96, 300, 1, 1] where the model asks for [96, 261, 1, 1]",
+    );
+}
+
+#[test]
+fn a_file_that_was_cut_off_is_refused_wherever_the_cut_is() {
+    let bytes = llama().bytes();
+    let header = read_header(&*bytes, Some(bytes.len() as u64)).unwrap();
+    let data = usize::try_from(header.data_offset).unwrap();
+    let cuts =
+        (0..data).step_by(97).chain((data..bytes.len() - 32).step_by(bytes.len() / 40)).chain([bytes.len() - 33]);
+    for cut in cuts {
+        let error = open(bytes[..cut].to_vec(), None).unwrap_err();
+        assert!(matches!(error, LoadError::Header { .. }), "cut at {cut}: {error:?}");
+    }
+}
+
+#[test]
+fn wrong_bytes_in_the_header_never_panic() {
+    let bytes = llama().bytes();
+    let header = read_header(&*bytes, Some(bytes.len() as u64)).unwrap();
+    let data = usize::try_from(header.data_offset).unwrap();
+    let mut noise = Noise(21);
+    let mut refused = 0;
+    for _ in 0..150 {
+        let mut bytes = bytes.clone();
+        bytes[noise.below(data)] = noise.next().to_le_bytes()[0];
+        match open(bytes, None) {
+            Err(_) => refused += 1,
+            Ok(mut engine) => {
+                let request = request(&[1, 2, 3], 2);
+                if engine.scheduler.submit(request).is_ok() {
+                    engine.scheduler.run(drop);
+                }
+            }
+        }
+    }
+    assert!(refused > 20, "{refused}");
+}
+
+fn request(prompt: &[u32], tokens_max: usize) -> Request {
+    Request {
+        prompt: prompt.to_vec(),
+        tokens_max: Some(tokens_max),
+        sampling: SamplingSettings::default(),
+        stops: Vec::new(),
+        ignores_end: true,
+    }
+}
+
+/// A token whose embedding overflows ends the sequences that have it, and no others of the same batch.
+#[test]
+fn numbers_that_overflow_end_their_own_request() {
+    for weight in [ElementType::F32, ElementType::Q8_0] {
+        let recipe = Recipe { floats: vec![("embedding_scale", 1e20), ("logit_scale", 1.0)], ..llama() };
+        let recipe = Recipe { architecture: "granite", embedding: 1e-5, ..recipe }.with_weights(weight);
+        let mut bytes = recipe.bytes();
+        if weight == ElementType::F32 {
+            put(&mut bytes, "token_embd.weight", 5 * 96 + 7, 1e30);
+        } else {
+            // Blocks of a scale and 32 bytes, three to a row: the scale of one becomes 60000, and squares overflow.
+            let header = read_header(&*bytes, Some(bytes.len() as u64)).unwrap();
+            let start = header.data_offset + header.tensor("token_embd.weight").unwrap().offset;
+            let at = usize::try_from(start).unwrap() + 5 * 3 * 34;
+            bytes[at..at + 2].copy_from_slice(&0x7b53_u16.to_le_bytes());
+        }
+        let mut engine = open(bytes, None).unwrap();
+        let good = engine.scheduler.submit(request(&[1, 2], 4)).unwrap();
+        let bad = engine.scheduler.submit(request(&[1, 5, 2], 4)).unwrap();
+        let mut ends = Vec::new();
+        engine.scheduler.run(|event| match event {
+            Event::Failed { request, error } => ends.push((request, error.to_string())),
+            Event::Finished { request, reason, .. } => ends.push((request, reason.name().to_owned())),
+            Event::Token { .. } => {}
+        });
+        let expected = [
+            (bad, "the model computed logits that are not numbers; its weights or its input are broken".to_owned()),
+            (good, "length".to_owned()),
+        ];
+        assert_eq!(ends, expected, "{weight}");
+        assert_eq!(engine.scheduler.decoder().cache().pages_used(), 0);
+    }
+}

@@ -1,0 +1,391 @@
+//! Logits against the reference decoder's.
+
+use std::path::Path;
+
+use hwledger_core::ElementType;
+use hwledger_engine::{CacheFormat, InstructionSet};
+
+use crate::decoder::{Reference, Rounding};
+use crate::harness::{best_without_tiles, decoder_with, loaded, logits};
+use crate::models::{Biases, Experts, Recipe, VOCABULARY};
+use crate::noise::Noise;
+
+/// More than two pages of the cache, and more than any window here.
+const TOKENS: usize = 70;
+/// Single-precision sums against double precision, and now and then a key that rounds the other way to half precision.
+/// Every tolerance is a part of the standard deviation of the reference's logits.
+const TOLERANCE_FLOAT: f64 = 1e-3;
+/// The same over some fifty layers.
+const TOLERANCE_DEEP: f64 = 5e-3;
+/// The reference rounds activations to bytes as the engine does; now and then one falls on the other side.
+const TOLERANCE_BYTES: f64 = 0.15;
+/// The same with activations and weights in bfloat16.
+const TOLERANCE_TILES: f64 = 6e-2;
+/// Without such rounding in the reference: every product is off by some 0.4 % of a typical output, and layers add up.
+const TOLERANCE_ROUNDING: f64 = 0.3;
+/// The root mean square of all differences is below this part of the largest that there may be.
+const TYPICAL: f64 = 0.15;
+/// Keys and values in 8 bits.
+const TOLERANCE_CACHE: f64 = 0.1;
+
+struct Check<'a> {
+    name: &'a str,
+    recipe: &'a Recipe,
+    context: usize,
+    set: InstructionSet,
+    format: CacheFormat,
+    rounding: Rounding,
+    tolerance: f64,
+}
+
+impl<'a> Check<'a> {
+    fn new(name: &'a str, recipe: &'a Recipe, tolerance: f64) -> Self {
+        let (set, format) = (best_without_tiles(), CacheFormat::F16);
+        Self { name, recipe, context: 256, set, format, rounding: Rounding::Bytes, tolerance }
+    }
+
+    /// Compares all logits.
+    fn run(&self) {
+        let bytes = self.recipe.bytes();
+        let tokens = Noise(11).tokens(TOKENS, VOCABULARY);
+        let reference = Reference::new(&bytes, self.context).rounding(self.rounding);
+        let expected = reference.logits(&tokens);
+        if let Some(folder) = std::env::var_os("HWLEDGER_REFERENCE_DUMP") {
+            dump(Path::new(&folder), self, &bytes, &tokens);
+        }
+        let model = loaded(bytes, self.context);
+        let mut decoder = decoder_with(&model, self.format, self.set, 1);
+        let sequence = decoder.cache_mut().create();
+        let found = logits(&mut decoder, sequence, &tokens, TOKENS);
+        compare(self.name, &found, &expected, self.tolerance);
+    }
+}
+
+/// Writes a model, its tokens, and the logits that the reference computes without rounding of the cache.
+fn dump(folder: &Path, check: &Check<'_>, bytes: &[u8], tokens: &[u32]) {
+    let base = folder.join(check.name.replace('/', "_"));
+    std::fs::write(base.with_extension("gguf"), bytes).unwrap();
+    let ids: Vec<String> = tokens.iter().map(u32::to_string).collect();
+    std::fs::write(base.with_extension("txt"), format!("{} {}", check.context, ids.join(" "))).unwrap();
+    let logits = Reference::new(bytes, check.context).with_exact_cache().logits(tokens);
+    let raw: Vec<u8> = logits.iter().flatten().flat_map(|logit| logit.to_le_bytes()).collect();
+    std::fs::write(base.with_extension("f64"), raw).unwrap();
+}
+
+/// Every logit is within the tolerance, and the likeliest token is the same where the reference is sure of it.
+fn compare(name: &str, found: &[Vec<f32>], expected: &[Vec<f64>], tolerance: f64) {
+    assert_eq!(found.len(), expected.len());
+    let count = expected.iter().map(Vec::len).sum::<usize>() as f64;
+    let mean = expected.iter().flatten().sum::<f64>() / count;
+    let deviation = (expected.iter().flatten().map(|x| (x - mean) * (x - mean)).sum::<f64>() / count).sqrt();
+    assert!(deviation > 0.01, "{name}: the model says something");
+    let (mut worst, mut squares, mut sure) = (0.0_f64, 0.0, 0);
+    for (position, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert_eq!(found.len(), expected.len(), "{name}: a row of the vocabulary's length");
+        for (token, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+            let error = (f64::from(found) - expected).abs() / deviation;
+            assert!(error < tolerance, "{name}: token {token} after {position}: {found} for {expected}, {error:.5}");
+            worst = worst.max(error);
+            squares += error * error;
+        }
+        let mut order: Vec<usize> = (0..expected.len()).collect();
+        order.sort_by(|&a, &b| expected[b].total_cmp(&expected[a]));
+        if expected[order[0]] - expected[order[1]] > tolerance * deviation {
+            sure += 1;
+            let best = (0..found.len()).max_by(|&a, &b| found[a].total_cmp(&found[b])).unwrap();
+            assert_eq!(best, order[0], "{name}: the likeliest token after {position}");
+        }
+    }
+    assert!(sure > 0, "{name}: the reference is sure of some token");
+    let typical = (squares / count).sqrt();
+    assert!(typical < TYPICAL * tolerance, "{name}: differences of {typical:.5} are typical");
+    println!("{name}: at most {worst:.6}, typically {typical:.6}");
+}
+
+/// Every architecture in its plainest form that has all of its conventions.
+fn architectures() -> Vec<Recipe> {
+    let llama = Recipe { heads: 6, kv_heads: 2, ..Recipe::new("llama") };
+    let experts = |shared| Some(Experts { count: 5, used: 2, shared });
+    vec![
+        llama.clone(),
+        Recipe {
+            floats: vec![
+                ("embedding_scale", 3.0),
+                ("residual_scale", 0.4),
+                ("logit_scale", 2.5),
+                ("attention.scale", 0.09),
+            ],
+            architecture: "granite",
+            embedding: 0.4,
+            ..llama.clone()
+        },
+        Recipe {
+            floats: vec![("embedding_scale", 3.0), ("residual_scale", 0.4), ("logit_scale", 2.5)],
+            architecture: "granitemoe",
+            embedding: 0.4,
+            experts: experts(72),
+            ..llama.clone()
+        },
+        Recipe { architecture: "smollm3", layers: 4, ..llama.clone() },
+        Recipe { integers: vec![("rope.dimension_count", 16)], ..Recipe { architecture: "glm4", ..llama.clone() } },
+        Recipe { biases: Biases::Heads, has_head: true, ..Recipe::new("qwen2") },
+        Recipe { biases: Biases::Heads, has_head: true, experts: experts(72), ..Recipe::new("qwen2moe") },
+        Recipe { architecture: "qwen3", ..llama.clone() },
+        Recipe { architecture: "qwen3moe", has_head: true, experts: experts(0), ..llama.clone() },
+        Recipe { has_head: true, ..Recipe::new("olmo2") },
+        Recipe { has_head: true, kv_heads: 3, experts: experts(0), ..Recipe::new("olmoe") },
+        Recipe { integers: vec![("rope.dimension_count", 24)], ..Recipe::new("phi3") },
+        Recipe { embedding: 0.1, ..Recipe::new("gemma") },
+        Recipe {
+            embedding: 0.1,
+            floats: vec![("attn_logit_softcapping", 1.5), ("final_logit_softcapping", 4.0)],
+            integers: vec![("attention.sliding_window", 20)],
+            ..Recipe::new("gemma2")
+        },
+        Recipe {
+            architecture: "gemma3",
+            embedding: 0.1,
+            layers: 6,
+            floats: vec![("rope.freq_base", 1_000_000.0), ("rope.scaling.factor", 8.0)],
+            integers: vec![("attention.sliding_window", 20)],
+            texts: vec![("rope.scaling.type", "linear")],
+            ..llama.clone()
+        },
+        Recipe {
+            architecture: "gpt-oss",
+            biases: Biases::All,
+            has_head: true,
+            experts: experts(0),
+            floats: vec![("rope.freq_base", 150_000.0), ("rope.scaling.factor", 32.0)],
+            integers: vec![("attention.sliding_window", 20), ("rope.scaling.original_context_length", 256)],
+            texts: vec![("rope.scaling.type", "yarn")],
+            ..llama
+        },
+    ]
+}
+
+#[test]
+fn every_architecture_in_single_precision() {
+    for recipe in architectures() {
+        Check::new(recipe.architecture, &recipe, TOLERANCE_FLOAT).run();
+    }
+}
+
+/// How far off products with weights of this type may be.
+fn tolerance(weight: ElementType) -> f64 {
+    match weight {
+        ElementType::Q8_0 | ElementType::Q4_0 | ElementType::Q4K | ElementType::Q5K | ElementType::Q6K => {
+            TOLERANCE_BYTES
+        }
+        _ => TOLERANCE_FLOAT,
+    }
+}
+
+/// Architectures with layers that their weights' type changes nothing in left out.
+fn few_layers() -> impl Iterator<Item = Recipe> {
+    architectures().into_iter().map(|mut recipe| {
+        if recipe.architecture == "gemma3" {
+            recipe.layers = 2;
+            recipe.integers.push(("attention.sliding_window_pattern", 2));
+        }
+        recipe
+    })
+}
+
+fn check_types(weights: &[ElementType], recipes: impl Iterator<Item = Recipe>) {
+    for recipe in recipes {
+        for &weight in weights {
+            let recipe = recipe.clone().with_weights(weight);
+            let name = format!("{}/{weight}", recipe.architecture);
+            Check::new(&name, &recipe, tolerance(weight)).run();
+        }
+    }
+}
+
+#[test]
+fn every_architecture_in_halves() {
+    check_types(&[ElementType::F16, ElementType::BF16], few_layers());
+}
+
+#[test]
+fn every_architecture_in_bytes_and_nibbles() {
+    check_types(&[ElementType::Q8_0, ElementType::Q4_0], few_layers());
+}
+
+#[test]
+fn every_architecture_in_q4_k() {
+    check_types(&[ElementType::Q4K], few_layers());
+}
+
+#[test]
+fn every_architecture_in_q5_k() {
+    check_types(&[ElementType::Q5K], few_layers());
+}
+
+#[test]
+fn every_architecture_in_q6_k() {
+    check_types(&[ElementType::Q6K], few_layers());
+}
+
+#[test]
+fn every_type_of_blocks() {
+    let llama = || Recipe { heads: 6, kv_heads: 2, ..Recipe::new("llama") };
+    let types = [
+        ElementType::Q4_1,
+        ElementType::Q5_0,
+        ElementType::Q5_1,
+        ElementType::Q2K,
+        ElementType::Q3K,
+        ElementType::Iq4Nl,
+        ElementType::Iq4Xs,
+        ElementType::Mxfp4,
+    ];
+    check_types(&types, [llama()].into_iter());
+    let experts = Some(Experts { count: 5, used: 2, shared: 0 });
+    let with = |expert_weight, weight| {
+        let recipe = Recipe { expert_weight: Some(expert_weight), has_head: true, experts, ..llama() };
+        Recipe { architecture: "gpt-oss", biases: Biases::All, ..recipe }.with_weights(weight)
+    };
+    for (recipe, tolerance) in [
+        (with(ElementType::Mxfp4, ElementType::Q8_0), TOLERANCE_BYTES),
+        (with(ElementType::Mxfp4, ElementType::BF16), TOLERANCE_FLOAT),
+        (with(ElementType::Q5_0, ElementType::Q4K), TOLERANCE_BYTES),
+    ] {
+        let name = format!("gpt-oss/{}/{}", recipe.weight, recipe.expert_weight.unwrap());
+        Check::new(&name, &recipe, tolerance).run();
+    }
+}
+
+#[test]
+fn the_plain_twin_and_tiles_and_a_small_cache() {
+    let llama = Recipe { heads: 6, kv_heads: 2, ..Recipe::new("llama") };
+    for weight in [ElementType::F32, ElementType::BF16, ElementType::Q8_0, ElementType::Q4K, ElementType::Iq4Nl] {
+        let recipe = llama.clone().with_weights(weight);
+        let [scalar, exact, tiles] = ["scalar", "exact", "tiles"].map(|kind| format!("llama/{weight}/{kind}"));
+        Check { set: InstructionSet::Scalar, ..Check::new(&scalar, &recipe, tolerance(weight)) }.run();
+        let exact = Check::new(&exact, &recipe, TOLERANCE_ROUNDING.max(tolerance(weight)));
+        Check { rounding: Rounding::None, ..exact }.run();
+        if InstructionSet::detect() == InstructionSet::Amx {
+            let check = Check::new(&tiles, &recipe, TOLERANCE_TILES);
+            Check { set: InstructionSet::Amx, rounding: Rounding::Tiles, ..check }.run();
+        }
+    }
+    Check { format: CacheFormat::Q8, ..Check::new("llama/cache of 8 bits", &llama, TOLERANCE_CACHE) }.run();
+}
+
+/// What only some files of an architecture have.
+fn variants() -> Vec<(&'static str, Recipe, usize)> {
+    let llama = Recipe { heads: 6, kv_heads: 2, ..Recipe::new("llama") };
+    let scaled = |kind: &[(&'static str, &'static str)], floats: &[(&'static str, f32)]| Recipe {
+        texts: kind.to_vec(),
+        floats: floats.to_vec(),
+        ..llama.clone()
+    };
+    let yarn = [("rope.scaling.type", "yarn")];
+    let factor = ("rope.scaling.factor", 4.0);
+    let phi3 = Recipe {
+        integers: vec![("rope.dimension_count", 24), ("rope.scaling.original_context_length", 256)],
+        texts: vec![("rope.scaling.type", "longrope")],
+        floats: vec![("rope.scaling.attn_factor", 1.19)],
+        factors: vec![("rope_factors_long", 16.0), ("rope_factors_short", 2.0)],
+        ..Recipe::new("phi3")
+    };
+    let gemma2 = Recipe { embedding: 0.1, integers: vec![("attention.sliding_window", 20)], ..Recipe::new("gemma2") };
+    let gemma3 = Recipe { architecture: "gemma3", layers: 6, ..gemma2.clone() };
+    let granite = Recipe { floats: vec![("logit_scale", 2.5)], architecture: "granite", ..llama.clone() };
+    let narrow = |recipe: &Recipe, layers| Recipe { layers, hidden: 32, heads: 2, width: 24, ..recipe.clone() };
+    vec![
+        ("llama/biases", Recipe { biases: Biases::All, has_head: true, ..llama.clone() }, 256),
+        ("llama/factors", Recipe { factors: vec![("rope_freqs", 8.0)], ..llama.clone() }, 256),
+        ("llama/linear", scaled(&[("rope.scaling.type", "linear")], &[factor]), 256),
+        ("llama/linear_untold", scaled(&[], &[factor]), 256),
+        ("llama/linear_old", scaled(&[], &[("rope.scale_linear", 4.0)]), 256),
+        ("llama/unscaled", scaled(&[("rope.scaling.type", "none")], &[factor]), 256),
+        ("llama/louder", scaled(&[], &[("rope.scaling.attn_factor", 1.3)]), 256),
+        ("llama/yarn", scaled(&yarn, &[factor, ("rope.scaling.attn_factor", 1.3)]), 256),
+        ("llama/yarn_factors", Recipe { factors: vec![("rope_freqs", 8.0)], ..scaled(&yarn, &[factor]) }, 256),
+        ("llama/experts", Recipe { experts: Some(Experts { count: 5, used: 3, shared: 0 }), ..llama.clone() }, 256),
+        ("phi3/biases", Recipe { biases: Biases::Heads, ..Recipe::new("phi3") }, 256),
+        ("phi3/biases_apart", Recipe { biases: Biases::HeadsApart, ..Recipe::new("phi3") }, 256),
+        ("phi3/long", phi3.clone(), 512),
+        ("phi3/short", phi3, 256),
+        ("phi3/window", Recipe { integers: vec![("attention.sliding_window", 20)], ..Recipe::new("phi3") }, 256),
+        ("gemma2/uncapped", gemma2.clone(), 256),
+        ("gemma2/base", Recipe { floats: vec![("rope.freq_base_swa", 500.0)], ..gemma2.clone() }, 256),
+        ("gemma2/deep", narrow(&gemma2, 46), 256),
+        ("gemma3/same_base", gemma3.clone(), 256),
+        ("gemma3/base", Recipe { floats: vec![("rope.freq_base_swa", 500.0), factor], ..gemma3.clone() }, 256),
+        (
+            "gemma3/pattern",
+            {
+                let integers = vec![("attention.sliding_window", 20), ("attention.sliding_window_pattern", 2)];
+                Recipe { integers, layers: 2, ..gemma3.clone() }
+            },
+            256,
+        ),
+        ("gemma3/full", Recipe { integers: Vec::new(), ..gemma3.clone() }, 256),
+        ("gemma3/deep", narrow(&gemma3, 62), 256),
+        (
+            "olmo2/window",
+            Recipe {
+                integers: vec![("attention.sliding_window", 20)],
+                texts: yarn.to_vec(),
+                floats: vec![factor, ("rope.scaling.attn_factor", 1.2)],
+                has_head: true,
+                layers: 4,
+                ..Recipe::new("olmo2")
+            },
+            256,
+        ),
+        (
+            "gpt-oss/base",
+            Recipe {
+                biases: Biases::All,
+                has_head: true,
+                experts: Some(Experts { count: 4, used: 2, shared: 0 }),
+                floats: vec![factor, ("rope.freq_base_swa", 500.0)],
+                texts: yarn.to_vec(),
+                integers: vec![("attention.sliding_window", 20)],
+                ..Recipe::new("gpt-oss")
+            },
+            256,
+        ),
+        ("granite/unturned", Recipe { flags: vec![("rope.scaling.finetuned", false)], ..granite.clone() }, 256),
+        (
+            "granite/zeros",
+            Recipe {
+                floats: vec![
+                    ("logit_scale", 2.5),
+                    ("embedding_scale", 0.0),
+                    ("residual_scale", 0.0),
+                    ("attention.scale", 0.0),
+                ],
+                ..granite
+            },
+            256,
+        ),
+        (
+            "glm4/sections",
+            Recipe {
+                architecture: "glm4",
+                integers: vec![("rope.dimension_count", 16)],
+                lists: vec![("rope.dimension_sections", vec![4, 2, 2, 0])],
+                ..llama
+            },
+            256,
+        ),
+    ]
+}
+
+#[test]
+fn every_setting_that_a_file_may_have() {
+    let mut wrong = Vec::new();
+    for (name, recipe, context) in variants() {
+        let tolerance = if recipe.layers > 40 { TOLERANCE_DEEP } else { TOLERANCE_FLOAT };
+        let check = Check { context, ..Check::new(name, &recipe, tolerance) };
+        if std::panic::catch_unwind(|| check.run()).is_err() {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}

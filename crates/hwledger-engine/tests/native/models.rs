@@ -1,0 +1,336 @@
+//! Tiny models of every architecture, with random weights.
+
+use hwledger_core::ElementType;
+
+use crate::gguf::Writer;
+use crate::noise::{Noise, random_tensor};
+
+/// Tokens of the test's vocabulary: all bytes, a merge, and some marks; no multiple of sixteen.
+pub(crate) const VOCABULARY: usize = 261;
+/// The mark that ends a reply.
+pub(crate) const END: u32 = 258;
+
+/// Experts of a model.
+#[derive(Clone, Copy)]
+pub(crate) struct Experts {
+    pub(crate) count: usize,
+    pub(crate) used: usize,
+    /// Width of the shared expert; 0 for none.
+    pub(crate) shared: usize,
+}
+
+/// Which projections have biases.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Biases {
+    None,
+    Heads,
+    /// Three of them, though the heads' matrix is one.
+    HeadsApart,
+    All,
+}
+
+/// What a model is made of. Tensors follow from the architecture as llama.cpp's loaders ask for them.
+#[derive(Clone)]
+pub(crate) struct Recipe {
+    pub(crate) architecture: &'static str,
+    pub(crate) weight: ElementType,
+    /// The type of experts, where it is another.
+    pub(crate) expert_weight: Option<ElementType>,
+    pub(crate) layers: usize,
+    pub(crate) hidden: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) key: usize,
+    pub(crate) width: usize,
+    pub(crate) vocabulary: usize,
+    pub(crate) context: u32,
+    pub(crate) experts: Option<Experts>,
+    pub(crate) has_head: bool,
+    /// Rows of the head, where they are not the vocabulary's.
+    pub(crate) head_rows: Option<usize>,
+    pub(crate) biases: Biases,
+    /// Root mean square of token embeddings.
+    pub(crate) embedding: f32,
+    /// Keys after the architecture's name.
+    pub(crate) floats: Vec<(&'static str, f32)>,
+    pub(crate) integers: Vec<(&'static str, u32)>,
+    pub(crate) texts: Vec<(&'static str, &'static str)>,
+    pub(crate) flags: Vec<(&'static str, bool)>,
+    pub(crate) lists: Vec<(&'static str, Vec<i32>)>,
+    /// Small tensors of factors between 1 and a bound.
+    pub(crate) factors: Vec<(&'static str, f32)>,
+}
+
+impl Recipe {
+    /// A model of single precision with awkward extents.
+    pub(crate) fn new(architecture: &'static str) -> Self {
+        Self {
+            architecture,
+            weight: ElementType::F32,
+            expert_weight: None,
+            layers: 2,
+            hidden: 96,
+            heads: 3,
+            kv_heads: 1,
+            key: 32,
+            width: 72,
+            vocabulary: VOCABULARY,
+            context: 512,
+            experts: None,
+            has_head: false,
+            head_rows: None,
+            biases: Biases::None,
+            embedding: 1.0,
+            floats: Vec::new(),
+            integers: Vec::new(),
+            texts: Vec::new(),
+            flags: Vec::new(),
+            lists: Vec::new(),
+            factors: Vec::new(),
+        }
+    }
+
+    /// The same with weights of another type, and extents that its blocks fill.
+    pub(crate) fn with_weights(mut self, weight: ElementType) -> Self {
+        self.weight = weight;
+        let block = weight.block().0.max(self.expert_weight.map_or(1, |weight| weight.block().0));
+        if block == 256 {
+            (self.hidden, self.key, self.width) = (256, 64, 256);
+            (self.heads, self.kv_heads) = (4, 2);
+        } else if block > 1 {
+            self.width = 96;
+        }
+        if let Some(experts) = &mut self.experts
+            && experts.shared > 0
+        {
+            experts.shared = self.width;
+        }
+        self
+    }
+
+    fn has(&self, architectures: &[&str]) -> bool {
+        architectures.contains(&self.architecture)
+    }
+
+    /// The file.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut builder = Builder { recipe: self, writer: Writer::default(), noise: Noise(7) };
+        builder.metadata();
+        builder.tensors();
+        builder.writer.bytes()
+    }
+}
+
+struct Builder<'a> {
+    recipe: &'a Recipe,
+    writer: Writer,
+    noise: Noise,
+}
+
+impl Builder<'_> {
+    fn metadata(&mut self) {
+        let recipe = self.recipe;
+        let key = |suffix: &str| format!("{}.{suffix}", recipe.architecture);
+        let writer = &mut self.writer;
+        writer.text("general.architecture", recipe.architecture);
+        let size = |value: usize| u32::try_from(value).unwrap();
+        for (suffix, value) in [
+            ("block_count", size(recipe.layers)),
+            ("context_length", recipe.context),
+            ("embedding_length", size(recipe.hidden)),
+            ("feed_forward_length", size(recipe.width)),
+            ("attention.head_count", size(recipe.heads)),
+            ("attention.head_count_kv", size(recipe.kv_heads)),
+            ("attention.key_length", size(recipe.key)),
+            ("attention.value_length", size(recipe.key)),
+        ] {
+            writer.integer(&key(suffix), value);
+        }
+        writer.float(&key("attention.layer_norm_rms_epsilon"), 1e-5);
+        if let Some(experts) = recipe.experts {
+            writer.integer(&key("expert_count"), size(experts.count));
+            writer.integer(&key("expert_used_count"), size(experts.used));
+            writer.integer(&key("expert_feed_forward_length"), size(recipe.width));
+            if experts.shared > 0 {
+                writer.integer(&key("expert_shared_feed_forward_length"), size(experts.shared));
+            }
+        }
+        for &(suffix, value) in &recipe.floats {
+            writer.float(&key(suffix), value);
+        }
+        for &(suffix, value) in &recipe.integers {
+            writer.integer(&key(suffix), value);
+        }
+        for &(suffix, value) in &recipe.texts {
+            writer.text(&key(suffix), value);
+        }
+        for &(suffix, value) in &recipe.flags {
+            writer.flag(&key(suffix), value);
+        }
+        for (suffix, values) in &recipe.lists {
+            writer.integers(&key(suffix), values);
+        }
+        tokenizer(writer, VOCABULARY);
+    }
+
+    /// A matrix (or stacked ones) whose outputs are `gain` times as large as its inputs.
+    fn matrix(&mut self, name: &str, weight: ElementType, extents: &[usize], gain: f32) {
+        let elements = extents.iter().product();
+        let size = gain / (extents[0] as f32).sqrt();
+        let bytes = random_tensor(weight, elements, size, &mut self.noise);
+        self.writer.tensor(&format!("{name}.weight"), weight, extents, &bytes);
+    }
+
+    fn vector(&mut self, name: &str, extents: &[usize], middle: f32, spread: f32) {
+        let elements: usize = extents.iter().product();
+        let bytes: Vec<u8> = (0..elements).flat_map(|_| (middle + spread * self.noise.value()).to_le_bytes()).collect();
+        self.writer.tensor(name, ElementType::F32, extents, &bytes);
+    }
+
+    fn norm(&mut self, name: &str, length: usize) {
+        self.vector(&format!("{name}.weight"), &[length], 1.0, 0.4);
+    }
+
+    fn projection(&mut self, name: &str, columns: usize, rows: usize, has_bias: bool) {
+        self.matrix(name, self.recipe.weight, &[columns, rows], 1.2);
+        if has_bias {
+            self.vector(&format!("{name}.bias"), &[rows], 0.0, 0.5);
+        }
+    }
+
+    fn tensors(&mut self) {
+        let recipe = self.recipe;
+        let embedding = recipe.embedding * (recipe.hidden as f32).sqrt();
+        self.matrix("token_embd", recipe.weight, &[recipe.hidden, recipe.vocabulary], embedding);
+        self.norm("output_norm", recipe.hidden);
+        if recipe.has_head {
+            let rows = recipe.head_rows.unwrap_or(recipe.vocabulary);
+            self.projection("output", recipe.hidden, rows, recipe.has(&["qwen2"]));
+        }
+        for &(name, bound) in &recipe.factors {
+            let turning = recipe.integers.iter().find(|(key, _)| *key == "rope.dimension_count");
+            let turning = turning.map_or(recipe.key, |&(_, turning)| turning as usize);
+            let half = (bound - 1.0) / 2.0;
+            self.vector(&format!("{name}.weight"), &[turning / 2], 1.0 + half, half);
+        }
+        for layer in 0..recipe.layers {
+            self.attention(layer);
+            self.feed_forward(layer);
+        }
+    }
+
+    fn attention(&mut self, layer: usize) {
+        let recipe = self.recipe;
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let Recipe { hidden, heads, kv_heads, key, .. } = *recipe;
+        if !recipe.has(&["olmo2"]) {
+            self.norm(&name("attn_norm"), hidden);
+        }
+        let has_bias = recipe.biases != Biases::None;
+        if recipe.has(&["phi3"]) {
+            let is_apart = recipe.biases == Biases::HeadsApart;
+            self.projection(&name("attn_qkv"), hidden, (heads + 2 * kv_heads) * key, has_bias && !is_apart);
+            for (part, heads) in [("attn_q", heads), ("attn_k", kv_heads), ("attn_v", kv_heads)] {
+                if is_apart {
+                    self.vector(&name(&format!("{part}.bias")), &[heads * key], 0.0, 0.5);
+                }
+            }
+        } else {
+            self.projection(&name("attn_q"), hidden, heads * key, has_bias);
+            self.projection(&name("attn_k"), hidden, kv_heads * key, has_bias);
+            self.projection(&name("attn_v"), hidden, kv_heads * key, has_bias);
+        }
+        if recipe.has(&["qwen3", "qwen3moe", "gemma3"]) {
+            self.norm(&name("attn_q_norm"), key);
+            self.norm(&name("attn_k_norm"), key);
+        } else if recipe.has(&["olmo2", "olmoe"]) {
+            self.norm(&name("attn_q_norm"), heads * key);
+            self.norm(&name("attn_k_norm"), kv_heads * key);
+        }
+        if recipe.has(&["gpt-oss"]) {
+            self.vector(&name("attn_sinks.weight"), &[heads], 0.5, 1.5);
+        }
+        self.projection(&name("attn_output"), heads * key, hidden, recipe.biases == Biases::All);
+        if recipe.has(&["gemma2", "gemma3", "glm4", "olmo2", "gpt-oss"]) {
+            self.norm(&name("post_attention_norm"), hidden);
+        }
+    }
+
+    fn feed_forward(&mut self, layer: usize) {
+        let recipe = self.recipe;
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let Recipe { hidden, width, .. } = *recipe;
+        if !recipe.has(&["olmo2", "gpt-oss"]) {
+            self.norm(&name("ffn_norm"), hidden);
+        }
+        let has_bias = recipe.biases == Biases::All;
+        if let Some(experts) = recipe.experts {
+            self.experts(layer, experts, has_bias);
+        } else if recipe.has(&["glm4", "phi3"]) {
+            self.projection(&name("ffn_up"), hidden, 2 * width, has_bias);
+            self.projection(&name("ffn_down"), width, hidden, has_bias);
+        } else {
+            self.projection(&name("ffn_gate"), hidden, width, has_bias);
+            self.projection(&name("ffn_up"), hidden, width, has_bias);
+            self.projection(&name("ffn_down"), width, hidden, has_bias);
+        }
+        if recipe.has(&["gemma2", "gemma3", "glm4", "olmo2"]) {
+            self.norm(&name("post_ffw_norm"), hidden);
+        }
+    }
+
+    fn experts(&mut self, layer: usize, experts: Experts, has_bias: bool) {
+        let recipe = self.recipe;
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let Recipe { hidden, width, .. } = *recipe;
+        let count = experts.count;
+        self.matrix(&name("ffn_gate_inp"), ElementType::F32, &[hidden, count], 2.0);
+        if has_bias {
+            self.vector(&name("ffn_gate_inp.bias"), &[count], 0.0, 1.0);
+        }
+        for (part, columns, rows) in
+            [("ffn_gate_exps", hidden, width), ("ffn_up_exps", hidden, width), ("ffn_down_exps", width, hidden)]
+        {
+            let weight = recipe.expert_weight.unwrap_or(recipe.weight);
+            // Gates and ups of gpt-oss must be large for its bound of 7 to be felt.
+            let gain = if has_bias && rows == width { 4.0 } else { 1.2 };
+            self.matrix(&name(part), weight, &[columns, rows, count], gain);
+            if has_bias {
+                self.vector(&name(&format!("{part}.bias")), &[rows, count], 0.0, 0.5);
+            }
+        }
+        if experts.shared > 0 {
+            if recipe.has(&["qwen2moe"]) {
+                self.matrix(&name("ffn_gate_inp_shexp"), ElementType::F32, &[hidden], 1.0);
+            }
+            self.projection(&name("ffn_gate_shexp"), hidden, experts.shared, false);
+            self.projection(&name("ffn_up_shexp"), hidden, experts.shared, false);
+            self.projection(&name("ffn_down_shexp"), experts.shared, hidden, false);
+        }
+    }
+}
+
+/// The character that GPT-2 writes a byte as.
+fn character(byte: u8) -> char {
+    let is_itself = |byte: u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+    if is_itself(byte) {
+        return char::from(byte);
+    }
+    let before = (0..byte).filter(|&byte| !is_itself(byte)).count();
+    char::from_u32(256 + u32::try_from(before).unwrap()).unwrap()
+}
+
+/// A byte-level tokenizer: token `n` is byte `n`; then `ab`, and marks up to the vocabulary's end.
+pub(crate) fn tokenizer(writer: &mut Writer, vocabulary: usize) {
+    let mut tokens: Vec<String> = (0..=255).map(|byte| character(byte).to_string()).collect();
+    tokens.push("ab".to_owned());
+    tokens.extend((tokens.len()..vocabulary).map(|id| format!("<|mark {id}|>")));
+    let kinds: Vec<i32> = (0..vocabulary).map(|id| if id > 256 { 3 } else { 1 }).collect();
+    writer.text("tokenizer.ggml.model", "gpt2");
+    writer.text("tokenizer.ggml.pre", "gpt-2");
+    writer.texts("tokenizer.ggml.tokens", &tokens);
+    writer.integers("tokenizer.ggml.token_type", &kinds);
+    writer.texts("tokenizer.ggml.merges", &["a b".to_owned()]);
+    writer.integer("tokenizer.ggml.bos_token_id", 257);
+    writer.integer("tokenizer.ggml.eos_token_id", END);
+}
