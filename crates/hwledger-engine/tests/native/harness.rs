@@ -14,7 +14,7 @@ pub(crate) fn file(bytes: Vec<u8>) -> ModelFile {
 
 pub(crate) fn try_load(bytes: Vec<u8>, context: usize) -> Result<Arc<Model>, LoadError> {
     let tensors = Tensors::new(vec![file(bytes)])?;
-    load(&tensors, LoadOptions { context }, &Pool::new(1).unwrap()).map(Arc::new)
+    load(&tensors, &LoadOptions { context, packed_directory: None }, &Pool::new(1).unwrap()).map(Arc::new)
 }
 
 pub(crate) fn loaded(bytes: Vec<u8>, context: usize) -> Arc<Model> {
