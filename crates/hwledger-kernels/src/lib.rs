@@ -28,4 +28,4 @@ pub use half::{bf16_from_f32, f16_from_f32, f32_from_bf16, f32_from_f16};
 pub use instruction_set::InstructionSet;
 pub use memory::{Buffer, Memory, Plain, Region};
 pub use pool::Pool;
-pub use weight::{PackError, PackedFormat, PackedWeight, ROWS_INTERLEAVED, Shape, dequantise};
+pub use weight::{Affine, AffineTensor, PackError, PackedFormat, PackedWeight, ROWS_INTERLEAVED, Shape, dequantise};
