@@ -2,7 +2,6 @@
 
 use hwledger_core::ModelSpec;
 use hwledger_core::model::{Activation, Attention, FeedForward, Mixer, MixtureOfExperts};
-use hwledger_formats::gguf::model_spec;
 use hwledger_kernels::{PackedWeight, Pool, Shape};
 
 use crate::error::LoadError;
@@ -20,13 +19,13 @@ pub struct LoadOptions {
     pub context: usize,
 }
 
-/// Loads a GGUF model.
+/// Loads a model.
 ///
 /// What the engine does not run is refused by name before any weight is read.
 pub fn load(tensors: &Tensors, options: LoadOptions, pool: &Pool) -> Result<Model, LoadError> {
-    let (spec, _) = model_spec(&tensors.header)?;
+    let spec = tensors.spec()?;
     check(&spec)?;
-    let settings = Settings::read(&tensors.header, &spec, options.context, &|name| tensors.vector(name, None))?;
+    let settings = tensors.settings(&spec, options.context)?;
     let loader = Loader { tensors, spec: &spec, settings: &settings, pool };
     loader.model()
 }
@@ -43,6 +42,9 @@ fn check(spec: &ModelSpec) -> Result<(), LoadError> {
     if !spec.towers.is_empty() {
         return refuse("models with image or sound towers");
     }
+    if spec.hidden_size == 0 || spec.vocabulary_size == 0 {
+        return refuse("models without width");
+    }
     for layer in spec.decoder.layers() {
         let Mixer::Attention(attention) = &layer.mixer else { return refuse("recurrent layers") };
         if attention.latent.is_some() {
@@ -57,10 +59,20 @@ fn check(spec: &ModelSpec) -> Result<(), LoadError> {
         if attention.kv_heads == 0 || !attention.heads.is_multiple_of(attention.kv_heads) {
             return refuse("query heads that do not share key heads evenly");
         }
-        if let FeedForward::Experts(experts) = &layer.feed_forward
-            && experts.dense_width > 0
-        {
-            return refuse("a dense feed-forward beside experts");
+        if attention.heads * attention.key_dim * attention.value_dim == 0 {
+            return refuse("attention without heads");
+        }
+        match &layer.feed_forward {
+            FeedForward::Experts(experts) if experts.dense_width > 0 => {
+                return refuse("a dense feed-forward beside experts");
+            }
+            FeedForward::Experts(experts)
+                if experts.expert_width == 0 || !(1..=experts.experts).contains(&experts.experts_per_token) =>
+            {
+                return refuse("experts of no width or number");
+            }
+            FeedForward::Dense { width: 0, .. } => return refuse("a feed-forward without width"),
+            _ => {}
         }
     }
     Ok(())

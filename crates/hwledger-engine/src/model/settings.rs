@@ -150,6 +150,7 @@ fn rotary(
                 beta_fast: keys.number("rope.scaling.yarn_beta_fast")?.unwrap_or(YARN_BETA_FAST),
                 beta_slow: keys.number("rope.scaling.yarn_beta_slow")?.unwrap_or(YARN_BETA_SLOW),
                 attention_factor: keys.number("rope.scaling.attn_factor")?.unwrap_or(1.0),
+                rounds_bounds: true,
             };
             rotary = rotary.yarn(dimensions, base, &yarn);
         }
@@ -168,7 +169,7 @@ fn rotary(
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "files hold these numbers in single precision")]
-const fn narrow(value: f64) -> f32 {
+pub(super) const fn narrow(value: f64) -> f32 {
     value as f32
 }
 

@@ -1,0 +1,195 @@
+//! A model's tensors, whatever its files are, by the names that GGUF gives them.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use hwledger_core::{ElementType, ModelSpec};
+use hwledger_formats::gguf::model_spec;
+use hwledger_kernels::{PackError, PackedWeight, Pool, Shape, dequantise};
+
+use crate::error::LoadError;
+
+use super::gguf::GgufTensors;
+use super::hugging_face::{Directory, HuggingFaceTensors};
+use super::settings::Settings;
+
+/// Most elements of a tensor that is read as plain numbers: norms, biases, factors.
+const VECTOR_ELEMENTS_MAX: u64 = 1 << 24;
+
+/// A file that holds a model or a part of one.
+#[derive(Debug)]
+pub struct ModelFile {
+    /// Its path, or its name where it has none.
+    pub path: PathBuf,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    File(File),
+    Bytes(&'static [u8]),
+}
+
+impl ModelFile {
+    /// Opens a file.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let file = File::open(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), content: Content::File(file) })
+    }
+
+    /// A file that is part of the program.
+    pub fn embedded(name: &str, bytes: &'static [u8]) -> Self {
+        Self { path: PathBuf::from(name), content: Content::Bytes(bytes) }
+    }
+
+    pub(super) fn size(&self) -> io::Result<u64> {
+        match &self.content {
+            Content::File(file) => Ok(file.metadata()?.len()),
+            Content::Bytes(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    /// A reader from an offset on.
+    pub(super) fn reader(&self, offset: u64) -> io::Result<Box<dyn Read + '_>> {
+        match &self.content {
+            Content::File(file) => {
+                let mut file = file;
+                file.seek(SeekFrom::Start(offset))?;
+                Ok(Box::new(file))
+            }
+            Content::Bytes(bytes) => {
+                let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(Box::new(&bytes[offset..]))
+            }
+        }
+    }
+
+    /// The `length` bytes at an offset, which the caller has checked against the file's size.
+    pub(super) fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, LoadError> {
+        let failed = |source| LoadError::Read { path: self.path.clone(), source };
+        let length = usize::try_from(length).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
+        self.reader(offset).and_then(|reader| reader.take(length as u64).read_to_end(&mut bytes)).map_err(failed)?;
+        if bytes.len() != length {
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(bytes)
+    }
+}
+
+/// The values of a small tensor, read by `read`.
+pub(super) fn plain_numbers(
+    name: &str,
+    element_type: ElementType,
+    shape: &[u64],
+    expected: Option<u64>,
+    read: impl FnOnce() -> Result<Vec<u8>, LoadError>,
+) -> Result<Vec<f32>, LoadError> {
+    let elements = shape.iter().fold(1_u64, |product, &extent| product.saturating_mul(extent));
+    if expected.is_some_and(|expected| expected != elements) || elements > VECTOR_ELEMENTS_MAX {
+        return Err(LoadError::Shape {
+            name: name.to_owned(),
+            found: shape.to_vec(),
+            expected: expected.into_iter().collect(),
+        });
+    }
+    let bytes = read()?;
+    let mut values = vec![0.0; usize::try_from(elements).unwrap_or(0)];
+    dequantise(element_type, &bytes, &mut values)
+        .ok_or_else(|| LoadError::Unsupported(format!("tensors of the type {element_type} (`{name}`)")))?;
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(row) => Err(LoadError::Pack { name: name.to_owned(), source: PackError::NotFinite { row } }),
+        None => Ok(values),
+    }
+}
+
+/// The files of a model with their headers.
+#[derive(Debug)]
+pub enum Tensors {
+    /// GGUF.
+    Gguf(GgufTensors),
+    /// safetensors with a `config.json`, from Hugging Face or MLX.
+    HuggingFace(Box<HuggingFaceTensors>),
+}
+
+impl Tensors {
+    /// Reads the headers of a GGUF model: of one file, or of all parts of a split one in order.
+    pub fn new(files: Vec<ModelFile>) -> Result<Self, LoadError> {
+        GgufTensors::new(files).map(Self::Gguf)
+    }
+
+    /// Reads the configuration and the headers of a safetensors model.
+    pub fn of_directory(directory: Directory) -> Result<Self, LoadError> {
+        HuggingFaceTensors::new(directory).map(|tensors| Self::HuggingFace(Box::new(tensors)))
+    }
+
+    /// The shapes of the model.
+    pub fn spec(&self) -> Result<ModelSpec, LoadError> {
+        match self {
+            Self::Gguf(tensors) => Ok(model_spec(&tensors.header)?.0),
+            Self::HuggingFace(tensors) => Ok(tensors.spec.clone()),
+        }
+    }
+
+    /// The numbers of the model. `context` is the longest sequence that will be run.
+    pub fn settings(&self, spec: &ModelSpec, context: usize) -> Result<Settings, LoadError> {
+        match self {
+            Self::Gguf(tensors) => Settings::read(&tensors.header, spec, context, &|name| tensors.vector(name, None)),
+            Self::HuggingFace(tensors) => tensors.settings(context),
+        }
+    }
+
+    /// The longest sequence that the model knows, where its files say so.
+    pub fn context(&self) -> Option<usize> {
+        match self {
+            Self::Gguf(tensors) => tensors
+                .header
+                .architecture()
+                .and_then(|name| tensors.header.metadata.unsigned(&format!("{name}.context_length")))
+                .and_then(|tokens| usize::try_from(tokens).ok()),
+            Self::HuggingFace(tensors) => tensors.context(),
+        }
+    }
+
+    /// What is worth knowing about how the weights are held.
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Gguf(_) => Vec::new(),
+            Self::HuggingFace(tensors) => tensors.notes(),
+        }
+    }
+
+    /// Whether there is such a tensor.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Gguf(tensors) => tensors.has(name),
+            Self::HuggingFace(tensors) => tensors.has(name),
+        }
+    }
+
+    /// A tensor as plain numbers, if it is there.
+    pub fn vector(&self, name: &str, expected: Option<u64>) -> Result<Option<Vec<f32>>, LoadError> {
+        match self {
+            Self::Gguf(tensors) => tensors.vector(name, expected),
+            Self::HuggingFace(tensors) => tensors.vector(name, expected),
+        }
+    }
+
+    /// A repacked matrix of the given columns and rows (and stacked copies), which must be there.
+    pub fn matrix(&self, name: &str, shape: Shape, pool: &Pool) -> Result<PackedWeight, LoadError> {
+        match self {
+            Self::Gguf(tensors) => tensors.matrix(name, shape, pool),
+            Self::HuggingFace(tensors) => tensors.matrix(name, shape, pool),
+        }
+    }
+
+    /// Rows of a matrix, if it is there.
+    pub fn rows(&self, name: &str) -> Option<u64> {
+        match self {
+            Self::Gguf(tensors) => tensors.rows(name),
+            Self::HuggingFace(tensors) => tensors.rows(name),
+        }
+    }
+}
