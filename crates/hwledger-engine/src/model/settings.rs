@@ -63,7 +63,7 @@ impl Settings {
         factors: &dyn Fn(&str) -> SmallTensor,
     ) -> Result<Self, LoadError> {
         let architecture = header.architecture().unwrap_or_default();
-        let conventions = conventions(architecture)
+        let mut conventions = conventions(architecture)
             .ok_or_else(|| LoadError::Unsupported(format!("models of the architecture `{architecture}`")))?;
         let keys = Keys { header, architecture };
         let attention = spec.decoder.layers().find_map(|layer| layer.mixer.attention());
@@ -80,6 +80,14 @@ impl Settings {
             .unwrap_or(attention.key_dim)
             .min(attention.key_dim);
         let dimensions = usize::try_from(dimensions).unwrap_or(0);
+        let has_window = spec
+            .decoder
+            .layers()
+            .any(|layer| layer.mixer.attention().is_some_and(|attention| attention.span.window().is_some()));
+        if architecture == "olmo2" && has_window {
+            // OLMo 3 under its elder's name: only layers without a window stretch their positions.
+            conventions.window_rope_base = Some(narrow(keys.number("rope.freq_base")?.unwrap_or(10_000.0)));
+        }
         let full = rotary(&keys, dimensions, context, factors)?;
         let windowed = match conventions.window_rope_base {
             Some(base) => Rotary::plain(dimensions, f64::from(base)),

@@ -139,11 +139,8 @@ fn pack_row(
         let first = index * UNIT_COLUMNS;
         let held = UNIT_COLUMNS.min(columns - first);
         for column in 0..held {
-            let number = if affine.is_four_bit {
-                numbers[(first + column) / 2] >> (4 * (column % 2)) & 15
-            } else {
-                numbers[first + column]
-            };
+            let place = first + column;
+            let number = if affine.is_four_bit { numbers[place / 2] >> (4 * (place % 2)) & 15 } else { numbers[place] };
             if affine.is_four_bit {
                 unit[column % 32 / 4 * 64 + row * 4 + column % 4] |= number << (column / 32 * 4);
             } else {

@@ -27,8 +27,6 @@ pub(super) struct Family {
     pub(super) window_positions: WindowPositions,
     /// Whether attention scores are scaled by `query_pre_attn_scalar`.
     pub(super) has_query_scalar: bool,
-    /// Whether `hidden_act` says which activation gates.
-    pub(super) reads_activation: bool,
 }
 
 /// The positions of layers with a window.
@@ -52,16 +50,14 @@ const LLAMA: Family = Family {
     rotary_share: 1.0,
     window_positions: WindowPositions::Same,
     has_query_scalar: false,
-    reads_activation: true,
 };
 
 /// The family of a `model_type`; none for those that the engine does not run.
 pub(super) fn family(model_type: &str) -> Option<Family> {
     let gemma = Family {
+        // The first configurations said `gelu`, and the reference took the tanh form all the same.
         conventions: Conventions { gate: Gate::GeluTanh, scales_embedding: true, ..PLAIN },
         adds_one_to_norms: true,
-        // The first configurations said `gelu`, and the reference took the tanh form all the same.
-        reads_activation: false,
         ..LLAMA
     };
     let gemma2 = Family { norms: NormNames::AboutGemma, has_query_scalar: true, ..gemma };
@@ -92,7 +88,6 @@ pub(super) fn family(model_type: &str) -> Option<Family> {
             },
             interleaves_experts: true,
             rope_base: 150_000.0,
-            reads_activation: false,
             ..LLAMA
         },
         _ => return None,

@@ -77,7 +77,8 @@ impl HuggingFaceTensors {
         }
         let epsilon = keys.required("rms_norm_eps", "every model with RMS norms states it")?;
         let mut conventions = family.conventions;
-        if family.reads_activation {
+        // Where the name decides on another, the key is left over from elsewhere.
+        if conventions.gate == Gate::Silu {
             conventions.gate = gate(keys)?;
         }
         if let (Gate::ClampedSwish { limit }, Some(stated)) = (&mut conventions.gate, keys.positive("swiglu_limit")?) {
