@@ -108,7 +108,9 @@ impl Gguf {
         for (name, dimensions, values) in &self.tensors {
             bytes.extend(text(name));
             bytes.extend(u32::try_from(dimensions.len()).unwrap().to_le_bytes());
-            dimensions.iter().for_each(|&extent| bytes.extend((extent as u64).to_le_bytes()));
+            for &extent in dimensions {
+                bytes.extend((extent as u64).to_le_bytes());
+            }
             bytes.extend(0_u32.to_le_bytes());
             bytes.extend((data.len() as u64).to_le_bytes());
             data.extend(f32_bytes(values));
