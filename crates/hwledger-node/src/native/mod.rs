@@ -3,6 +3,8 @@
 mod bench;
 mod error;
 mod reply;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
