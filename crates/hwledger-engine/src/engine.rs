@@ -10,7 +10,7 @@ use crate::PAGE_TOKENS;
 use crate::error::LoadError;
 use crate::graph::{Decoder, Machine};
 use crate::memory::MemoryReport;
-use crate::model::{LoadOptions, ModelFile, Tensors, load};
+use crate::model::{Directory, LoadOptions, ModelFile, Tensors, load};
 use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::text::{ChatTemplate, TemplateError, Tokenizer};
 
@@ -59,6 +59,8 @@ pub struct Engine {
     pub tokenizer: Arc<Tokenizer>,
     /// Conversations to text, where the model has a template; or why it cannot be read.
     pub template: Option<Result<ChatTemplate, TemplateError>>,
+    /// What is worth knowing about how the weights are held.
+    pub notes: Vec<String>,
     /// The longest sequence.
     pub context: usize,
     /// Instructions that kernels use.
@@ -70,15 +72,18 @@ pub struct Engine {
 impl Engine {
     /// Loads a GGUF model.
     pub fn open(files: Vec<ModelFile>, options: &EngineOptions) -> Result<Self, LoadError> {
-        let tensors = Tensors::new(files)?;
-        let vocabulary = tensors.vocabulary()?;
-        let tokenizer = Arc::new(Tokenizer::from_gguf(&vocabulary)?);
-        let known = tensors
-            .header
-            .architecture()
-            .and_then(|name| tensors.header.metadata.unsigned(&format!("{name}.context_length")))
-            .and_then(|tokens| usize::try_from(tokens).ok());
-        let context = match (options.context, known) {
+        Self::of(&Tensors::new(files)?, options)
+    }
+
+    /// Loads a model of safetensors files, of Hugging Face or MLX.
+    pub fn open_directory(directory: Directory, options: &EngineOptions) -> Result<Self, LoadError> {
+        Self::of(&Tensors::of_directory(directory)?, options)
+    }
+
+    fn of(tensors: &Tensors, options: &EngineOptions) -> Result<Self, LoadError> {
+        let (tokenizer, template) = texts(tensors)?;
+        let tokenizer = Arc::new(tokenizer);
+        let context = match (options.context, tensors.context()) {
             (Some(asked), Some(known)) if asked > known => return Err(LoadError::Context { asked, known }),
             (Some(asked), _) => asked,
             (None, known) => known.unwrap_or(CONTEXT_DEFAULT).min(CONTEXT_DEFAULT),
@@ -87,7 +92,7 @@ impl Engine {
         let set = options.instructions.map_or(best, |asked| asked.min(best));
         let pool = Pool::new(options.threads.max(1)).map_err(|source| LoadError::Memory { what: "threads", source })?;
         let load_options = LoadOptions { context, packed_directory: options.packed_directory.clone() };
-        let model = load(&tensors, &load_options, &pool)?;
+        let model = load(tensors, &load_options, &pool)?;
         let (tokens, rows) = (tokenizer.vocabulary_size(), model.embedding.shape.rows);
         if tokens > rows {
             return Err(LoadError::Vocabulary { tokens, rows });
@@ -101,20 +106,31 @@ impl Engine {
             Machine { pool, set },
         )
         .map_err(|error| LoadError::Unsupported(error.to_string()))?;
-        let text = |id: Option<u32>| {
-            id.and_then(|id| vocabulary.tokens.get(usize::try_from(id).unwrap_or(usize::MAX))).map(String::as_str)
-        };
-        let template = vocabulary
-            .chat_template
-            .as_deref()
-            .map(|source| ChatTemplate::new(source, text(vocabulary.special.bos), text(vocabulary.special.eos)));
         let scheduler_options = SchedulerOptions { context, ..options.scheduler };
         let scheduler = Scheduler::new(decoder, Some(Arc::clone(&tokenizer)), scheduler_options);
-        Ok(Self { scheduler, tokenizer, template, context, instructions: set, threads })
+        Ok(Self { scheduler, tokenizer, template, notes: tensors.notes(), context, instructions: set, threads })
     }
 
     /// What it has taken from the system.
     pub fn memory(&self) -> MemoryReport {
         MemoryReport::of(self.scheduler.decoder())
     }
+}
+
+/// A chat template, or why it cannot be read.
+type Template = Result<ChatTemplate, TemplateError>;
+
+/// The tokenizer and the chat template of a model.
+fn texts(tensors: &Tensors) -> Result<(Tokenizer, Option<Template>), LoadError> {
+    let tensors = match tensors {
+        Tensors::Gguf(tensors) => tensors,
+        Tensors::HuggingFace(tensors) => return Ok((tensors.tokenizer()?, tensors.template()?)),
+    };
+    let vocabulary = tensors.vocabulary()?;
+    let text = |id: Option<u32>| {
+        id.and_then(|id| vocabulary.tokens.get(usize::try_from(id).unwrap_or(usize::MAX))).map(String::as_str)
+    };
+    let (bos, eos) = (text(vocabulary.special.bos), text(vocabulary.special.eos));
+    let template = vocabulary.chat_template.as_deref().map(|source| ChatTemplate::new(source, bos, eos));
+    Ok((Tokenizer::from_gguf(&vocabulary)?, template))
 }

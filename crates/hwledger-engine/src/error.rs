@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use hwledger_formats::gguf::{GgufError, SpecError, SplitError};
+use hwledger_formats::huggingface::ConfigError;
+use hwledger_formats::safetensors::{IndexError, SafetensorsError};
 use hwledger_kernels::PackError;
 
 use crate::text::TextError;
@@ -33,6 +35,26 @@ pub enum LoadError {
     /// The header describes no model.
     #[error("the file does not describe a model")]
     Spec(#[from] SpecError),
+    /// A safetensors header is wrong.
+    #[error("`{}` is no safetensors file that can be run", path.display())]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: SafetensorsError,
+    },
+    /// The index of shards is wrong.
+    #[error("the index of the model's files cannot be used")]
+    Index(#[from] IndexError),
+    /// The configuration describes no model.
+    #[error("the model's configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// A tensor lies in two files.
+    #[error("the tensor `{name}` is in two files, and there is no index that says which counts")]
+    TwoFiles {
+        /// Its name.
+        name: String,
+    },
     /// Something that the engine does not compute.
     #[error("the native engine does not run {0}")]
     Unsupported(String),

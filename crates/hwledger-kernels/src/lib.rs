@@ -28,4 +28,6 @@ pub use half::{bf16_from_f32, f16_from_f32, f32_from_bf16, f32_from_f16};
 pub use instruction_set::InstructionSet;
 pub use memory::{Buffer, Memory, Plain, Region};
 pub use pool::Pool;
-pub use weight::{LAYOUT_VERSION, PackError, PackedFormat, PackedWeight, ROWS_INTERLEAVED, Shape, dequantise};
+pub use weight::{
+    Affine, AffineTensor, LAYOUT_VERSION, PackError, PackedFormat, PackedWeight, ROWS_INTERLEAVED, Shape, dequantise,
+};

@@ -56,7 +56,7 @@ impl NativeArguments {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// Model: a GGUF file, or a name of a store on this machine
+    /// Model: a GGUF file, a directory with safetensors, or a name of a store on this machine
     #[arg(value_name = "MODEL")]
     model: String,
     /// What to answer; what is piped in comes before it. Without either, a conversation in the terminal
@@ -105,7 +105,7 @@ pub(crate) struct RunArguments {
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArguments {
-    /// Model: a GGUF file, or a name of a store on this machine
+    /// Model: a GGUF file, a directory with safetensors, or a name of a store on this machine
     #[arg(value_name = "MODEL")]
     model: String,
     #[command(flatten)]
@@ -186,6 +186,9 @@ fn answer(locate: &LocateOptions, arguments: &RunArguments) -> Result<ExitCode, 
         }
     }
     let mut session = Session::open(&arguments.model, locate, &arguments.native.options()?)?;
+    for note in session.notes() {
+        writeln!(io::stderr(), "note: {note}")?;
+    }
     let mut chat = Chat { arguments, messages: Vec::new() };
     chat.messages.extend(arguments.system.iter().map(|text| ("system".to_owned(), text.clone())));
     if !prompt.is_empty() || is_piped {

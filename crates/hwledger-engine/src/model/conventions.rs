@@ -49,7 +49,8 @@ pub struct Conventions {
     pub normalises_experts: bool,
 }
 
-const PLAIN: Conventions = Conventions {
+/// Llama as its publishers hold it.
+pub(super) const PLAIN: Conventions = Conventions {
     pairs: RotaryPairs::Halves,
     gate: Gate::Silu,
     scales_embedding: false,

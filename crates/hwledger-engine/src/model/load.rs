@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use hwledger_core::ModelSpec;
 use hwledger_core::model::{Activation, Attention, FeedForward, Mixer, MixtureOfExperts};
-use hwledger_formats::gguf::model_spec;
 use hwledger_kernels::{PackedWeight, Pool, Shape};
 
 use crate::error::LoadError;
@@ -26,13 +25,13 @@ pub struct LoadOptions {
     pub packed_directory: Option<PathBuf>,
 }
 
-/// Loads a GGUF model.
+/// Loads a model.
 ///
 /// What the engine does not run is refused by name before any weight is read.
 pub fn load(tensors: &Tensors, options: &LoadOptions, pool: &Pool) -> Result<Model, LoadError> {
-    let (spec, _) = model_spec(&tensors.header)?;
+    let spec = tensors.spec()?;
     check(&spec)?;
-    let settings = Settings::read(&tensors.header, &spec, options.context, &|name| tensors.vector(name, None))?;
+    let settings = tensors.settings(&spec, options.context)?;
     let store = PackedStore::open(options.packed_directory.as_deref(), tensors);
     let loader = Loader { tensors, spec: &spec, settings: &settings, store: RefCell::new(store), pool };
     let model = loader.model()?;
@@ -52,6 +51,9 @@ fn check(spec: &ModelSpec) -> Result<(), LoadError> {
     if !spec.towers.is_empty() {
         return refuse("models with image or sound towers");
     }
+    if spec.hidden_size == 0 || spec.vocabulary_size == 0 {
+        return refuse("models without width");
+    }
     for layer in spec.decoder.layers() {
         let Mixer::Attention(attention) = &layer.mixer else { return refuse("recurrent layers") };
         if attention.latent.is_some() {
@@ -66,10 +68,20 @@ fn check(spec: &ModelSpec) -> Result<(), LoadError> {
         if attention.kv_heads == 0 || !attention.heads.is_multiple_of(attention.kv_heads) {
             return refuse("query heads that do not share key heads evenly");
         }
-        if let FeedForward::Experts(experts) = &layer.feed_forward
-            && experts.dense_width > 0
-        {
-            return refuse("a dense feed-forward beside experts");
+        if attention.heads * attention.key_dim * attention.value_dim == 0 {
+            return refuse("attention without heads");
+        }
+        match &layer.feed_forward {
+            FeedForward::Experts(experts) if experts.dense_width > 0 => {
+                return refuse("a dense feed-forward beside experts");
+            }
+            FeedForward::Experts(experts)
+                if experts.expert_width == 0 || !(1..=experts.experts).contains(&experts.experts_per_token) =>
+            {
+                return refuse("experts of no width or number");
+            }
+            FeedForward::Dense { width: 0, .. } => return refuse("a feed-forward without width"),
+            _ => {}
         }
     }
     Ok(())
@@ -254,7 +266,15 @@ impl Loader<'_> {
     }
 
     fn matrix(&self, name: &str, shape: Shape) -> Result<PackedWeight, LoadError> {
-        self.tensors.matrix(name, shape, &mut self.store.borrow_mut(), self.pool)
+        let format = self.tensors.packed_format(name);
+        if let Some(weight) = format.and_then(|format| self.store.borrow().find(name, format, shape)) {
+            return Ok(weight);
+        }
+        let weight = self.tensors.matrix(name, shape, self.pool)?;
+        if format.is_some() {
+            self.store.borrow_mut().add(name, &weight);
+        }
+        Ok(weight)
     }
 
     /// Matrices on top of each other, by names without `.weight`, with their biases where any has one.

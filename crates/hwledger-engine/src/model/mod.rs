@@ -1,6 +1,8 @@
 //! A model that can be run: its shapes, its numbers, its repacked weights.
 
 mod conventions;
+mod gguf;
+mod hugging_face;
 mod load;
 mod packed;
 mod positions;
@@ -12,6 +14,8 @@ use hwledger_core::ModelSpec;
 use hwledger_kernels::PackedWeight;
 
 pub use conventions::{Conventions, Routing, WindowRotary};
+pub use gguf::GgufTensors;
+pub use hugging_face::{Directory, HuggingFaceTensors};
 pub use load::{LoadOptions, load};
 pub use rotary::{Rotary, Yarn};
 pub use settings::Settings;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use hwledger_kernels::{LAYOUT_VERSION, PackedFormat, PackedWeight, Region, Shape};
 use sha2::{Digest, Sha256};
 
-use super::tensors::Tensors;
+use super::tensors::{ModelFile, Tensors};
 
 /// First bytes of a file.
 const MAGIC: &[u8; 8] = b"HWLPACK1";
@@ -65,13 +65,14 @@ pub(super) struct Writing {
 
 /// The key of a model's packed file: the layout, and of each of its files the length, the time of its last change
 /// and some of its content.
-fn key(tensors: &Tensors) -> io::Result<Key> {
+fn key(files: &[&ModelFile]) -> io::Result<Key> {
     let mut hash = Sha256::new();
     hash.update(LAYOUT_VERSION.to_le_bytes());
-    for file in tensors.files() {
+    for file in files {
         let size = file.size()?;
         hash.update(size.to_le_bytes());
-        hash.update(file.changed_nanoseconds()?.to_le_bytes());
+        let changed = file.changed_nanoseconds().ok_or(io::ErrorKind::Unsupported)?;
+        hash.update(changed.to_le_bytes());
         let mut buffer = Vec::new();
         for sample in 0..SAMPLES {
             let offset = size.saturating_sub(SAMPLE_BYTES) / (SAMPLES - 1) * sample;
@@ -87,8 +88,9 @@ impl PackedStore {
     /// Opens the packed file of a model in a directory, or starts to make it. Without a directory, or where it
     /// cannot be used, weights stay in memory.
     pub(super) fn open(directory: Option<&Path>, tensors: &Tensors) -> Self {
-        let Some(directory) = directory.filter(|_| !tensors.is_embedded()) else { return Self::None };
-        let Ok(key) = key(tensors) else { return Self::None };
+        let (Some(directory), Tensors::Gguf(tensors)) = (directory, tensors) else { return Self::None };
+        let files: Vec<&ModelFile> = tensors.files().collect();
+        let Ok(key) = key(&files) else { return Self::None };
         // Half of the hash names the file; all of it is in it.
         let name = u128::from_be_bytes(std::array::from_fn(|index| key[index]));
         let path = directory.join(format!("{name:032x}.packed"));

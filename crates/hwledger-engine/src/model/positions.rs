@@ -89,6 +89,7 @@ fn rotary(
                 beta_fast: keys.number("rope.scaling.yarn_beta_fast")?.unwrap_or(YARN_BETA_FAST),
                 beta_slow: keys.number("rope.scaling.yarn_beta_slow")?.unwrap_or(YARN_BETA_SLOW),
                 attention_factor: rotary.magnitude,
+                rounds_bounds: true,
             };
             rotary = rotary.yarn(dimensions, base, &yarn);
         }

@@ -22,6 +22,8 @@ pub struct Yarn {
     pub beta_slow: f64,
     /// Factor on top of the attention temperature.
     pub attention_factor: f64,
+    /// Whether the bounds between fast and slow pairs are rounded outwards to whole pairs.
+    pub rounds_bounds: bool,
 }
 
 impl Rotary {
@@ -52,14 +54,28 @@ impl Rotary {
         let correction = |turns: f64| {
             dimensions as f64 * (yarn.original_context / (turns * 2.0 * std::f64::consts::PI)).ln() / (2.0 * base.ln())
         };
-        let low = correction(yarn.beta_fast).floor().max(0.0);
-        let high = correction(yarn.beta_slow).ceil().min(dimensions as f64 - 1.0);
+        let (mut low, mut high) = (correction(yarn.beta_fast), correction(yarn.beta_slow));
+        if yarn.rounds_bounds {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        let (low, high) = (low.max(0.0), high.min(dimensions as f64 - 1.0));
         for (pair, frequency) in self.frequencies.iter_mut().enumerate() {
             let ramp = ((pair as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
             let kept = 1.0 - ramp;
             *frequency = *frequency / yarn.factor * (1.0 - kept) + *frequency * kept;
         }
         self.magnitude = yarn.attention_factor * (1.0 + 0.1 * yarn.factor.max(1.0).ln());
+        self
+    }
+
+    /// Llama 3.1: long waves slowed by `factor`, short ones kept, those between mixed by their turns within the
+    /// context of the first training (transformers `_compute_llama3_parameters`).
+    pub fn llama3(mut self, factor: f64, [low, high]: [f64; 2], original_context: f64) -> Self {
+        for frequency in &mut self.frequencies {
+            let turns = original_context * *frequency / (2.0 * std::f64::consts::PI);
+            let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+            *frequency = *frequency / factor * (1.0 - kept) + *frequency * kept;
+        }
         self
     }
 
@@ -90,8 +106,14 @@ mod tests {
 
     #[test]
     fn yarn_keeps_fast_pairs_and_interpolates_slow_ones() {
-        let yarn =
-            Yarn { factor: 4.0, original_context: 4096.0, beta_fast: 32.0, beta_slow: 1.0, attention_factor: 1.0 };
+        let yarn = Yarn {
+            factor: 4.0,
+            original_context: 4096.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            attention_factor: 1.0,
+            rounds_bounds: true,
+        };
         let plain = Rotary::plain(128, 10_000.0);
         let found = plain.clone().yarn(128, 10_000.0, &yarn);
         assert!((found.frequencies[0] - plain.frequencies[0]).abs() < 1e-12);

@@ -122,7 +122,7 @@ fn score_scale(
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "files hold these numbers in single precision")]
-const fn narrow(value: f64) -> f32 {
+pub(super) const fn narrow(value: f64) -> f32 {
     value as f32
 }
 

@@ -1,16 +1,18 @@
-//! The tensors of a GGUF model, read from its files as they are asked for.
+//! A model's tensors, whatever its files are, by the names that GGUF gives them.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use hwledger_core::ElementType;
-use hwledger_formats::gguf::{Header, TensorInfo, Vocabulary, merge_parts, read_header, read_vocabulary};
-use hwledger_kernels::{PackedFormat, PackedWeight, Pool, Shape, dequantise};
+use hwledger_core::{ElementType, ModelSpec};
+use hwledger_formats::gguf::model_spec;
+use hwledger_kernels::{PackError, PackedFormat, PackedWeight, Pool, Shape, dequantise};
 
 use crate::error::LoadError;
 
-use super::packed::PackedStore;
+use super::gguf::GgufTensors;
+use super::hugging_face::{Directory, HuggingFaceTensors};
+use super::settings::Settings;
 
 /// Most elements of a tensor that is read as plain numbers: norms, biases, factors.
 const VECTOR_ELEMENTS_MAX: u64 = 1 << 24;
@@ -49,11 +51,12 @@ impl ModelFile {
         }
     }
 
-    /// When it was changed last, in nanoseconds of the system's clock; 0 where that is not known.
-    pub(super) fn changed_nanoseconds(&self) -> io::Result<u128> {
-        let Content::File(file) = &self.content else { return Ok(0) };
-        let since = file.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH);
-        Ok(since.map_or(0, |since| since.as_nanos()))
+    /// When it was changed last, in nanoseconds of the system's clock; none for a file that is part of the program
+    /// or whose system does not say.
+    pub(super) fn changed_nanoseconds(&self) -> Option<u128> {
+        let Content::File(file) = &self.content else { return None };
+        let changed = file.metadata().ok()?.modified().ok()?;
+        Some(changed.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos())
     }
 
     /// A reader from an offset on.
@@ -70,146 +73,140 @@ impl ModelFile {
             }
         }
     }
-}
 
-/// The files of a model with their merged header.
-#[derive(Debug)]
-pub struct Tensors {
-    /// The header of the whole model.
-    pub header: Header,
-    parts: Vec<Part>,
-}
-
-#[derive(Debug)]
-struct Part {
-    file: ModelFile,
-    data_offset: u64,
-    /// Index of its first tensor in the merged header.
-    first: usize,
-}
-
-impl Tensors {
-    /// Reads the headers of a model: of one file, or of all parts of a split one in order.
-    pub fn new(files: Vec<ModelFile>) -> Result<Self, LoadError> {
-        let mut headers = Vec::new();
-        let mut parts = Vec::new();
-        let mut first = 0;
-        for file in files {
-            let failed = |source| LoadError::Read { path: file.path.clone(), source };
-            let size = file.size().map_err(failed)?;
-            let reader = BufReader::new(file.reader(0).map_err(failed)?);
-            let header = read_header(reader, Some(size))
-                .map_err(|source| LoadError::Header { path: file.path.clone(), source })?;
-            parts.push(Part { data_offset: header.data_offset, first, file });
-            first += header.tensors.len();
-            headers.push(header);
-        }
-        Ok(Self { header: merge_parts(headers)?, parts })
-    }
-
-    /// The files in order.
-    pub(super) fn files(&self) -> impl Iterator<Item = &ModelFile> {
-        self.parts.iter().map(|part| &part.file)
-    }
-
-    /// Whether the model is part of the program.
-    pub(super) fn is_embedded(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part.file.content, Content::Bytes(_)))
-    }
-
-    /// The tokenizer and templates, which are in the first part.
-    pub fn vocabulary(&self) -> Result<Vocabulary, LoadError> {
-        let file = &self.parts[0].file;
-        let failed = |source| LoadError::Read { path: file.path.clone(), source };
-        let size = file.size().map_err(failed)?;
-        read_vocabulary(BufReader::new(file.reader(0).map_err(failed)?), Some(size))
-            .map_err(|source| LoadError::Header { path: file.path.clone(), source })
-    }
-
-    fn find(&self, name: &str) -> Option<(usize, &TensorInfo)> {
-        self.header.tensors.iter().enumerate().find(|(_, tensor)| &*tensor.name == name)
-    }
-
-    /// Whether there is such a tensor.
-    pub fn has(&self, name: &str) -> bool {
-        self.find(name).is_some()
-    }
-
-    fn read(&self, index: usize, tensor: &TensorInfo) -> Result<Vec<u8>, LoadError> {
-        let part = self.parts.iter().rev().find(|part| part.first <= index).unwrap_or(&self.parts[0]);
-        let failed = |source| LoadError::Read { path: part.file.path.clone(), source };
-        // The header was checked against the file: the tensor is no longer than the file.
-        let length = usize::try_from(tensor.bytes()).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
+    /// The `length` bytes at an offset, which the caller has checked against the file's size.
+    pub(super) fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, LoadError> {
+        let failed = |source| LoadError::Read { path: self.path.clone(), source };
+        let length = usize::try_from(length).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(length).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
-        let reader = part.file.reader(part.data_offset + tensor.offset).map_err(failed)?;
-        reader.take(length as u64).read_to_end(&mut bytes).map_err(failed)?;
+        self.reader(offset).and_then(|reader| reader.take(length as u64).read_to_end(&mut bytes)).map_err(failed)?;
         if bytes.len() != length {
             return Err(failed(io::ErrorKind::UnexpectedEof.into()));
         }
         Ok(bytes)
     }
+}
+
+/// The values of a small tensor, read by `read`.
+pub(super) fn plain_numbers(
+    name: &str,
+    element_type: ElementType,
+    shape: &[u64],
+    expected: Option<u64>,
+    read: impl FnOnce() -> Result<Vec<u8>, LoadError>,
+) -> Result<Vec<f32>, LoadError> {
+    let elements = shape.iter().fold(1_u64, |product, &extent| product.saturating_mul(extent));
+    if expected.is_some_and(|expected| expected != elements) || elements > VECTOR_ELEMENTS_MAX {
+        return Err(LoadError::Shape {
+            name: name.to_owned(),
+            found: shape.to_vec(),
+            expected: expected.into_iter().collect(),
+        });
+    }
+    let bytes = read()?;
+    let mut values = vec![0.0; usize::try_from(elements).unwrap_or(0)];
+    dequantise(element_type, &bytes, &mut values)
+        .ok_or_else(|| LoadError::Unsupported(format!("tensors of the type {element_type} (`{name}`)")))?;
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(row) => Err(LoadError::Pack { name: name.to_owned(), source: PackError::NotFinite { row } }),
+        None => Ok(values),
+    }
+}
+
+/// The files of a model with their headers.
+#[derive(Debug)]
+pub enum Tensors {
+    /// GGUF.
+    Gguf(GgufTensors),
+    /// safetensors with a `config.json`, from Hugging Face or MLX.
+    HuggingFace(Box<HuggingFaceTensors>),
+}
+
+impl Tensors {
+    /// Reads the headers of a GGUF model: of one file, or of all parts of a split one in order.
+    pub fn new(files: Vec<ModelFile>) -> Result<Self, LoadError> {
+        GgufTensors::new(files).map(Self::Gguf)
+    }
+
+    /// Reads the configuration and the headers of a safetensors model.
+    pub fn of_directory(directory: Directory) -> Result<Self, LoadError> {
+        HuggingFaceTensors::new(directory).map(|tensors| Self::HuggingFace(Box::new(tensors)))
+    }
+
+    /// The shapes of the model.
+    pub fn spec(&self) -> Result<ModelSpec, LoadError> {
+        match self {
+            Self::Gguf(tensors) => Ok(model_spec(&tensors.header)?.0),
+            Self::HuggingFace(tensors) => Ok(tensors.spec.clone()),
+        }
+    }
+
+    /// The numbers of the model. `context` is the longest sequence that will be run.
+    pub fn settings(&self, spec: &ModelSpec, context: usize) -> Result<Settings, LoadError> {
+        match self {
+            Self::Gguf(tensors) => Settings::read(&tensors.header, spec, context, &|name| tensors.vector(name, None)),
+            Self::HuggingFace(tensors) => tensors.settings(context),
+        }
+    }
+
+    /// The longest sequence that the model knows, where its files say so.
+    pub fn context(&self) -> Option<usize> {
+        match self {
+            Self::Gguf(tensors) => tensors
+                .header
+                .architecture()
+                .and_then(|name| tensors.header.metadata.unsigned(&format!("{name}.context_length")))
+                .and_then(|tokens| usize::try_from(tokens).ok()),
+            Self::HuggingFace(tensors) => tensors.context(),
+        }
+    }
+
+    /// What is worth knowing about how the weights are held.
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Gguf(_) => Vec::new(),
+            Self::HuggingFace(tensors) => tensors.notes(),
+        }
+    }
+
+    /// Whether there is such a tensor.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Gguf(tensors) => tensors.has(name),
+            Self::HuggingFace(tensors) => tensors.has(name),
+        }
+    }
 
     /// A tensor as plain numbers, if it is there.
     pub fn vector(&self, name: &str, expected: Option<u64>) -> Result<Option<Vec<f32>>, LoadError> {
-        let Some((index, tensor)) = self.find(name) else { return Ok(None) };
-        let elements = tensor.elements();
-        if expected.is_some_and(|expected| expected != elements) || elements > VECTOR_ELEMENTS_MAX {
-            return Err(LoadError::Shape {
-                name: name.to_owned(),
-                found: tensor.dimensions.to_vec(),
-                expected: expected.into_iter().collect(),
-            });
-        }
-        let bytes = self.read(index, tensor)?;
-        let mut values = vec![0.0; usize::try_from(elements).unwrap_or(0)];
-        let kind = tensor.element_type;
-        dequantise(kind, &bytes, &mut values)
-            .ok_or_else(|| LoadError::Unsupported(format!("tensors of the type {kind} (`{name}`)")))?;
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(row) => {
-                Err(LoadError::Pack { name: name.to_owned(), source: hwledger_kernels::PackError::NotFinite { row } })
-            }
-            None => Ok(Some(values)),
+        match self {
+            Self::Gguf(tensors) => tensors.vector(name, expected),
+            Self::HuggingFace(tensors) => tensors.vector(name, expected),
         }
     }
 
     /// A repacked matrix of the given columns and rows (and stacked copies), which must be there.
-    pub(super) fn matrix(
-        &self,
-        name: &str,
-        shape: Shape,
-        store: &mut PackedStore,
-        pool: &Pool,
-    ) -> Result<PackedWeight, LoadError> {
-        let (index, tensor) = self.find(name).ok_or_else(|| LoadError::MissingTensor(name.to_owned()))?;
-        let expected = [shape.columns as u64, shape.rows as u64, shape.copies as u64, 1];
-        if tensor.dimensions != expected {
-            return Err(LoadError::Shape {
-                name: name.to_owned(),
-                found: tensor.dimensions.to_vec(),
-                expected: expected.to_vec(),
-            });
+    pub fn matrix(&self, name: &str, shape: Shape, pool: &Pool) -> Result<PackedWeight, LoadError> {
+        match self {
+            Self::Gguf(tensors) => tensors.matrix(name, shape, pool),
+            Self::HuggingFace(tensors) => tensors.matrix(name, shape, pool),
         }
-        if let Some(format) = PackedFormat::of(tensor.element_type)
-            && let Some(weight) = store.find(name, format, shape)
-        {
-            return Ok(weight);
-        }
-        let bytes = self.read(index, tensor)?;
-        let weight = PackedWeight::pack(tensor.element_type, shape, &bytes, pool)
-            .map_err(|source| LoadError::Pack { name: name.to_owned(), source })?;
-        store.add(name, &weight);
-        Ok(weight)
     }
 
-    /// The element type of a tensor, if it is there.
-    pub fn element_type(&self, name: &str) -> Option<ElementType> {
-        self.find(name).map(|(_, tensor)| tensor.element_type)
+    /// How a matrix will be held, where that is known before it is read.
+    pub(super) fn packed_format(&self, name: &str) -> Option<PackedFormat> {
+        match self {
+            Self::Gguf(tensors) => tensors.element_type(name).and_then(PackedFormat::of),
+            Self::HuggingFace(_) => None,
+        }
     }
 
     /// Rows of a matrix, if it is there.
     pub fn rows(&self, name: &str) -> Option<u64> {
-        self.find(name).map(|(_, tensor)| tensor.dimensions[1])
+        match self {
+            Self::Gguf(tensors) => tensors.rows(name),
+            Self::HuggingFace(tensors) => tensors.rows(name),
+        }
     }
 }

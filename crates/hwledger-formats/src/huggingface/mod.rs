@@ -39,7 +39,12 @@ pub const CONFIG_BYTES_MAX: usize = 16 << 20;
 pub(crate) const LAYERS_MAX: u64 = 4096;
 
 /// JSON as Python writes it: numbers that JSON cannot hold stand as `Infinity`, `-Infinity` and `NaN`.
-fn parse(bytes: &[u8]) -> Result<serde_json::Value, ConfigError> {
+///
+/// Such numbers come back as `null`.
+pub fn parse(bytes: &[u8]) -> Result<serde_json::Value, ConfigError> {
+    if bytes.len() > CONFIG_BYTES_MAX {
+        return Err(ConfigError::TooLarge { bytes: bytes.len(), most: CONFIG_BYTES_MAX });
+    }
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),
         Err(error) => match without_non_finite(bytes) {
@@ -84,9 +89,6 @@ fn without_non_finite(bytes: &[u8]) -> Option<Vec<u8>> {
 /// An unknown `model_type` is no error: it is read as the nearest known shape, marked
 /// [`Certainty::Guessed`], and a diagnostic says so.
 pub fn read_config(bytes: &[u8]) -> Result<(ModelSpec, Vec<Diagnostic>), ConfigError> {
-    if bytes.len() > CONFIG_BYTES_MAX {
-        return Err(ConfigError::TooLarge { bytes: bytes.len(), most: CONFIG_BYTES_MAX });
-    }
     let value = parse(bytes)?;
     let object = value.as_object().ok_or(ConfigError::NotAnObject)?;
     let root = Config::root(object);

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 
 use crate::activation::{Activations, TileParts};
-use crate::weight::{PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
+use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
 
 use super::{Out, is_blocks};
 
@@ -77,6 +77,8 @@ unsafe fn bytes_tile<const M: usize>(
             PackedFormat::Q5K => q4_k::<M, true>(weights, units, at),
             PackedFormat::Q6K => q6_k::<M>(weights, units, at),
             PackedFormat::Q4 => q4::<M>(weights, units, at),
+            PackedFormat::Affine(form) if form.is_four_bit => affine::<M, true>(form, weights, units, at),
+            PackedFormat::Affine(form) => affine::<M, false>(form, weights, units, at),
             _ => q8::<M>(weights, units, at),
         }
     };
@@ -282,6 +284,56 @@ unsafe fn q8<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m51
                 let scale = halves(weights.add(1024 + half * 32));
                 let minimum = _mm512_mul_ps(scale, _mm512_set1_ps(128.0));
                 add_part(&mut sums, &dots, scale, minimum, at.scales.add(half * M), at.sums32.add(half * M));
+            }
+        }
+    }
+    sums
+}
+
+/// Sixteen half-precision or bfloat16 numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn either(from: *const u8, is_bfloat16: bool) -> __m512 {
+    if is_bfloat16 {
+        // SAFETY: the caller has 32 bytes there.
+        let bits = _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(from.cast()) });
+        return _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits));
+    }
+    // SAFETY: as above.
+    unsafe { halves(from) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn affine<const M: usize, const FOUR_BIT: bool>(
+    form: Affine,
+    weights: *const u8,
+    units: usize,
+    at: At,
+) -> [__m512; M] {
+    let mut sums = [_mm512_setzero_ps(); M];
+    let low = _mm512_set1_epi8(15);
+    let size = PackedFormat::Affine(form).unit_bytes();
+    for unit in 0..units {
+        // SAFETY: within the group and the tile.
+        unsafe {
+            let weights = weights.add(unit * size);
+            let at = at.after::<M>(unit * 64);
+            let mut dots = [[_mm512_setzero_si512(); M]; 2];
+            for step in 0..8 {
+                let [one, two] = if FOUR_BIT {
+                    let both = load(weights.add(step * 64));
+                    [_mm512_and_si512(both, low), _mm512_and_si512(_mm512_srli_epi16::<4>(both), low)]
+                } else {
+                    [load(weights.add(step * 64)), load(weights.add((8 + step) * 64))]
+                };
+                add_four(&mut dots[0], one, at.bytes.add(step * 4 * M));
+                add_four(&mut dots[1], two, at.bytes.add((8 + step) * 4 * M));
+            }
+            for (half, dots) in dots.iter().enumerate() {
+                let scales = weights.add(form.number_bytes() + half.min(form.parts - 1) * 64);
+                let scale = either(scales, form.has_bfloat16);
+                let minimum = either(scales.add(32), form.has_bfloat16);
+                add_part(&mut sums, dots, scale, minimum, at.scales.add(half * M), at.sums32.add(half * M));
             }
         }
     }

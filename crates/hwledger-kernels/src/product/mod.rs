@@ -1,5 +1,7 @@
 //! Products of repacked weights with a batch of activations.
 
+#[cfg(test)]
+mod affine_tests;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]

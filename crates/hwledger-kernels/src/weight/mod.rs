@@ -1,5 +1,6 @@
 //! Weight matrices, repacked so that sixteen output rows lie interleaved.
 
+mod affine;
 mod dequantise;
 mod pack;
 mod unit;
@@ -9,6 +10,7 @@ use hwledger_core::ElementType;
 use crate::memory::{Memory, Region};
 use crate::pool::Pool;
 
+pub use affine::{Affine, AffineTensor};
 pub use dequantise::dequantise;
 pub(crate) use unit::Unit;
 
@@ -44,6 +46,8 @@ pub enum PackedFormat {
     BF16,
     /// Single precision, one column after the other.
     F32,
+    /// MLX's 4- or 8-bit numbers; per 32 or 64 columns a scale and a minimum of two bytes.
+    Affine(Affine),
     /// ggml's own blocks, row after row, decoded as they are used.
     Blocks(ElementType),
 }
@@ -60,6 +64,7 @@ impl std::fmt::Display for PackedFormat {
             Self::BF16 => formatter.write_str("bf16"),
             Self::F32 => formatter.write_str("f32"),
             Self::Blocks(element_type) => write!(formatter, "blocks of {element_type}"),
+            Self::Affine(affine) => write!(formatter, "{affine:?}"),
         }
     }
 }
@@ -85,7 +90,7 @@ impl PackedFormat {
     pub const fn unit_columns(self) -> usize {
         match self {
             Self::Q4K | Self::Q5K | Self::Q6K => 256,
-            Self::Q8 | Self::Q4 => 64,
+            Self::Q8 | Self::Q4 | Self::Affine(_) => 64,
             Self::F16 | Self::BF16 | Self::F32 => 32,
             Self::Blocks(element_type) => element_type.block().0 as usize,
         }
@@ -104,6 +109,7 @@ impl PackedFormat {
             Self::Q4 => 512 + 64,
             Self::F16 | Self::BF16 => 32 * 16 * 2,
             Self::F32 => 32 * 16 * 4,
+            Self::Affine(affine) => affine.unit_bytes(),
             Self::Blocks(element_type) => element_type.block().1 as usize * ROWS_INTERLEAVED,
         }
     }
@@ -120,7 +126,7 @@ impl PackedFormat {
 
     /// Whether activations are quantised to multiply with it.
     pub const fn takes_quantised_activations(self) -> bool {
-        matches!(self, Self::Q4K | Self::Q5K | Self::Q6K | Self::Q8 | Self::Q4)
+        matches!(self, Self::Q4K | Self::Q5K | Self::Q6K | Self::Q8 | Self::Q4 | Self::Affine(_))
     }
 }
 
@@ -160,6 +166,14 @@ pub enum PackError {
         found: usize,
         /// Bytes of the shape.
         expected: usize,
+    },
+    /// Affine numbers in a form that has no kernels.
+    #[error("there is no kernel for {bits}-bit numbers in groups of {group}")]
+    Affine {
+        /// Bits of a number.
+        bits: usize,
+        /// Columns that share a scale.
+        group: usize,
     },
     /// The columns do not fill whole blocks.
     #[error("rows of {columns} elements do not fill blocks of {block}")]

@@ -81,6 +81,8 @@ fn pack_block(format: PackedFormat, block: &[u8], column: usize, row: usize, uni
             unit[(column * ROWS_INTERLEAVED + row) * 4..][..4].copy_from_slice(block);
             f32::from_le_bytes([block[0], block[1], block[2], block[3]]).is_finite()
         }
+        // No type of one tensor: these are packed by `PackedWeight::pack_affine`.
+        PackedFormat::Affine(_) => false,
         PackedFormat::Blocks(element_type) => {
             unit[row * block.len()..][..block.len()].copy_from_slice(block);
             let mut values = [0.0; super::UNIT_COLUMNS_MAX];

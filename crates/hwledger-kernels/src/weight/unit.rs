@@ -2,7 +2,7 @@
 
 use crate::half::{f32_from_bf16, f32_from_f16};
 
-use super::{PackedFormat, ROWS_INTERLEAVED, UNIT_COLUMNS_MAX, dequantise};
+use super::{Affine, PackedFormat, ROWS_INTERLEAVED, UNIT_COLUMNS_MAX, dequantise};
 
 /// One number of each of the sixteen rows.
 pub(crate) type Lane<T> = [T; ROWS_INTERLEAVED];
@@ -113,6 +113,7 @@ impl Unit {
                         f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
                 }
             }
+            PackedFormat::Affine(affine) => self.read_affine(affine, bytes, row),
             PackedFormat::Blocks(element_type) => {
                 self.part = 0;
                 let size = format.unit_bytes() / ROWS_INTERLEAVED;
@@ -133,6 +134,20 @@ impl Unit {
             let scale = half(bytes, (part * ROWS_INTERLEAVED + row) * 2);
             self.scales[part][row] = scale;
             self.minima[part][row] = scale * offset;
+        }
+    }
+
+    fn read_affine(&mut self, affine: Affine, bytes: &[u8], row: usize) {
+        self.part = 32;
+        for column in 0..64 {
+            self.numbers[column][row] = if affine.is_four_bit {
+                bytes[nibble_byte(column, row)] >> (column % 64 / 32 * 4) & 15
+            } else {
+                bytes[column / 4 * 64 + row * 4 + column % 4]
+            };
+        }
+        for half in 0..2 {
+            [self.scales[half][row], self.minima[half][row]] = affine.scale_and_minimum(bytes, half, row);
         }
     }
 

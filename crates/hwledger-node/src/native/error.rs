@@ -18,14 +18,12 @@ pub enum NativeError {
     /// Its weights are on a server.
     #[error("the weights of `{0}` are not on this machine")]
     Elsewhere(String),
-    /// Its weights are in a form that is not read.
-    #[error("`{model}` holds its weights as {format}, which the native engine does not read")]
-    Format {
-        /// What was asked for.
-        model: String,
-        /// The form.
-        format: &'static str,
-    },
+    /// Some of its files are missing.
+    #[error("some of the files that hold the weights of `{0}` are missing")]
+    Incomplete(String),
+    /// Nothing says what its tensors are.
+    #[error("there is no `config.json` with the weights of `{0}`")]
+    NoConfiguration(String),
     /// It cannot be loaded.
     #[error("the model cannot be loaded")]
     Load(#[from] LoadError),
@@ -68,8 +66,11 @@ impl NativeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Locate(error) => error.hint(),
-            Self::NoWeights(_) | Self::Elsewhere(_) => Some("name a GGUF file, or a model of a local store".to_owned()),
-            Self::Format { .. } => Some("name a GGUF file".to_owned()),
+            Self::NoWeights(_) | Self::Elsewhere(_) => {
+                Some("name a file or directory with weights, or a model of a local store".to_owned())
+            }
+            Self::Incomplete(_) => Some("the download may be incomplete".to_owned()),
+            Self::NoConfiguration(_) => Some("name the directory that holds both".to_owned()),
             Self::Instructions(_) => {
                 let names: Vec<&str> = hwledger_engine::InstructionSet::ALL.iter().map(|set| set.name()).collect();
                 Some(format!("there are {}", names.join(", ")))

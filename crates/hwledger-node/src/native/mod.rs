@@ -3,13 +3,15 @@
 mod bench;
 mod error;
 mod reply;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
-use hwledger_engine::model::ModelFile;
+use hwledger_engine::model::{Directory, ModelFile};
 use hwledger_engine::{Engine, EngineOptions, InstructionSet, MemoryReport};
 
-use crate::locate::{LocateOptions, Tensors, locate};
+use crate::locate::{LocateOptions, Located, Source, Tensors, locate};
 
 pub use bench::{BenchOptions, BenchReport, BenchRow, bench};
 pub use error::NativeError;
@@ -68,17 +70,22 @@ impl Session {
     /// Finds a model on this machine and loads it.
     pub fn open(model: &str, locate_options: &LocateOptions, options: &NativeOptions) -> Result<Self, NativeError> {
         let located = locate(model, locate_options)?;
-        let sources = match &located.tensors {
-            Tensors::Gguf(sources) => sources,
-            Tensors::Safetensors { .. } => {
-                return Err(NativeError::Format { model: model.to_owned(), format: "safetensors" });
+        let Located { name, config, tensors, .. } = located;
+        match tensors {
+            Tensors::Gguf(sources) => Self::from_files(name, open_files(model, &sources)?, options),
+            Tensors::Safetensors { is_complete: false, .. } => Err(NativeError::Incomplete(model.to_owned())),
+            Tensors::Safetensors { index, files: sources, .. } => {
+                let folder = sources.first().and_then(Source::path).and_then(Path::parent).unwrap_or(Path::new(""));
+                let directory = Directory {
+                    folder: folder.to_owned(),
+                    config: config.ok_or_else(|| NativeError::NoConfiguration(model.to_owned()))?,
+                    index,
+                    files: open_files(model, &sources)?,
+                };
+                Ok(Self { name, engine: Engine::open_directory(directory, &engine_options(options))? })
             }
-            Tensors::None => return Err(NativeError::NoWeights(model.to_owned())),
-        };
-        let paths: Option<Vec<&Path>> = sources.iter().map(crate::locate::Source::path).collect();
-        let paths = paths.ok_or_else(|| NativeError::Elsewhere(model.to_owned()))?;
-        let files = paths.into_iter().map(ModelFile::open).collect::<Result<_, _>>()?;
-        Self::from_files(located.name, files, options)
+            Tensors::None => Err(NativeError::NoWeights(model.to_owned())),
+        }
     }
 
     /// Loads a model from its files.
@@ -87,21 +94,12 @@ impl Session {
         files: Vec<ModelFile>,
         options: &NativeOptions,
     ) -> Result<Self, NativeError> {
-        let defaults = EngineOptions::default();
-        let scheduler = SchedulerOptions {
-            sequences_max: options.sequences.unwrap_or(defaults.scheduler.sequences_max).max(1),
-            ..defaults.scheduler
-        };
-        let engine_options = EngineOptions {
-            context: options.context,
-            threads: options.threads.unwrap_or(defaults.threads),
-            instructions: options.instructions,
-            cache_format: if options.has_small_cache { CacheFormat::Q8 } else { CacheFormat::F16 },
-            packed_directory: if options.keeps_nothing { None } else { packed_directory() },
-            scheduler,
-            ..defaults
-        };
-        Ok(Self { name, engine: Engine::open(files, &engine_options)? })
+        Ok(Self { name, engine: Engine::open(files, &engine_options(options))? })
+    }
+
+    /// What is worth knowing about how the weights are held.
+    pub fn notes(&self) -> &[String] {
+        &self.engine.notes
     }
 
     /// What the engine has taken from the system.
@@ -112,5 +110,29 @@ impl Session {
     /// The longest sequence in tokens.
     pub const fn context(&self) -> usize {
         self.engine.context
+    }
+}
+
+/// Opens the files of a model, which must be on this machine.
+fn open_files(model: &str, sources: &[Source]) -> Result<Vec<ModelFile>, NativeError> {
+    let paths: Option<Vec<&Path>> = sources.iter().map(Source::path).collect();
+    let paths = paths.ok_or_else(|| NativeError::Elsewhere(model.to_owned()))?;
+    Ok(paths.into_iter().map(ModelFile::open).collect::<Result<_, _>>()?)
+}
+
+fn engine_options(options: &NativeOptions) -> EngineOptions {
+    let defaults = EngineOptions::default();
+    let scheduler = SchedulerOptions {
+        sequences_max: options.sequences.unwrap_or(defaults.scheduler.sequences_max).max(1),
+        ..defaults.scheduler
+    };
+    EngineOptions {
+        context: options.context,
+        threads: options.threads.unwrap_or(defaults.threads),
+        instructions: options.instructions,
+        cache_format: if options.has_small_cache { CacheFormat::Q8 } else { CacheFormat::F16 },
+        packed_directory: if options.keeps_nothing { None } else { packed_directory() },
+        scheduler,
+        ..defaults
     }
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::activation::{AMX_COLUMNS, AMX_ROWS, Activations};
 use crate::memory::Buffer;
-use crate::weight::{PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
+use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
 
 use super::super::{AMX_GROUPS, Out};
 use super::Configuration;
@@ -190,6 +190,7 @@ unsafe fn decode(weight: &PackedWeight, group: &[u8], first: usize, width: usize
                 PackedFormat::Q8 => decode_q8(unit, target),
                 PackedFormat::Q4 => decode_q4(unit, target),
                 PackedFormat::BF16 => decode_bf16(unit, target),
+                PackedFormat::Affine(form) => decode_affine(form, unit, target),
                 _ => decode_plain(format, unit, target),
             }
         }
@@ -334,6 +335,36 @@ unsafe fn decode_bf16(unit: *const u8, target: *mut u16) {
             let odd = _mm512_cvtepu16_epi32(_mm256_loadu_si256(unit.add(pair * 64 + 32).cast()));
             let both = _mm512_or_si512(even, _mm512_slli_epi32::<16>(odd));
             _mm512_storeu_si512(target.add(pair * 32).cast(), both);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn decode_affine(form: Affine, unit: *const u8, target: *mut u16) {
+    let low = _mm512_set1_epi8(15);
+    // SAFETY: the caller has 32 bytes there.
+    let either = |from: *const u8| unsafe {
+        if form.has_bfloat16 {
+            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        } else {
+            halves(from)
+        }
+    };
+    // SAFETY: within the unit and its 64 columns.
+    unsafe {
+        for part in 0..2 {
+            let scales = unit.add(form.number_bytes() + part.min(form.parts - 1) * 64);
+            let (scale, minimum) = (either(scales), either(scales.add(32)));
+            let shift = _mm_cvtsi32_si128(part as i32 * 4);
+            for step in 0..8 {
+                let numbers = if form.is_four_bit {
+                    _mm512_and_si512(_mm512_srl_epi16(load(unit.add(step * 64)), shift), low)
+                } else {
+                    load(unit.add((part * 8 + step) * 64))
+                };
+                put_four(numbers, scale, minimum, target.add((part * 8 + step) * 64));
+            }
         }
     }
 }

@@ -1,0 +1,108 @@
+//! The tensors of a GGUF model, read from its files as they are asked for.
+
+use std::io::BufReader;
+
+use hwledger_core::ElementType;
+use hwledger_formats::gguf::{Header, TensorInfo, Vocabulary, merge_parts, read_header, read_vocabulary};
+use hwledger_kernels::{PackedWeight, Pool, Shape};
+
+use crate::error::LoadError;
+
+use super::tensors::{ModelFile, plain_numbers};
+
+/// The files of a model with their merged header.
+#[derive(Debug)]
+pub struct GgufTensors {
+    /// The header of the whole model.
+    pub header: Header,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    file: ModelFile,
+    data_offset: u64,
+    /// Index of its first tensor in the merged header.
+    first: usize,
+}
+
+impl GgufTensors {
+    /// Reads the headers of a model: of one file, or of all parts of a split one in order.
+    pub fn new(files: Vec<ModelFile>) -> Result<Self, LoadError> {
+        let mut headers = Vec::new();
+        let mut parts = Vec::new();
+        let mut first = 0;
+        for file in files {
+            let failed = |source| LoadError::Read { path: file.path.clone(), source };
+            let size = file.size().map_err(failed)?;
+            let reader = BufReader::new(file.reader(0).map_err(failed)?);
+            let header = read_header(reader, Some(size))
+                .map_err(|source| LoadError::Header { path: file.path.clone(), source })?;
+            parts.push(Part { data_offset: header.data_offset, first, file });
+            first += header.tensors.len();
+            headers.push(header);
+        }
+        Ok(Self { header: merge_parts(headers)?, parts })
+    }
+
+    /// The tokenizer and templates, which are in the first part.
+    pub fn vocabulary(&self) -> Result<Vocabulary, LoadError> {
+        let file = &self.parts[0].file;
+        let failed = |source| LoadError::Read { path: file.path.clone(), source };
+        let size = file.size().map_err(failed)?;
+        read_vocabulary(BufReader::new(file.reader(0).map_err(failed)?), Some(size))
+            .map_err(|source| LoadError::Header { path: file.path.clone(), source })
+    }
+
+    /// The files in order.
+    pub(super) fn files(&self) -> impl Iterator<Item = &ModelFile> {
+        self.parts.iter().map(|part| &part.file)
+    }
+
+    fn find(&self, name: &str) -> Option<(usize, &TensorInfo)> {
+        self.header.tensors.iter().enumerate().find(|(_, tensor)| &*tensor.name == name)
+    }
+
+    /// Whether there is such a tensor.
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    fn read(&self, index: usize, tensor: &TensorInfo) -> Result<Vec<u8>, LoadError> {
+        let part = self.parts.iter().rev().find(|part| part.first <= index).unwrap_or(&self.parts[0]);
+        part.file.read(part.data_offset + tensor.offset, tensor.bytes())
+    }
+
+    /// A tensor as plain numbers, if it is there.
+    pub fn vector(&self, name: &str, expected: Option<u64>) -> Result<Option<Vec<f32>>, LoadError> {
+        let Some((index, tensor)) = self.find(name) else { return Ok(None) };
+        let shape = tensor.dimensions.as_slice();
+        plain_numbers(name, tensor.element_type, shape, expected, || self.read(index, tensor)).map(Some)
+    }
+
+    /// The element type of a tensor, if it is there.
+    pub(super) fn element_type(&self, name: &str) -> Option<ElementType> {
+        self.find(name).map(|(_, tensor)| tensor.element_type)
+    }
+
+    /// A repacked matrix of the given columns and rows (and stacked copies), which must be there.
+    pub fn matrix(&self, name: &str, shape: Shape, pool: &Pool) -> Result<PackedWeight, LoadError> {
+        let (index, tensor) = self.find(name).ok_or_else(|| LoadError::MissingTensor(name.to_owned()))?;
+        let expected = [shape.columns as u64, shape.rows as u64, shape.copies as u64, 1];
+        if tensor.dimensions != expected {
+            return Err(LoadError::Shape {
+                name: name.to_owned(),
+                found: tensor.dimensions.to_vec(),
+                expected: expected.to_vec(),
+            });
+        }
+        let bytes = self.read(index, tensor)?;
+        PackedWeight::pack(tensor.element_type, shape, &bytes, pool)
+            .map_err(|source| LoadError::Pack { name: name.to_owned(), source })
+    }
+
+    /// Rows of a matrix, if it is there.
+    pub fn rows(&self, name: &str) -> Option<u64> {
+        self.find(name).map(|(_, tensor)| tensor.dimensions[1])
+    }
+}
