@@ -79,8 +79,7 @@ impl Engine {
             (Some(asked), _) => asked,
             (None, known) => known.unwrap_or(CONTEXT_DEFAULT).min(CONTEXT_DEFAULT),
         };
-        let best = InstructionSet::detect();
-        let set = options.instructions.map_or(best, |asked| asked.min(best));
+        let set = options.instructions.map_or_else(InstructionSet::detect, InstructionSet::or_less);
         let pool = Pool::new(options.threads.max(1)).map_err(|source| LoadError::Memory { what: "threads", source })?;
         let model = load(&tensors, LoadOptions { context }, &pool)?;
         let (tokens, rows) = (tokenizer.vocabulary_size(), model.embedding.shape.rows);

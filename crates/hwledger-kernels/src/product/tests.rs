@@ -123,8 +123,7 @@ fn outputs(case: &Case, set: InstructionSet) -> (Vec<f32>, Vec<f64>, f64) {
 }
 
 fn sets() -> impl Iterator<Item = InstructionSet> {
-    let best = InstructionSet::detect();
-    InstructionSet::ALL.into_iter().filter(move |&set| set <= best)
+    InstructionSet::available()
 }
 
 /// Rounding of activations to bytes (or to bfloat16, with weights) makes a relative error of
