@@ -12,7 +12,7 @@ use super::{Out, with_floats};
 
 /// AVX2 alone. Products of bytes are added in 16 bits as long as these suffice: activations are at least -128, so
 /// that two columns of 4-bit numbers are within 3840 (eight times in 16 bits), of 5 bits 7936, of 6 bits 16128
-/// (twice), of 7 bits 32512 (once).
+/// (twice). Numbers of 8 bits are two of 4.
 struct Avx2;
 
 /// AVX2 with the dot product of AVX-VNNI, which adds in 32 bits.
@@ -73,7 +73,7 @@ macro_rules! shared {
 }
 
 impl Lanes for Avx2 {
-    /// Sums in 32 bits (of 4-bit numbers: 16 bits); and of 8-bit numbers those of the top bits, in 16 bits.
+    /// Sums in 32 bits, of 4-bit numbers in 16; of 8-bit numbers those of their low and of their high halves, in 16.
     type Dots = [__m256i; 2];
 
     shared!();
@@ -93,10 +93,10 @@ impl Lanes for Avx2 {
                 _ => {
                     let mut dots = dots;
                     for index in 0..2 {
-                        let top = Self::and(Self::right::<7>(numbers[index]), 1);
-                        let rest = products(Self::and(numbers[index], 127), fours[index]);
-                        dots[0] = _mm256_add_epi32(dots[0], widened(rest, 1));
-                        dots[1] = _mm256_add_epi16(dots[1], products(top, fours[index]));
+                        let low = Self::and(numbers[index], 15);
+                        let high = Self::and(Self::right::<4>(numbers[index]), 15);
+                        dots[0] = _mm256_add_epi16(dots[0], products(low, fours[index]));
+                        dots[1] = _mm256_add_epi16(dots[1], products(high, fours[index]));
                     }
                     dots
                 }
@@ -106,7 +106,7 @@ impl Lanes for Avx2 {
             _mm256_cvtepi32_ps(match BITS {
                 4 => widened(dots[0], 1),
                 5 | 6 => dots[0],
-                _ => _mm256_add_epi32(dots[0], widened(dots[1], 128)),
+                _ => _mm256_add_epi32(widened(dots[0], 1), widened(dots[1], 16)),
             })
         }
     }

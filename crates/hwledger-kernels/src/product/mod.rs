@@ -6,19 +6,20 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod short;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::activation::{Activations, Arithmetic};
 use crate::instruction_set::InstructionSet;
 use crate::pool::Pool;
-use crate::weight::{PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
+use crate::weight::{PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
 /// Weight bytes that one chunk of a small batch streams: some tens of microseconds.
 const CHUNK_BYTES: usize = 192 << 10;
@@ -159,6 +160,15 @@ fn run_chunk(chunk: &Chunk<'_>, set: InstructionSet) {
                 }
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        arithmetic if set == InstructionSet::Neon => {
+            for group in groups {
+                match arithmetic {
+                    Arithmetic::Bytes => neon::bytes_group(weight, copy, group, activations, out),
+                    _ => neon::float_group(weight, copy, group, activations, out),
+                }
+            }
+        }
         Arithmetic::Bytes => groups.for_each(|group| scalar::bytes_group(weight, copy, group, activations, out)),
         _ => groups.for_each(|group| scalar::float_group(weight, copy, group, activations, out)),
     }
@@ -181,11 +191,13 @@ impl Out {
     }
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 thread_local! {
     /// One group of rows decoded to single precision, `[column][row]`.
-    static DECODED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static DECODED: std::cell::RefCell<Vec<f32>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 /// Hands `run` one group's numbers, of a format that is not quantised: of blocks, those that they decode to.
 fn with_floats(weight: &PackedWeight, copy: usize, group: usize, run: impl FnOnce(PackedFormat, *const u8)) {
     let bytes = weight.group(copy, group);
@@ -194,7 +206,7 @@ fn with_floats(weight: &PackedWeight, copy: usize, group: usize, run: impl FnOnc
     }
     DECODED.with_borrow_mut(|decoded| {
         decoded.clear();
-        let mut unit = Unit::new();
+        let mut unit = crate::weight::Unit::new();
         for data in bytes.chunks_exact(weight.format.unit_bytes()) {
             unit.read(weight.format, data);
             decoded.extend(unit.values[..unit.columns].as_flattened());

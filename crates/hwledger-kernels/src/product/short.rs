@@ -48,7 +48,7 @@ pub(super) trait Lanes {
     /// No products.
     unsafe fn none() -> Self::Dots;
     /// Adds the products of eight columns: four numbers of `BITS` bits (4, 5, 6 or 8), times four bytes with
-    /// sign, twice. Of 4 bits it is done at most four times before the sum is taken.
+    /// sign, twice. Of 4 and 8 bits it is done at most four times before the sum is taken.
     unsafe fn add_eight<const BITS: u32>(dots: Self::Dots, numbers: [Self::Bytes; 2], fours: [i32; 2]) -> Self::Dots;
     /// The exact sums, rounded to single precision.
     unsafe fn sum<const BITS: u32>(dots: Self::Dots) -> Self::Floats;
