@@ -88,8 +88,7 @@ impl Engine {
             (Some(asked), _) => asked,
             (None, known) => known.unwrap_or(CONTEXT_DEFAULT).min(CONTEXT_DEFAULT),
         };
-        let best = InstructionSet::detect();
-        let set = options.instructions.map_or(best, |asked| asked.min(best));
+        let set = options.instructions.map_or_else(InstructionSet::detect, InstructionSet::or_less);
         let pool = Pool::new(options.threads.max(1)).map_err(|source| LoadError::Memory { what: "threads", source })?;
         let load_options = LoadOptions { context, packed_directory: options.packed_directory.clone() };
         let model = load(tensors, &load_options, &pool)?;

@@ -1,9 +1,9 @@
 //! Activations as the products take them: quantised in small tiles, as bfloat16 tiles, or plain.
 
-use crate::half::bf16_from_f32;
 use crate::instruction_set::InstructionSet;
 use crate::memory::Buffer;
 use crate::pool::Pool;
+use crate::quantise::{quantise_block, round_block};
 use crate::weight::PackedFormat;
 
 /// Most tokens of one tile: accumulators for eight tokens and two blocks fill the registers of AVX-512.
@@ -248,6 +248,7 @@ impl Activations {
     }
 
     /// `[token / 16][column / 32][16][32]` as bfloat16 bits; columns filled up to a multiple of 256.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn halves(&self) -> (&[u16], usize) {
         (&self.halves, self.padded)
     }
@@ -310,127 +311,6 @@ impl QuantisedMut {
                 std::slice::from_raw_parts_mut(self.halves.add(start + step * AMX_ROWS * AMX_COLUMNS), AMX_COLUMNS)
             };
             round_block(values, place, set);
-        }
-    }
-}
-
-/// A block of 32 values as bytes.
-struct Block {
-    bytes: [i8; 32],
-    scale: f32,
-    /// Sums of the bytes of each half.
-    sums: [i32; 2],
-}
-
-impl Block {
-    /// A block with a value that is no finite number: all that is computed from it is no number either, so that
-    /// a broken model is found out.
-    const BROKEN: Self = Self { bytes: [0; 32], scale: f32::NAN, sums: [0; 2] };
-}
-
-/// `byte = round(value x 127 / max)`, ties to even: the precision of ggml's `Q8_0`.
-fn quantise_block(values: &[f32], set: InstructionSet) -> Block {
-    #[cfg(target_arch = "x86_64")]
-    if set >= InstructionSet::Avx512 {
-        // SAFETY: the set says that the processor has these instructions.
-        #[expect(unsafe_code, reason = "instructions found at run time")]
-        return unsafe { quantise_block_avx512(values) };
-    }
-    let _ = set;
-    if !values.iter().all(|value| value.is_finite()) {
-        return Block::BROKEN;
-    }
-    let max = values.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
-    let factor = if max > 0.0 { 127.0 / max } else { 0.0 };
-    let mut block = Block { bytes: [0; 32], scale: max / 127.0, sums: [0; 2] };
-    for (index, (byte, &value)) in block.bytes.iter_mut().zip(values).enumerate() {
-        // Within -127 to 127 by construction.
-        #[expect(clippy::cast_possible_truncation, reason = "within the range of a byte")]
-        let rounded = (value * factor).round_ties_even() as i8;
-        *byte = rounded;
-        block.sums[index / 16] += i32::from(rounded);
-    }
-    block
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-#[expect(unsafe_code, reason = "SIMD")]
-unsafe fn quantise_block_avx512(values: &[f32]) -> Block {
-    use std::arch::x86_64::*;
-    debug_assert_eq!(values.len(), 32);
-    let mut block = Block { bytes: [0; 32], scale: 0.0, sums: [0; 2] };
-    // SAFETY: there are 32 values and 32 bytes.
-    unsafe {
-        let low = _mm512_loadu_ps(values.as_ptr());
-        let high = _mm512_loadu_ps(values.as_ptr().add(16));
-        let max = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
-        // The maximum passes over what is no number.
-        if max == f32::INFINITY || _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(low, high) != 0 {
-            return Block::BROKEN;
-        }
-        let factor = if max > 0.0 { 127.0 / max } else { 0.0 };
-        block.scale = max / 127.0;
-        let factor = _mm512_set1_ps(factor);
-        for (half, values) in [low, high].into_iter().enumerate() {
-            let rounded = _mm512_cvtps_epi32(_mm512_mul_ps(values, factor));
-            _mm_storeu_si128(block.bytes.as_mut_ptr().add(16 * half).cast(), _mm512_cvtsepi32_epi8(rounded));
-            block.sums[half] = _mm512_reduce_add_epi32(rounded);
-        }
-    }
-    block
-}
-
-fn round_block(values: &[f32], halves: &mut [u16], set: InstructionSet) {
-    #[cfg(target_arch = "x86_64")]
-    if set >= InstructionSet::Avx512 {
-        // SAFETY: the set says that the processor has these instructions.
-        #[expect(unsafe_code, reason = "instructions found at run time")]
-        unsafe {
-            round_block_avx512(values, halves);
-        }
-        return;
-    }
-    let _ = set;
-    for (half, &value) in halves.iter_mut().zip(values) {
-        *half = bf16_from_f32(value);
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-#[expect(unsafe_code, reason = "SIMD")]
-unsafe fn round_block_avx512(values: &[f32], halves: &mut [u16]) {
-    use std::arch::x86_64::*;
-    debug_assert!(values.len() == 32 && halves.len() == 32);
-    for half in 0..2 {
-        // SAFETY: there are 32 of each.
-        unsafe {
-            let bits = _mm512_castps_si512(_mm512_loadu_ps(values.as_ptr().add(16 * half)));
-            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-            let upper = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded));
-            _mm256_storeu_si256(halves.as_mut_ptr().add(16 * half).cast(), upper);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_block_with_a_value_that_is_no_number_is_none_either() {
-        let best = InstructionSet::detect();
-        for set in InstructionSet::ALL.into_iter().filter(|&set| set <= best) {
-            for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                for at in 0..32 {
-                    let mut values = [0.5; 32];
-                    assert!(quantise_block(&values, set).scale.is_finite());
-                    values[at] = broken;
-                    assert!(quantise_block(&values, set).scale.is_nan(), "{broken} at {at}, {}", set.name());
-                }
-            }
         }
     }
 }

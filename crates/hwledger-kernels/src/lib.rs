@@ -21,6 +21,7 @@ pub mod limits;
 mod memory;
 mod pool;
 pub mod product;
+mod quantise;
 mod weight;
 
 pub use activation::{Activations, Arithmetic, TILE_TOKENS_MAX};

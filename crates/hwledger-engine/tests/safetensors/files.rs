@@ -137,7 +137,7 @@ pub(crate) const TOKENS: [u32; 12] = [3, 17, 4, 4, 29, 0, 31, 8, 15, 22, 1, 30];
 /// The logits after each of [`TOKENS`].
 pub(crate) fn logits(tensors: &Tensors) -> Result<Vec<f32>, LoadError> {
     let pool = Pool::new(1).unwrap();
-    let model = load(tensors, LoadOptions { context: TOKENS.len() }, &pool)?;
+    let model = load(tensors, &LoadOptions { context: TOKENS.len(), packed_directory: None }, &pool)?;
     let machine = Machine { pool, set: InstructionSet::detect() };
     let mut decoder = Decoder::new(Arc::new(model), CacheFormat::F16, 4, machine).unwrap();
     let sequence = decoder.cache_mut().create();

@@ -3,12 +3,11 @@
 #![expect(unsafe_code, reason = "SIMD")]
 
 use std::arch::x86_64::*;
-use std::cell::RefCell;
 
 use crate::activation::{Activations, TileParts};
-use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
+use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
-use super::{Out, is_blocks};
+use super::{Out, with_floats};
 
 /// Bytes of weights ahead of use that are asked for.
 const PREFETCH_BYTES: usize = 4096;
@@ -340,26 +339,10 @@ unsafe fn affine<const M: usize, const FOUR_BIT: bool>(
     sums
 }
 
-thread_local! {
-    /// One group of rows decoded to single precision, `[column][row]`.
-    static DECODED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Sixteen rows times the batch, in single precision. The caller knows that the processor has the instructions.
 pub(super) fn float_group(weight: &PackedWeight, copy: usize, group: usize, activations: &Activations, out: Out) {
-    let bytes = weight.group(copy, group);
-    if !is_blocks(weight.format) {
-        float_tiles(weight.format, bytes.as_ptr(), weight.shape.columns, activations, group, out);
-        return;
-    }
-    DECODED.with_borrow_mut(|decoded| {
-        decoded.clear();
-        let mut unit = Unit::new();
-        for data in bytes.chunks_exact(weight.format.unit_bytes()) {
-            unit.read(weight.format, data);
-            decoded.extend(unit.values[..unit.columns].as_flattened());
-        }
-        float_tiles(PackedFormat::F32, decoded.as_ptr().cast(), weight.shape.columns, activations, group, out);
+    with_floats(weight, copy, group, |format, weights| {
+        float_tiles(format, weights, weight.shape.columns, activations, group, out);
     });
 }
 

@@ -5,8 +5,14 @@ mod affine_tests;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod short;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -148,6 +154,25 @@ fn run_chunk(chunk: &Chunk<'_>, set: InstructionSet) {
                 }
             }
         }
+        #[cfg(target_arch = "x86_64")]
+        arithmetic if set >= InstructionSet::Avx2 => {
+            let has_vnni = set == InstructionSet::AvxVnni;
+            for group in groups {
+                match arithmetic {
+                    Arithmetic::Bytes => avx2::bytes_group(weight, (copy, group), activations, out, has_vnni),
+                    _ => avx2::float_group(weight, copy, group, activations, out),
+                }
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        arithmetic if set == InstructionSet::Neon => {
+            for group in groups {
+                match arithmetic {
+                    Arithmetic::Bytes => neon::bytes_group(weight, copy, group, activations, out),
+                    _ => neon::float_group(weight, copy, group, activations, out),
+                }
+            }
+        }
         Arithmetic::Bytes => groups.for_each(|group| scalar::bytes_group(weight, copy, group, activations, out)),
         _ => groups.for_each(|group| scalar::float_group(weight, copy, group, activations, out)),
     }
@@ -170,7 +195,26 @@ impl Out {
     }
 }
 
-/// The float format that decoded blocks are multiplied as.
-const fn is_blocks(format: PackedFormat) -> bool {
-    matches!(format, PackedFormat::Blocks(_))
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+thread_local! {
+    /// One group of rows decoded to single precision, `[column][row]`.
+    static DECODED: std::cell::RefCell<Vec<f32>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+/// Hands `run` one group's numbers, of a format that is not quantised: of blocks, those that they decode to.
+fn with_floats(weight: &PackedWeight, copy: usize, group: usize, run: impl FnOnce(PackedFormat, *const u8)) {
+    let bytes = weight.group(copy, group);
+    if !matches!(weight.format, PackedFormat::Blocks(_)) {
+        return run(weight.format, bytes.as_ptr());
+    }
+    DECODED.with_borrow_mut(|decoded| {
+        decoded.clear();
+        let mut unit = crate::weight::Unit::new();
+        for data in bytes.chunks_exact(weight.format.unit_bytes()) {
+            unit.read(weight.format, data);
+            decoded.extend(unit.values[..unit.columns].as_flattened());
+        }
+        run(PackedFormat::F32, decoded.as_ptr().cast());
+    });
 }

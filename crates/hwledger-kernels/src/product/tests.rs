@@ -123,8 +123,7 @@ fn outputs(case: &Case, set: InstructionSet) -> (Vec<f32>, Vec<f64>, f64) {
 }
 
 fn sets() -> impl Iterator<Item = InstructionSet> {
-    let best = InstructionSet::detect();
-    InstructionSet::ALL.into_iter().filter(move |&set| set <= best)
+    InstructionSet::available()
 }
 
 /// Rounding of activations to bytes (or to bfloat16, with weights) makes a relative error of
@@ -214,4 +213,45 @@ fn lengths_and_blocks_are_checked() {
     assert_eq!(error.to_string(), "rows of 64 elements do not fill blocks of 256");
     let error = PackedWeight::pack(ElementType::I32, Shape::matrix(1, 1), &[0; 4], &pool).unwrap_err();
     assert_eq!(error.to_string(), "there is no kernel for weights of the type i32");
+}
+
+#[test]
+fn the_largest_numbers_do_not_overflow() {
+    let pool = Pool::new(1).unwrap();
+    let shape = Shape::matrix(16, 512);
+    let cases: [(ElementType, u8, &[usize]); 5] = [
+        (ElementType::Q4K, 0xff, &[0, 2]),
+        (ElementType::Q5K, 0xff, &[0, 2]),
+        (ElementType::Q6K, 0xff, &[208]),
+        (ElementType::Q8_0, 0x7f, &[0]),
+        (ElementType::Q4_0, 0xff, &[0]),
+    ];
+    for (element_type, fill, halves) in cases {
+        let size = element_type.block().1 as usize;
+        let mut bytes = vec![fill; shape.rows * element_type.row_bytes(shape.columns as u64) as usize];
+        for block in bytes.chunks_exact_mut(size) {
+            for &at in halves {
+                block[at..at + 2].copy_from_slice(&0x3c00_u16.to_le_bytes());
+            }
+        }
+        let weight = PackedWeight::pack(element_type, shape, &bytes, &pool).unwrap();
+        // Every byte -127, 127, or -128: with so small a value 127 / max is infinite.
+        for value in [-1.0, 1.0, -1e-38] {
+            for tokens in [1, 8] {
+                let product = |set| {
+                    let mut activations = Activations::new().unwrap();
+                    let fill = |_, row: &mut [f32]| row.fill(value);
+                    activations.fill(tokens, shape.columns, &[Arithmetic::Bytes], &pool, set, &fill).unwrap();
+                    let (matrices, mut out) = ([Matrix::of(&weight)], vec![0.0; tokens * shape.rows]);
+                    let stride = shape.rows;
+                    let product = Product { matrices: &matrices, activations: &activations, out: &mut out, stride };
+                    multiply(&mut [product], &pool, set);
+                    out.iter().map(|value| value.to_bits()).collect::<Vec<_>>()
+                };
+                for set in sets() {
+                    assert_eq!(product(set), product(InstructionSet::Scalar), "{element_type} {value} {}", set.name());
+                }
+            }
+        }
+    }
 }

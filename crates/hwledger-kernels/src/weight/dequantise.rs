@@ -155,7 +155,7 @@ pub(crate) fn scale_and_minimum(scales: &[u8], index: usize) -> (u8, u8) {
 }
 
 /// The 4-bit number `index` of `Q4_K` and `Q5_K`: per 64 elements 32 bytes, low half first.
-pub(crate) fn k_nibble(numbers: &[u8], index: usize) -> u8 {
+fn k_nibble(numbers: &[u8], index: usize) -> u8 {
     let byte = numbers[index / 64 * 32 + index % 32];
     if index % 64 < 32 { byte & 15 } else { byte >> 4 }
 }
@@ -169,7 +169,7 @@ fn q4_k(block: &[u8], values: &mut [f32]) {
 }
 
 /// The 5-bit number `index` of `Q5_K`.
-pub(crate) fn q5_k_number(block: &[u8], index: usize) -> u8 {
+fn q5_k_number(block: &[u8], index: usize) -> u8 {
     let high = block[16 + index % 32] >> (index / 32) & 1;
     k_nibble(&block[48..], index) | high << 4
 }
@@ -183,7 +183,7 @@ fn q5_k(block: &[u8], values: &mut [f32]) {
 }
 
 /// The 6-bit number `index` of `Q6_K`, 0 to 63.
-pub(crate) fn q6_k_number(block: &[u8], index: usize) -> u8 {
+fn q6_k_number(block: &[u8], index: usize) -> u8 {
     let (half_index, within) = (index / 128, index % 128);
     let (quarter, lane) = (within / 32, within % 32);
     let low = block[half_index * 64 + quarter % 2 * 32 + lane] >> (4 * (quarter / 2)) & 15;

@@ -5,7 +5,7 @@ use hwledger_core::ElementType;
 use crate::half::f32_from_f16;
 use crate::pool::Pool;
 
-use super::dequantise::{k_nibble, q5_k_number, q6_k_number, scale_and_minimum};
+use super::dequantise::scale_and_minimum;
 use super::{PackError, PackedFormat, ROWS_INTERLEAVED, Shape};
 
 /// Packs all groups of rows; `bytes` and `packed` have the lengths of the shape.
@@ -26,15 +26,16 @@ pub(super) fn pack(
     let row_bytes = shape.columns / block * block_bytes;
     let group_bytes = format.units(shape.columns) * format.unit_bytes();
     let bad_row = std::sync::atomic::AtomicUsize::new(usize::MAX);
+    let blocks_per_unit = format.unit_columns() / block;
     pool.run_on_chunks(packed, group_bytes, &|index, group| {
         let (copy, first) = (index / shape.groups(), index % shape.groups() * ROWS_INTERLEAVED);
-        for row in 0..ROWS_INTERLEAVED.min(shape.rows - first) {
-            let position = copy * shape.rows + first + row;
-            let blocks = &bytes[position * row_bytes..][..row_bytes];
-            for (index, block_data) in blocks.chunks_exact(block_bytes).enumerate() {
-                let column = index * block;
-                let unit = &mut group[column / format.unit_columns() * format.unit_bytes()..][..format.unit_bytes()];
-                if !pack_block(format, block_data, column % format.unit_columns(), row, unit) {
+        // All rows of a unit while it is in the first cache.
+        for (index, unit) in group.chunks_exact_mut(format.unit_bytes()).enumerate() {
+            let start = index * blocks_per_unit * block_bytes;
+            let end = row_bytes.min(start + blocks_per_unit * block_bytes);
+            for row in 0..ROWS_INTERLEAVED.min(shape.rows - first) {
+                let position = copy * shape.rows + first + row;
+                if !pack_row(format, &bytes[position * row_bytes..][start..end], row, unit) {
                     bad_row.fetch_min(position, std::sync::atomic::Ordering::Relaxed);
                 }
             }
@@ -50,65 +51,97 @@ fn is_finite_half(bytes: &[u8]) -> bool {
     f32_from_f16(u16::from_le_bytes([bytes[0], bytes[1]])).is_finite()
 }
 
-/// Puts one block of one row, which starts at `column` of the unit, in its place; false if its numbers are not finite.
-fn pack_block(format: PackedFormat, block: &[u8], column: usize, row: usize, unit: &mut [u8]) -> bool {
+/// Puts one row's share of a unit in its place; false if its numbers are not finite.
+fn pack_row(format: PackedFormat, blocks: &[u8], row: usize, unit: &mut [u8]) -> bool {
     match format {
-        PackedFormat::Q4K | PackedFormat::Q5K => pack_k(format, block, row, unit),
-        PackedFormat::Q6K => pack_q6_k(block, row, unit),
-        PackedFormat::Q8 => {
-            for (index, &number) in block[2..].iter().enumerate() {
-                let column = column + index;
-                // Unsigned for the multiply-add of unsigned by signed bytes; the scale's minimum takes 128 off again.
-                unit[column / 4 * 64 + row * 4 + column % 4] = number ^ 0x80;
-            }
-            unit[1024 + (column / 32 * ROWS_INTERLEAVED + row) * 2..][..2].copy_from_slice(&block[..2]);
-            is_finite_half(block)
+        PackedFormat::Q4K => pack_k(blocks, 16, row, unit),
+        PackedFormat::Q5K => {
+            // A bit of each of eight blocks of 32 columns, in the file as here.
+            put_words(&blocks[16..48], row, &mut unit[2048..], |word| word);
+            pack_k(blocks, 48, row, unit)
         }
-        PackedFormat::Q4 => {
-            for index in 0..32 {
-                let number = if index < 16 { block[2 + index] & 15 } else { block[2 + index - 16] >> 4 };
-                put_nibble(unit, column + index, row, number);
-            }
-            unit[512 + (column / 32 * ROWS_INTERLEAVED + row) * 2..][..2].copy_from_slice(&block[..2]);
+        PackedFormat::Q6K => pack_q6_k(blocks, row, unit),
+        PackedFormat::Q8 => each(blocks.chunks_exact(34).enumerate(), |(part, block)| {
+            // Unsigned for the multiply-add of unsigned by signed bytes; the scale's minimum takes 128 off again.
+            put_words(&block[2..], row, &mut unit[part * 512..], |word| word ^ 0x8080_8080);
+            unit[1024 + (part * ROWS_INTERLEAVED + row) * 2..][..2].copy_from_slice(&block[..2]);
             is_finite_half(block)
-        }
+        }),
+        PackedFormat::Q4 => each(blocks.chunks_exact(18).enumerate(), |(part, block)| {
+            for half in 0..2 {
+                let numbers = |word: u32| (word >> (4 * half) & LOW_BITS) << (4 * part);
+                put_words(&block[2..], row, &mut unit[half * 256..], numbers);
+            }
+            unit[512 + (part * ROWS_INTERLEAVED + row) * 2..][..2].copy_from_slice(&block[..2]);
+            is_finite_half(block)
+        }),
         PackedFormat::F16 | PackedFormat::BF16 => {
-            unit[(column * ROWS_INTERLEAVED + row) * 2..][..2].copy_from_slice(block);
             let exponent = if format == PackedFormat::F16 { 0x7c00 } else { 0x7f80 };
-            u16::from_le_bytes([block[0], block[1]]) & exponent != exponent
+            for (value, column) in blocks.chunks_exact(2).zip(unit.chunks_exact_mut(32)) {
+                column[row * 2..][..2].copy_from_slice(value);
+            }
+            each(blocks.chunks_exact(2), |value| u16::from_le_bytes([value[0], value[1]]) & exponent != exponent)
         }
         PackedFormat::F32 => {
-            unit[(column * ROWS_INTERLEAVED + row) * 4..][..4].copy_from_slice(block);
-            f32::from_le_bytes([block[0], block[1], block[2], block[3]]).is_finite()
+            for (value, column) in blocks.chunks_exact(4).zip(unit.chunks_exact_mut(64)) {
+                column[row * 4..][..4].copy_from_slice(value);
+            }
+            each(blocks.chunks_exact(4), |value| {
+                f32::from_le_bytes([value[0], value[1], value[2], value[3]]).is_finite()
+            })
         }
         // No type of one tensor: these are packed by `PackedWeight::pack_affine`.
         PackedFormat::Affine(_) => false,
         PackedFormat::Blocks(element_type) => {
-            unit[row * block.len()..][..block.len()].copy_from_slice(block);
+            unit[row * blocks.len()..][..blocks.len()].copy_from_slice(blocks);
+            is_finite_block(element_type, blocks)
+        }
+    }
+}
+
+/// Whether all are, looking at each.
+fn each<T>(items: impl Iterator<Item = T>, mut is_good: impl FnMut(T) -> bool) -> bool {
+    items.fold(true, |are_good, item| is_good(item) & are_good)
+}
+
+/// The low four bits of four bytes.
+const LOW_BITS: u32 = 0x0f0f_0f0f;
+
+/// Adds the bits of four columns at a time to one row of the lines from the first of `lines` on.
+fn put_words(source: &[u8], row: usize, lines: &mut [u8], change: impl Fn(u32) -> u32) {
+    for (word, line) in source.chunks_exact(4).zip(lines.chunks_exact_mut(64)) {
+        let place = &mut line[row * 4..][..4];
+        let bits = change(u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+        let bits = u32::from_le_bytes([place[0], place[1], place[2], place[3]]) | bits;
+        place.copy_from_slice(&bits.to_le_bytes());
+    }
+}
+
+/// Whether a block that is kept as it is decodes to finite numbers.
+fn is_finite_block(element_type: ElementType, block: &[u8]) -> bool {
+    // A half-precision factor times the integers of these types is far from the largest number.
+    let halves: &[usize] = match element_type {
+        ElementType::Q5_0 | ElementType::Iq4Nl | ElementType::Iq4Xs => &[0],
+        ElementType::Q4_1 | ElementType::Q5_1 => &[0, 2],
+        ElementType::Q2K => &[80, 82],
+        ElementType::Q3K => &[108],
+        // At most 12 times 2^(251 - 128).
+        ElementType::Mxfp4 if block[0] <= 251 => &[],
+        _ => {
             let mut values = [0.0; super::UNIT_COLUMNS_MAX];
-            let values = &mut values[..format.unit_columns()];
-            super::dequantise(element_type, block, values).is_some() && values.iter().all(|value| value.is_finite())
+            let values = &mut values[..element_type.block().0 as usize];
+            return super::dequantise(element_type, block, values).is_some()
+                && values.iter().all(|value| value.is_finite());
         }
-    }
+    };
+    halves.iter().all(|&at| is_finite_half(&block[at..]))
 }
 
-fn put_nibble(unit: &mut [u8], column: usize, row: usize, number: u8) {
-    let byte = &mut unit[column / 64 * 512 + column % 32 / 4 * 64 + row * 4 + column % 4];
-    *byte |= (number & 15) << (column % 64 / 32 * 4);
-}
-
-fn pack_k(format: PackedFormat, block: &[u8], row: usize, unit: &mut [u8]) -> bool {
-    let is_five = format == PackedFormat::Q5K;
-    let tail = if is_five { 2560 } else { 2048 };
-    for column in 0..256 {
-        if is_five {
-            let number = q5_k_number(block, column);
-            put_nibble(unit, column, row, number);
-            unit[2048 + column % 32 / 4 * 64 + row * 4 + column % 4] |= (number >> 4) << (column / 32);
-        } else {
-            put_nibble(unit, column, row, k_nibble(&block[16..], column));
-        }
-    }
+/// `Q4_K` and `Q5_K`, whose 4-bit numbers start at `numbers`: 64 columns are 32 bytes, low half first, in the
+/// file as here.
+fn pack_k(block: &[u8], numbers: usize, row: usize, unit: &mut [u8]) -> bool {
+    put_words(&block[numbers..numbers + 128], row, unit, |word| word);
+    let tail = if numbers == 48 { 2560 } else { 2048 };
     for part in 0..8 {
         let (scale, minimum) = scale_and_minimum(&block[4..16], part);
         unit[tail + part * ROWS_INTERLEAVED + row] = scale;
@@ -120,12 +153,14 @@ fn pack_k(format: PackedFormat, block: &[u8], row: usize, unit: &mut [u8]) -> bo
 }
 
 fn pack_q6_k(block: &[u8], row: usize, unit: &mut [u8]) -> bool {
-    for column in 0..256 {
-        let number = q6_k_number(block, column);
-        put_nibble(unit, column, row, number);
-        unit[2048 + column / 128 * 512 + column % 32 / 4 * 64 + row * 4 + column % 4] |=
-            (number >> 4) << (column % 128 / 32 * 2);
+    // The file keeps columns 0 to 31 with 64 to 95 and 32 to 63 with 96 to 127: here neighbours are together.
+    for (index, numbers) in block[..128].chunks_exact(32).enumerate() {
+        let (half, up) = (index / 2 * 1024, index % 2 * 4);
+        put_words(numbers, row, &mut unit[half..], |word| (word & LOW_BITS) << up);
+        put_words(numbers, row, &mut unit[half + 512..], |word| (word >> 4 & LOW_BITS) << up);
     }
+    // Two bits of each of four blocks of 32 columns, in the file as here.
+    put_words(&block[128..192], row, &mut unit[2048..], |word| word);
     for part in 0..16 {
         unit[3072 + part * ROWS_INTERLEAVED + row] = block[192 + part];
     }

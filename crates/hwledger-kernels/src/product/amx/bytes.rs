@@ -9,7 +9,7 @@ use std::cell::RefCell;
 
 use crate::activation::{Activations, TileParts};
 use crate::memory::Buffer;
-use crate::weight::{PackedFormat, PackedWeight, ROWS_INTERLEAVED};
+use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
 use super::super::Out;
 use super::Configuration;
@@ -259,6 +259,7 @@ unsafe fn unpack(format: PackedFormat, group: &[u8], scratch: &mut Scratch) {
                 PackedFormat::Q5K => unpack_k::<true>(unit.as_ptr(), target),
                 PackedFormat::Q6K => unpack_q6_k(unit.as_ptr(), target),
                 PackedFormat::Q4 => unpack_q4(unit.as_ptr(), target),
+                PackedFormat::Affine(form) => unpack_affine(form, unit.as_ptr(), target),
                 _ => unpack_q8(unit.as_ptr(), target),
             }
         }
@@ -353,6 +354,38 @@ unsafe fn unpack_q8(unit: *const u8, target: Target) {
         for part in 0..2 {
             let scale = halves(unit.add(1024 + part * 32));
             target.put_part(part, scale, _mm512_mul_ps(scale, _mm512_set1_ps(128.0)));
+        }
+    }
+}
+
+/// MLX's affine numbers of four or eight bits.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn unpack_affine(form: Affine, unit: *const u8, target: Target) {
+    let low = _mm512_set1_epi8(15);
+    // SAFETY: within the unit and its 64 columns.
+    unsafe {
+        for step in 0..8 {
+            let numbers = load(unit.add(step * 64));
+            if form.is_four_bit {
+                target.put(step, _mm512_and_si512(numbers, low));
+                target.put(8 + step, _mm512_and_si512(_mm512_srli_epi16::<4>(numbers), low));
+            } else {
+                target.put(step, numbers);
+                target.put(8 + step, load(unit.add((8 + step) * 64)));
+            }
+        }
+        for part in 0..2 {
+            // Halves of a wide group share a scale and a minimum.
+            let factors = unit.add(form.number_bytes() + part.min(form.parts - 1) * 64);
+            let factor = |from: *const u8| {
+                if form.has_bfloat16 {
+                    let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+                } else {
+                    halves(from)
+                }
+            };
+            target.put_part(part, factor(factors), factor(factors.add(32)));
         }
     }
 }

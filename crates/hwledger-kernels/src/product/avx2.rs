@@ -1,0 +1,206 @@
+//! AVX2 with FMA and F16C: eight rows in the lanes of one register; with AVX-VNNI also its dot product.
+
+#![expect(unsafe_code, reason = "SIMD")]
+
+use std::arch::x86_64::*;
+
+use crate::activation::{Activations, TileParts};
+use crate::weight::{PackedFormat, PackedWeight};
+
+use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, Lanes, instructions};
+use super::{Out, with_floats};
+
+/// AVX2 alone. Products of bytes are added in 16 bits as long as these suffice: activations are at least -128, so
+/// that two columns of 4-bit numbers are within 3840 (eight times in 16 bits), of 5 bits 7936, of 6 bits 16128
+/// (twice). Numbers of 8 bits are two of 4.
+struct Avx2;
+
+/// AVX2 with the dot product of AVX-VNNI, which adds in 32 bits.
+struct AvxVnni;
+
+/// Adjacent sums of 16 bits, times `factor`.
+#[inline(always)]
+unsafe fn widened(sums: __m256i, factor: i16) -> __m256i {
+    // SAFETY: the kernels run where the processor has the set.
+    unsafe { _mm256_madd_epi16(sums, _mm256_set1_epi16(factor)) }
+}
+
+/// Sums of two adjacent products, in 16 bits.
+#[inline(always)]
+unsafe fn products(numbers: __m256i, four: i32) -> __m256i {
+    // SAFETY: as above.
+    unsafe { _mm256_maddubs_epi16(numbers, _mm256_set1_epi32(four)) }
+}
+
+/// What both sets do alike.
+macro_rules! shared {
+    () => {
+        const ROWS: usize = 8;
+        type Bytes = __m256i;
+        type Floats = __m256;
+
+        instructions! {
+            fn load(from: *const u8) -> __m256i { _mm256_loadu_si256(from.cast()) }
+            fn prefetch(from: *const u8) -> () { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+            fn and(numbers: __m256i, mask: u8) -> __m256i {
+                _mm256_and_si256(numbers, _mm256_set1_epi8(mask.cast_signed()))
+            }
+            fn or(numbers: __m256i, others: __m256i) -> __m256i { _mm256_or_si256(numbers, others) }
+            fn right<const N: i32>(numbers: __m256i) -> __m256i { _mm256_srli_epi16::<N>(numbers) }
+            fn right_by(numbers: __m256i, amount: i32) -> __m256i {
+                _mm256_srl_epi16(numbers, _mm_cvtsi32_si128(amount))
+            }
+            fn left<const N: i32>(numbers: __m256i) -> __m256i { _mm256_slli_epi16::<N>(numbers) }
+            fn splat(value: f32) -> __m256 { _mm256_set1_ps(value) }
+            fn multiply(a: __m256, b: __m256) -> __m256 { _mm256_mul_ps(a, b) }
+            fn add(a: __m256, b: __m256) -> __m256 { _mm256_add_ps(a, b) }
+            fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fmadd_ps(a, b, c) }
+            fn multiply_subtract(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fnmadd_ps(a, b, c) }
+            fn unsigned(from: *const u8) -> __m256 {
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())))
+            }
+            fn signed(from: *const u8) -> __m256 {
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast())))
+            }
+            fn halves(from: *const u8) -> __m256 { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+            fn bfloats(from: *const u8) -> __m256 {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()))))
+            }
+            fn singles(from: *const u8) -> __m256 { _mm256_loadu_ps(from.cast()) }
+            fn store(to: *mut f32, values: __m256) -> () { _mm256_storeu_ps(to, values) }
+        }
+    };
+}
+
+impl Lanes for Avx2 {
+    /// Sums in 32 bits, of 4-bit numbers in 16; of 8-bit numbers those of their low and of their high halves, in 16.
+    type Dots = [__m256i; 2];
+
+    shared!();
+
+    instructions! {
+        fn none() -> Self::Dots { [_mm256_setzero_si256(); 2] }
+        fn add_eight<const BITS: u32>(dots: Self::Dots, numbers: [__m256i; 2], fours: [i32; 2]) -> Self::Dots {
+            match BITS {
+                4 => {
+                    let both = _mm256_add_epi16(products(numbers[0], fours[0]), products(numbers[1], fours[1]));
+                    [_mm256_add_epi16(dots[0], both), dots[1]]
+                }
+                5 | 6 => {
+                    let both = _mm256_add_epi16(products(numbers[0], fours[0]), products(numbers[1], fours[1]));
+                    [_mm256_add_epi32(dots[0], widened(both, 1)), dots[1]]
+                }
+                _ => {
+                    let mut dots = dots;
+                    for index in 0..2 {
+                        let low = Self::and(numbers[index], 15);
+                        let high = Self::and(Self::right::<4>(numbers[index]), 15);
+                        dots[0] = _mm256_add_epi16(dots[0], products(low, fours[index]));
+                        dots[1] = _mm256_add_epi16(dots[1], products(high, fours[index]));
+                    }
+                    dots
+                }
+            }
+        }
+        fn sum<const BITS: u32>(dots: Self::Dots) -> __m256 {
+            _mm256_cvtepi32_ps(match BITS {
+                4 => widened(dots[0], 1),
+                5 | 6 => dots[0],
+                _ => _mm256_add_epi32(widened(dots[0], 1), widened(dots[1], 16)),
+            })
+        }
+    }
+}
+
+impl Lanes for AvxVnni {
+    type Dots = __m256i;
+
+    shared!();
+
+    instructions! {
+        fn none() -> __m256i { _mm256_setzero_si256() }
+        fn add_eight<const BITS: u32>(dots: __m256i, numbers: [__m256i; 2], fours: [i32; 2]) -> __m256i {
+            {
+                let dots = _mm256_dpbusd_avx_epi32(dots, numbers[0], _mm256_set1_epi32(fours[0]));
+                _mm256_dpbusd_avx_epi32(dots, numbers[1], _mm256_set1_epi32(fours[1]))
+            }
+        }
+        fn sum<const BITS: u32>(dots: __m256i) -> __m256 { _mm256_cvtepi32_ps(dots) }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn plain_tile<const W: usize, const M: usize>(
+    format: PackedFormat,
+    bytes: &[u8],
+    parts: TileParts<'_>,
+    group: usize,
+    out: Out,
+) {
+    // SAFETY: as the caller says.
+    unsafe { short::bytes_tile::<Avx2, W, M>(format, bytes, parts, group, out) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+unsafe fn vnni_tile<const W: usize, const M: usize>(
+    format: PackedFormat,
+    bytes: &[u8],
+    parts: TileParts<'_>,
+    group: usize,
+    out: Out,
+) {
+    // SAFETY: as the caller says.
+    unsafe { short::bytes_tile::<AvxVnni, W, M>(format, bytes, parts, group, out) }
+}
+
+/// Sixteen rows times the batch, in bytes. The caller knows that the processor has AVX2, and AVX-VNNI if it says so.
+pub(super) fn bytes_group(
+    weight: &PackedWeight,
+    (copy, group): (usize, usize),
+    activations: &Activations,
+    out: Out,
+    has_vnni: bool,
+) {
+    let bytes = weight.group(copy, group);
+    for parts in activations.tiles() {
+        let tile = match (parts.tile.width, has_vnni) {
+            (1, false) => plain_tile::<1, 1>,
+            (2, false) => plain_tile::<2, 2>,
+            (4, false) => plain_tile::<4, 4>,
+            (6, false) => plain_tile::<6, 3>,
+            (_, false) => plain_tile::<8, 4>,
+            (1, true) => vnni_tile::<1, 1>,
+            (2, true) => vnni_tile::<2, 2>,
+            (4, true) => vnni_tile::<4, 4>,
+            (6, true) => vnni_tile::<6, 3>,
+            (_, true) => vnni_tile::<8, 4>,
+        };
+        // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
+        unsafe { tile(weight.format, bytes, parts, group, out) };
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn float_tile<const M: usize, const KIND: usize>(tile: FloatTile<'_>, columns: usize, group: usize, out: Out) {
+    // SAFETY: as the caller says.
+    unsafe { short::float_tile::<Avx2, M, KIND>(tile, columns, group, out) }
+}
+
+/// Sixteen rows times the batch, in single precision. The caller knows that the processor has the instructions.
+pub(super) fn float_group(weight: &PackedWeight, copy: usize, group: usize, activations: &Activations, out: Out) {
+    with_floats(weight, copy, group, |format, weights| {
+        for first in (0..activations.tokens()).step_by(FLOAT_TOKENS_MAX) {
+            let held = (activations.tokens() - first).min(FLOAT_TOKENS_MAX);
+            let run = match (format, held) {
+                (PackedFormat::F16, 1) => float_tile::<1, 16>,
+                (PackedFormat::F16, _) => float_tile::<4, 16>,
+                (PackedFormat::BF16, 1) => float_tile::<1, 8>,
+                (PackedFormat::BF16, _) => float_tile::<4, 8>,
+                (_, 1) => float_tile::<1, 32>,
+                (_, _) => float_tile::<4, 32>,
+            };
+            // SAFETY: the group and the rows have that many columns, the processor the instructions.
+            unsafe { run(FloatTile { weights, activations, first, held }, weight.shape.columns, group, out) };
+        }
+    });
+}
