@@ -24,7 +24,7 @@ pub(crate) struct NativeArguments {
     /// Threads that compute (default: one per processor)
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Use no better instructions than these: scalar, neon, avx2, avx_vnni, avx512, amx
+    /// Use no better instructions than this set; a wrong name lists them
     #[arg(long, value_name = "SET")]
     instructions: Option<String>,
     /// Numbers of the cache, by their name
