@@ -103,7 +103,7 @@ fn compare(name: &str, found: &[Vec<f32>], expected: &[Vec<f64>], tolerance: f64
 }
 
 /// Every architecture in its plainest form that has all of its conventions.
-fn architectures() -> Vec<Recipe> {
+pub(crate) fn architectures() -> Vec<Recipe> {
     let llama = Recipe { heads: 6, kv_heads: 2, ..Recipe::new("llama") };
     let experts = |shared| Some(Experts { count: 5, used: 2, shared });
     vec![

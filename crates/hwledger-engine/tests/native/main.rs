@@ -9,6 +9,7 @@ mod gguf;
 mod harness;
 mod invariance;
 mod logits;
+mod memory;
 mod models;
 mod noise;
 mod scheduling;

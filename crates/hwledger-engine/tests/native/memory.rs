@@ -1,0 +1,75 @@
+//! What the planner says that the engine takes, against what it takes.
+
+use hwledger_core::settings::Engine;
+use hwledger_core::{Assumptions, ElementType, Settings, engine::plan_memory};
+use hwledger_engine::graph::{Outputs, Slice};
+use hwledger_engine::{CacheFormat, InstructionSet, MemoryReport};
+
+use crate::harness::{decoder_with, loaded};
+use crate::logits::architectures;
+use crate::models::Recipe;
+use crate::noise::Noise;
+
+/// The most that all of it may be off.
+const TOLERANCE: f64 = 0.01;
+/// Tiny models' buffers are smaller than the vectors beside them that no plan counts.
+const TOLERANCE_BYTES: f64 = 4096.0;
+
+/// Fills the context of several sequences, and compares each part.
+fn check(recipe: &Recipe, format: CacheFormat, sequences: usize, context: usize) {
+    let model = loaded(recipe.bytes(), context);
+    let name = format!("{} {} {format:?} {sequences} x {context}", recipe.architecture, recipe.weight);
+    let mut decoder = decoder_with(&model, format, InstructionSet::detect(), 1);
+    let tokens = Noise(3).tokens(context, recipe.vocabulary);
+    let ids: Vec<_> = (0..sequences).map(|_| decoder.cache_mut().create()).collect();
+    // Prompts up to the last token, then one token of each sequence in a batch.
+    for &sequence in &ids {
+        let slice = Slice { sequence, tokens: &tokens[..context - 1], outputs: Outputs::Last };
+        decoder.step(&[slice]).unwrap();
+    }
+    let last: Vec<Slice<'_>> = ids
+        .iter()
+        .map(|&sequence| Slice { sequence, tokens: &tokens[context - 1..], outputs: Outputs::Last })
+        .collect();
+    decoder.step(&last).unwrap();
+    let found = MemoryReport::of(&decoder);
+
+    let settings = Settings {
+        context: u64::try_from(context).ok(),
+        sequences: u64::try_from(sequences).ok(),
+        kv_type_k: (format == CacheFormat::Q8).then_some(ElementType::Q8_0),
+        ..Settings::default()
+    };
+    let plan = plan_memory(Engine::Hwledger, &model.spec, &settings, &mut Assumptions::default()).unwrap();
+    let part = |part: Option<hwledger_core::Estimate<hwledger_core::Bytes>>| part.unwrap().value.0 as f64;
+    let planned = plan.summed();
+    let (weights, cache) = (part(planned.weights), part(planned.kv_cache));
+    assert!((weights - found.weights as f64).abs() < 1.0, "{name}: weights {weights}, {found:?}");
+    assert!((cache - found.cache as f64).abs() < 1.0, "{name}: cache {cache}, {found:?}");
+    let total = weights + cache + part(planned.compute) + part(planned.output);
+    let error = (total - found.total() as f64).abs();
+    println!("{name}: {total} planned, {} taken", found.total());
+    // Experts' batches depend on which are chosen.
+    if recipe.experts.is_none() {
+        assert!(error < TOLERANCE * total + TOLERANCE_BYTES, "{name}: {total} planned, {found:?}");
+    }
+}
+
+#[test]
+fn weights_and_cache_are_planned_to_the_byte() {
+    let types = [ElementType::F32, ElementType::F16, ElementType::Q8_0, ElementType::Q4_0, ElementType::Q4K, ElementType::Q6K];
+    for recipe in architectures() {
+        for weight in types {
+            check(&recipe.clone().with_weights(weight), CacheFormat::F16, 1, 40);
+        }
+    }
+}
+
+#[test]
+fn caches_of_several_sequences_are_planned() {
+    for format in [CacheFormat::F16, CacheFormat::Q8] {
+        for (sequences, context) in [(1, 33), (3, 64), (5, 97)] {
+            check(&Recipe::new("llama").with_weights(ElementType::Q8_0), format, sequences, context);
+        }
+    }
+}
