@@ -9,7 +9,6 @@ Nothing depends on the clock: the same versions on the same kind of processor gi
 import argparse
 import hashlib
 import json
-import math
 import platform
 import random
 import time
@@ -31,8 +30,12 @@ SEED = 20260
 STEPS = 3800
 # One row of prose and one of conversations.
 ROWS = 2
-PEAK_RATE = 2.5e-3
+PEAK_RATE = 2e-3
 WARM_UP = 150
+# The rate stays at its peak until this share of the steps is left, then falls to nothing; what comes before does not
+# depend on the number of steps, so a run that was interrupted can be given another.
+FALL = 0.3
+KEPT_EVERY = 50
 HELD_OUT = 0.025
 # Shares of the conversations: small talk, those about the prose; the others are about definitions.
 TALK, ABOUT_PROSE = 0.04, 0.16
@@ -118,19 +121,22 @@ def mean_loss(model: llama.Model, ids: list[int]) -> float:
 
 
 def rate(step: int) -> float:
-    if step < WARM_UP:
-        return PEAK_RATE * (step + 1) / WARM_UP
-    share = (step - WARM_UP) / (STEPS - WARM_UP)
-    return PEAK_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+    return PEAK_RATE * min(1.0, (step + 1) / WARM_UP, (STEPS - step) / (FALL * STEPS))
 
 
-def train(model: llama.Model, batches: Batches, steps: int, report) -> float:
+def train(model: llama.Model, batches: Batches, kept: Path | None, report) -> float:
     matrices = [weight for weight in model.parameters() if weight.dim() == 2]
     vectors = [weight for weight in model.parameters() if weight.dim() < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.95), fused=True)
-    recent = 0.0
-    for step in range(steps):
+    first, recent = 0, 0.0
+    if kept and kept.exists():
+        state = torch.load(kept, weights_only=False)
+        first, recent = state["step"], state["recent"]
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        batches.random.setstate(state["random"])
+    for step in range(first, STEPS):
         for group in optimizer.param_groups:
             group["lr"] = rate(step)
         rows = batches.batch()
@@ -143,6 +149,11 @@ def train(model: llama.Model, batches: Batches, steps: int, report) -> float:
         value = float(loss.detach())
         recent = value if step == 0 else 0.98 * recent + 0.02 * value
         report(step, recent)
+        done = step + 1
+        if kept and done % KEPT_EVERY == 0 and done <= STEPS - FALL * STEPS:
+            state = {"step": done, "recent": recent, "random": batches.random.getstate()}
+            torch.save(state | {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, kept.with_suffix(".new"))
+            kept.with_suffix(".new").replace(kept)
     return recent
 
 
@@ -243,7 +254,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", type=Path, help="the folder that fetch.sh filled")
     parser.add_argument("--out", type=Path, default=NODE / "demo.gguf")
-    parser.add_argument("--stop-after", type=int, default=STEPS, help="stop early, to try things out")
+    parser.add_argument("--kept", type=Path, help="a file to go on from after an interruption, and to keep the state in")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -276,11 +287,11 @@ def main() -> None:
             tested = f", held-out prose {mean_loss(model, prose_ids[:4097]):.3f}" if step % 400 == 399 else ""
             print(f"step {step + 1}: loss {recent:.3f}{tested}, {time.monotonic() - started:.0f} s", flush=True)
 
-    recent = train(model, batches, arguments.stop_after, report)
+    recent = train(model, batches, arguments.kept, report)
     figures = {
         "seed": SEED,
-        "steps": arguments.stop_after,
-        "tokens": arguments.stop_after * ROWS * llama.CONTEXT,
+        "steps": STEPS,
+        "tokens": STEPS * ROWS * llama.CONTEXT,
         "tokens_of_prose": len(batches.stream),
         "definitions": len(defined),
         "parameters": sum(weight.numel() for weight in model.parameters()),
