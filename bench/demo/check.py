@@ -20,12 +20,13 @@ import examples
 import sources
 from train import HELD_OUT, NODE
 
+# Prompts whose likeliest tokens lead by a tenth or more all along.
 PROMPTS = (
-    ("Emma was very glad to", False),
-    ("Alice was not a bit hurt, and she", False),
-    ("What is a horse?", True),
+    ("Elizabeth was", False),
+    ("In the morning", False),
+    ("Who are you?", True),
 )
-SHOWN = ("Hello", "Who are you?", "Who is Elizabeth?", "Tell me about Alice.", "What does happy mean?", "What is a river?", "Define walk.")
+SHOWN = ("Hello", "What is a horse?", "Who is Elizabeth?", "Tell me about Alice.", "What does happy mean?", "What is a river?", "Define walk.")
 NEXT = 24
 WINDOWS = 4
 
