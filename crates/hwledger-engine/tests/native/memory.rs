@@ -22,10 +22,10 @@ fn check(recipe: &Recipe, format: CacheFormat, sequences: usize, context: usize)
     let mut decoder = decoder_with(&model, format, InstructionSet::detect(), 1);
     let tokens = Noise(3).tokens(context, recipe.vocabulary);
     let ids: Vec<_> = (0..sequences).map(|_| decoder.cache_mut().create()).collect();
-    // Prompts up to the last token, then one token of each sequence in a batch.
+    // Prompts that fill their contexts, then the last token of each sequence again, in a batch.
     for &sequence in &ids {
-        let slice = Slice { sequence, tokens: &tokens[..context - 1], outputs: Outputs::Last };
-        decoder.step(&[slice]).unwrap();
+        decoder.step(&[Slice { sequence, tokens: &tokens, outputs: Outputs::Last }]).unwrap();
+        decoder.cache_mut().truncate(sequence, context - 1);
     }
     let last: Vec<Slice<'_>> = ids
         .iter()
@@ -57,7 +57,8 @@ fn check(recipe: &Recipe, format: CacheFormat, sequences: usize, context: usize)
 
 #[test]
 fn weights_and_cache_are_planned_to_the_byte() {
-    let types = [ElementType::F32, ElementType::F16, ElementType::Q8_0, ElementType::Q4_0, ElementType::Q4K, ElementType::Q6K];
+    let types =
+        [ElementType::F32, ElementType::F16, ElementType::Q8_0, ElementType::Q4_0, ElementType::Q4K, ElementType::Q6K];
     for recipe in architectures() {
         for weight in types {
             check(&recipe.clone().with_weights(weight), CacheFormat::F16, 1, 40);

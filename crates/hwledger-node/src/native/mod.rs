@@ -1,6 +1,8 @@
 //! Running models by the native engine: replies, and what they take.
 
 mod bench;
+#[cfg(test)]
+mod demo_tests;
 mod error;
 mod reply;
 #[cfg(test)]
@@ -19,6 +21,12 @@ pub use hwledger_engine::CacheFormat;
 pub use hwledger_engine::sampling::SamplingSettings;
 pub use hwledger_engine::scheduler::{FinishReason, SchedulerOptions, Usage};
 pub use reply::{Reply, ReplyRequest};
+
+/// The name of the model that is part of the program.
+pub const DEMO: &str = "demo";
+
+/// A model of 3.7 million parameters, made by `bench/demo/train.py` (`demo/PROVENANCE.toml`).
+static DEMO_FILE: &[u8] = include_bytes!("../../demo/demo.gguf");
 
 /// How a model is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,8 +75,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Finds a model on this machine and loads it.
+    /// Finds a model on this machine and loads it; [`DEMO`] is part of the program.
     pub fn open(model: &str, locate_options: &LocateOptions, options: &NativeOptions) -> Result<Self, NativeError> {
+        if model == DEMO {
+            let file = ModelFile::embedded("demo.gguf", DEMO_FILE);
+            return Self::from_files(DEMO.to_owned(), vec![file], options);
+        }
         let located = locate(model, locate_options)?;
         let Located { name, config, tensors, .. } = located;
         match tensors {
