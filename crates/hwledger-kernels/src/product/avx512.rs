@@ -123,9 +123,10 @@ unsafe fn add_four<const M: usize>(dots: &mut [__m512i; M], numbers: __m512i, by
     }
 }
 
+/// A line of weights; one further on is asked for.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load(from: *const u8) -> __m512i {
+pub(super) unsafe fn load(from: *const u8) -> __m512i {
     // SAFETY: the caller has 64 bytes there; a prefetch may point anywhere.
     unsafe {
         _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(PREFETCH_BYTES).cast());
@@ -136,7 +137,7 @@ unsafe fn load(from: *const u8) -> __m512i {
 /// Sixteen bytes as numbers without sign.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn unsigned(from: *const u8) -> __m512 {
+pub(super) unsafe fn unsigned(from: *const u8) -> __m512 {
     // SAFETY: the caller has 16 bytes there.
     _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) }))
 }
@@ -144,7 +145,7 @@ unsafe fn unsigned(from: *const u8) -> __m512 {
 /// Sixteen half-precision numbers.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn halves(from: *const u8) -> __m512 {
+pub(super) unsafe fn halves(from: *const u8) -> __m512 {
     // SAFETY: the caller has 32 bytes there.
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
 }
@@ -292,7 +293,7 @@ unsafe fn q8<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m51
 /// Sixteen half-precision or bfloat16 numbers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn either(from: *const u8, is_bfloat16: bool) -> __m512 {
+pub(super) unsafe fn either(from: *const u8, is_bfloat16: bool) -> __m512 {
     if is_bfloat16 {
         // SAFETY: the caller has 32 bytes there.
         let bits = _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(from.cast()) });

@@ -12,6 +12,7 @@ use crate::memory::Buffer;
 use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
 use super::super::Out;
+use super::super::avx512::{either, halves, load, unsigned};
 use super::Configuration;
 
 /// Sums of one tile.
@@ -187,33 +188,6 @@ unsafe fn multiply<const M: usize, const PART: usize>(
     }
 }
 
-/// Bytes of weights ahead of use that are asked for.
-const PREFETCH_BYTES: usize = 4096;
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn load(from: *const u8) -> __m512i {
-    // SAFETY: the caller has 64 bytes there; a prefetch may point anywhere.
-    unsafe {
-        _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(PREFETCH_BYTES).cast());
-        _mm512_loadu_si512(from.cast())
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn unsigned(from: *const u8) -> __m512 {
-    // SAFETY: the caller has 16 bytes there.
-    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) }))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn halves(from: *const u8) -> __m512 {
-    // SAFETY: the caller has 32 bytes there.
-    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
-}
-
 /// Where the parts of a unit go.
 #[derive(Clone, Copy)]
 struct Target {
@@ -377,15 +351,8 @@ unsafe fn unpack_affine(form: Affine, unit: *const u8, target: Target) {
         for part in 0..2 {
             // Halves of a wide group share a scale and a minimum.
             let factors = unit.add(form.number_bytes() + part.min(form.parts - 1) * 64);
-            let factor = |from: *const u8| {
-                if form.has_bfloat16 {
-                    let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
-                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
-                } else {
-                    halves(from)
-                }
-            };
-            target.put_part(part, factor(factors), factor(factors.add(32)));
+            let (scale, minimum) = (either(factors, form.has_bfloat16), either(factors.add(32), form.has_bfloat16));
+            target.put_part(part, scale, minimum);
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::activation::{AMX_COLUMNS, AMX_ROWS, Activations};
 use crate::memory::Buffer;
 use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
 
+use super::super::avx512::{either, halves, unsigned};
 use super::super::{AMX_GROUPS, Out};
 use super::Configuration;
 
@@ -228,20 +229,6 @@ unsafe fn load(from: *const u8) -> __m512i {
     unsafe { _mm512_loadu_si512(from.cast()) }
 }
 
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn unsigned(from: *const u8) -> __m512 {
-    // SAFETY: the caller has 16 bytes there.
-    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) }))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn halves(from: *const u8) -> __m512 {
-    // SAFETY: the caller has 32 bytes there.
-    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
-}
-
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn decode_k<const FIFTH_BIT: bool>(unit: *const u8, target: *mut u16) {
     let tail = if FIFTH_BIT { 2560 } else { 2048 };
@@ -342,20 +329,11 @@ unsafe fn decode_bf16(unit: *const u8, target: *mut u16) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn decode_affine(form: Affine, unit: *const u8, target: *mut u16) {
     let low = _mm512_set1_epi8(15);
-    // SAFETY: the caller has 32 bytes there.
-    let either = |from: *const u8| unsafe {
-        if form.has_bfloat16 {
-            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
-        } else {
-            halves(from)
-        }
-    };
     // SAFETY: within the unit and its 64 columns.
     unsafe {
         for part in 0..2 {
             let scales = unit.add(form.number_bytes() + part.min(form.parts - 1) * 64);
-            let (scale, minimum) = (either(scales), either(scales.add(32)));
+            let (scale, minimum) = (either(scales, form.has_bfloat16), either(scales.add(32), form.has_bfloat16));
             let shift = _mm_cvtsi32_si128(part as i32 * 4);
             for step in 0..8 {
                 let numbers = if form.is_four_bit {
