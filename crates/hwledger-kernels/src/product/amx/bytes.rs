@@ -12,7 +12,7 @@ use crate::memory::Buffer;
 use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
 use super::super::Out;
-use super::super::avx512::{either, halves, load, unsigned};
+use super::super::avx512::{either, halves, load_and_ask, unsigned};
 use super::Configuration;
 
 /// Sums of one tile.
@@ -251,11 +251,11 @@ unsafe fn unpack_k<const FIFTH_BIT: bool>(unit: *const u8, target: Target) {
         for pair in 0..4 {
             let shift = _mm_cvtsi32_si128(2 * pair as i32);
             for step in 0..8 {
-                let both = load(unit.add(pair * 512 + step * 64));
+                let both = load_and_ask(unit.add(pair * 512 + step * 64));
                 let mut one = _mm512_and_si512(both, low);
                 let mut two = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
                 if FIFTH_BIT {
-                    let here = _mm512_srl_epi16(load(unit.add(2048 + step * 64)), shift);
+                    let here = _mm512_srl_epi16(load_and_ask(unit.add(2048 + step * 64)), shift);
                     one = _mm512_or_si512(one, _mm512_and_si512(_mm512_slli_epi16::<4>(here), sixteen));
                     two = _mm512_or_si512(two, _mm512_and_si512(_mm512_slli_epi16::<3>(here), sixteen));
                 }
@@ -281,8 +281,8 @@ unsafe fn unpack_q6_k(unit: *const u8, target: Target) {
         for pair in 0..4 {
             let shift = _mm_cvtsi32_si128(pair as i32 % 2 * 4);
             for step in 0..8 {
-                let both = load(unit.add(pair * 512 + step * 64));
-                let here = _mm512_srl_epi16(load(unit.add(2048 + pair / 2 * 512 + step * 64)), shift);
+                let both = load_and_ask(unit.add(pair * 512 + step * 64));
+                let here = _mm512_srl_epi16(load_and_ask(unit.add(2048 + pair / 2 * 512 + step * 64)), shift);
                 let one =
                     _mm512_or_si512(_mm512_and_si512(both, low), _mm512_and_si512(_mm512_slli_epi16::<4>(here), top));
                 let two = _mm512_or_si512(
@@ -307,7 +307,7 @@ unsafe fn unpack_q4(unit: *const u8, target: Target) {
     // SAFETY: within the unit and its 64 columns.
     unsafe {
         for step in 0..8 {
-            let both = load(unit.add(step * 64));
+            let both = load_and_ask(unit.add(step * 64));
             target.put(step, _mm512_and_si512(both, low));
             target.put(8 + step, _mm512_and_si512(_mm512_srli_epi16::<4>(both), low));
         }
@@ -323,7 +323,7 @@ unsafe fn unpack_q8(unit: *const u8, target: Target) {
     // SAFETY: within the unit and its 64 columns.
     unsafe {
         for step in 0..16 {
-            target.put(step, load(unit.add(step * 64)));
+            target.put(step, load_and_ask(unit.add(step * 64)));
         }
         for part in 0..2 {
             let scale = halves(unit.add(1024 + part * 32));
@@ -339,13 +339,13 @@ unsafe fn unpack_affine(form: Affine, unit: *const u8, target: Target) {
     // SAFETY: within the unit and its 64 columns.
     unsafe {
         for step in 0..8 {
-            let numbers = load(unit.add(step * 64));
+            let numbers = load_and_ask(unit.add(step * 64));
             if form.is_four_bit {
                 target.put(step, _mm512_and_si512(numbers, low));
                 target.put(8 + step, _mm512_and_si512(_mm512_srli_epi16::<4>(numbers), low));
             } else {
                 target.put(step, numbers);
-                target.put(8 + step, load(unit.add((8 + step) * 64)));
+                target.put(8 + step, load_and_ask(unit.add((8 + step) * 64)));
             }
         }
         for part in 0..2 {
