@@ -1,19 +1,18 @@
 """The native engine and llama.cpp in turn, on the same files, in one run.
 
-    python3 compare.py HWLEDGER PEERS MODELS OUT.jsonl [--rounds 5] [--only NAME,...]
+    python3 compare.py HWLEDGER PEERS MODELS OUT.jsonl [--rounds 5] [--only NAME,...] [--masked]
 
 HWLEDGER is the release binary, PEERS the folder that peers.sh built, MODELS the one that models.py filled. Every
 round measures each engine once, one after the other, so that whatever else the machine does meets both. Printed:
 the median of each figure over the rounds and the median of the rounds' ratios; OUT.jsonl keeps every sample.
 
-llama.cpp runs at its best setting for speed on a machine with AMX: repacking on, flash attention on
-(results/xeon-amx-2-cores.jsonl has the others).
+llama.cpp runs with weights repacked and as in the file, flash attention on: which is faster differs by row and
+machine, and each row is compared with the better of the two. `--masked` compares AVX2 on both sides.
 """
 
 import argparse
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -21,6 +20,8 @@ import sys
 import time
 
 PROMPT, GENERATE, SEQUENCES = 512, 32, 8
+# llama.cpp's settings, and whether each repacks the weights.
+SETTINGS = {"repacked": True, "as-is": False}
 
 
 def run(command):
@@ -34,8 +35,9 @@ def run(command):
     return text, usage.ru_maxrss * 1024
 
 
-def ours(binary, model, tests):
+def ours(binary, model, tests, masked):
     arguments = [binary, "bench", model, "--json", "--repetitions", "1", "--generate", str(GENERATE)]
+    arguments += ["--instructions", "avx2"] if masked else []
     arguments += ["--prompt", str(PROMPT), "--threads", "2"]
     arguments += ["--sequences", f"1,{SEQUENCES}" if "batch" in tests else "1"]
     text, rss = run(arguments)
@@ -47,10 +49,10 @@ def ours(binary, model, tests):
     return found
 
 
-def theirs(peers, model, tests):
-    tools = os.path.join(peers, "native", "bin")
+def theirs(peers, model, tests, masked, repacked):
+    tools = os.path.join(peers, "avx2" if masked else "native", "bin")
     text, rss = run([os.path.join(tools, "llama-bench"), "-m", model, "-t", "2", "-fa", "on", "-p", str(PROMPT),
-                     "-n", str(GENERATE), "-r", "1", "-o", "jsonl"])
+                     "-n", str(GENERATE), "-r", "1", "-o", "jsonl", "--repack", str(int(repacked))])
     found = {"rss": rss}
     for line in text.splitlines():
         row = json.loads(line)
@@ -58,7 +60,7 @@ def theirs(peers, model, tests):
     if "batch" in tests:
         text, rss = run([os.path.join(tools, "llama-batched-bench"), "-m", model, "-t", "2", "-tb", "2", "-fa", "on",
                          "-c", "4096", "-npp", "32", "-ntg", str(GENERATE), "-npl", str(SEQUENCES),
-                         "--output-format", "jsonl"])
+                         "--output-format", "jsonl", *([] if repacked else ["--no-repack"])])
         for line in text.splitlines():
             if line.startswith("{"):
                 found["batch"] = json.loads(line)["speed_tg"]
@@ -66,35 +68,48 @@ def theirs(peers, model, tests):
     return found
 
 
+def summary(name, tests, samples):
+    """Prints each row: ours, llama.cpp's better setting, and the median of the rounds' ratios to that."""
+    for test in tests:
+        unit = 1e9 if test == "rss" else 1
+        median = lambda side: statistics.median(sample[side][test] for sample in samples)
+        for side in sorted(SETTINGS, key=median, reverse=True):
+            ratio = statistics.median(sample["ours"][test] / sample[side][test] for sample in samples)
+            print(f"{name:26} {test:8} ours {median('ours') / unit:8.2f}  llama.cpp {side:8} {median(side) / unit:8.2f}  "
+                  f"ratio {ratio:5.2f}", flush=True)
+            if test != "rss":
+                break
+
+
 def main():
     parser = argparse.ArgumentParser()
     for name in ["hwledger", "peers", "models", "out"]:
         parser.add_argument(name)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="llama-1b-random-Q4_K_M,llama-1b-random-Q8_0,llama-3b-random-Q4_K_M")
+    parser.add_argument("--only", default=",".join(f"llama-{size}-random-{kind}" for size in ["1b", "3b"]
+                                                   for kind in ["Q4_K_M", "Q8_0"]))
     parser.add_argument("--neighbour", action="store_true", help="beside one process that never waits")
+    parser.add_argument("--masked", action="store_true", help="without AVX-512 on both sides (peers.sh FOLDER avx2)")
     arguments = parser.parse_args()
     neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if arguments.neighbour else None
     tests = ["decode"] if neighbour else ["prefill", "decode", "batch"]
+    masked = arguments.masked
     try:
         for name in arguments.only.split(","):
             model = os.path.join(arguments.models, name + ".gguf")
             samples = []
             # The first start packs the weights; it is not measured.
-            ours(arguments.hwledger, model, [])
+            ours(arguments.hwledger, model, [], masked)
             for number in range(arguments.rounds):
-                pair = {"ours": ours(arguments.hwledger, model, tests), "theirs": theirs(arguments.peers, model, tests)}
-                samples.append(pair)
-                record = {"model": name, "round": number, "neighbour": bool(neighbour), "time": time.time(),
-                          "machine": platform.processor(), **pair}
+                sample = {"ours": ours(arguments.hwledger, model, tests, masked)}
+                for side, repacked in SETTINGS.items():
+                    sample[side] = theirs(arguments.peers, model, tests, masked, repacked)
+                samples.append(sample)
+                record = {"model": name, "round": number, "neighbour": bool(neighbour), "masked": masked,
+                          "time": time.time(), **sample}
                 with open(arguments.out, "a", encoding="utf-8") as out:
                     out.write(json.dumps(record) + "\n")
-            for test in [*tests, "rss"]:
-                median = lambda side: statistics.median(pair[side][test] for pair in samples)
-                ratio = statistics.median(pair["ours"][test] / pair["theirs"][test] for pair in samples)
-                unit = 1e9 if test == "rss" else 1
-                print(f"{name:26} {test:8} ours {median('ours') / unit:8.2f}  llama.cpp {median('theirs') / unit:8.2f}  "
-                      f"ratio {ratio:5.2f}", flush=True)
+            summary(name, [*tests, "rss"], samples)
     finally:
         if neighbour:
             neighbour.kill()
