@@ -174,6 +174,8 @@ pub struct Settings {
     pub embeddings: Option<bool>,
     pub gpu_layers: Option<LayerCount>,
     pub cpu_moe_layers: Option<LayerCount>,
+    /// Our own engine: whether the processor multiplies in the tiles of AMX.
+    pub amx: Option<bool>,
     pub gpu_memory_utilization: Option<f64>,
     /// One entry per card, counts expanded.
     pub devices: Vec<Device>,

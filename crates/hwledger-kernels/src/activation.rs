@@ -6,6 +6,11 @@ use crate::pool::Pool;
 use crate::quantise::{quantise_block, round_block};
 use crate::weight::PackedFormat;
 
+mod super_blocks;
+
+use super_blocks::SuperBlocks;
+pub(crate) use super_blocks::{SUPER_BLOCK_COLUMNS, SuperBlockParts};
+
 /// Most tokens of one tile: accumulators for eight tokens and two blocks fill the registers of AVX-512.
 pub const TILE_TOKENS_MAX: usize = 8;
 
@@ -30,6 +35,9 @@ pub enum Arithmetic {
     Bytes,
     /// The same, to the last bit, in tiles of AMX.
     ByteTiles,
+    /// Bytes times bytes, in super-blocks of 256 columns with a scale per token: for weights whose scales are whole
+    /// numbers within such a block.
+    SuperBlocks,
     /// bfloat16 times bfloat16, summed in single precision.
     BFloat16,
     /// Single precision.
@@ -45,6 +53,7 @@ impl Arithmetic {
             PackedFormat::F16 | PackedFormat::F32 => Self::Float,
             _ if has_tiles => Self::BFloat16,
             _ if !format.takes_quantised_activations() => Self::Float,
+            _ if format.has_whole_scales() => Self::SuperBlocks,
             _ if matches!(set, InstructionSet::Amx) && tokens >= BYTE_TILES_TOKENS_MIN => Self::ByteTiles,
             _ => Self::Bytes,
         }
@@ -116,10 +125,10 @@ pub struct Activations {
     bytes: Buffer<i8>,
     /// Per tile `[column / 32][width]`: what one unit of a byte is worth.
     scales: Buffer<f32>,
-    /// Per tile `[column / 16][width]`: sums of the values of 16 columns.
-    sums16: Buffer<f32>,
     /// Per tile `[column / 32][width]`: sums of the values of 32 columns.
-    sums32: Buffer<f32>,
+    sums: Buffer<f32>,
+    /// The same values in super-blocks.
+    super_blocks: SuperBlocks,
     /// `[token / 16][column / 32][16][32]` as bfloat16 bits.
     halves: Buffer<u16>,
 }
@@ -130,8 +139,7 @@ pub(crate) struct TileParts<'a> {
     pub(crate) tile: Tile,
     pub(crate) bytes: &'a [i8],
     pub(crate) scales: &'a [f32],
-    pub(crate) sums16: &'a [f32],
-    pub(crate) sums32: &'a [f32],
+    pub(crate) sums: &'a [f32],
 }
 
 impl Activations {
@@ -145,8 +153,8 @@ impl Activations {
             values: Buffer::zeroed(0)?,
             bytes: Buffer::zeroed(0)?,
             scales: Buffer::zeroed(0)?,
-            sums16: Buffer::zeroed(0)?,
-            sums32: Buffer::zeroed(0)?,
+            sums: Buffer::zeroed(0)?,
+            super_blocks: SuperBlocks::new()?,
             halves: Buffer::zeroed(0)?,
         })
     }
@@ -156,8 +164,8 @@ impl Activations {
         self.values.bytes()
             + self.bytes.bytes()
             + self.scales.bytes()
-            + self.sums16.bytes()
-            + self.sums32.bytes()
+            + self.sums.bytes()
+            + self.super_blocks.buffer_bytes()
             + self.halves.bytes()
     }
 
@@ -189,12 +197,16 @@ impl Activations {
         (self.tokens, self.columns, self.padded, self.arrangement) = (tokens, columns, padded, arrangement);
         self.values.reserve(tokens * padded)?;
         let bytes_needed = arrangement == Arrangement::Tiled || needed.contains(&Arithmetic::Bytes);
+        let super_blocks = if needed.contains(&Arithmetic::SuperBlocks) {
+            Some(self.super_blocks.reserve(tokens, padded)?)
+        } else {
+            None
+        };
         let halves_needed = needed.contains(&Arithmetic::BFloat16);
         if bytes_needed {
             self.bytes.reserve(slots * padded)?;
             self.scales.reserve(slots * padded / 32)?;
-            self.sums32.reserve(slots * padded / 32)?;
-            self.sums16.reserve(slots * padded / 16)?;
+            self.sums.reserve(slots * padded / 32)?;
         }
         if halves_needed {
             self.halves.reserve(tokens.next_multiple_of(2 * AMX_ROWS) * padded)?;
@@ -204,8 +216,7 @@ impl Activations {
             arrangement,
             bytes: self.bytes.as_mut_ptr(),
             scales: self.scales.as_mut_ptr(),
-            sums16: self.sums16.as_mut_ptr(),
-            sums32: self.sums32.as_mut_ptr(),
+            sums: self.sums.as_mut_ptr(),
             halves: self.halves.as_mut_ptr(),
         };
         let target = &target;
@@ -219,6 +230,9 @@ impl Activations {
                 row[columns..].fill(0.0);
                 if bytes_needed {
                     target.quantise(token, tokens, row, set);
+                }
+                if let Some(super_blocks) = &super_blocks {
+                    super_blocks.quantise(token, row, set);
                 }
                 if halves_needed {
                     target.round(token, row, set);
@@ -241,10 +255,14 @@ impl Activations {
                 tile,
                 bytes: &self.bytes[start..start + size],
                 scales: &self.scales[start / 32..(start + size) / 32],
-                sums16: &self.sums16[start / 16..(start + size) / 16],
-                sums32: &self.sums32[start / 32..(start + size) / 32],
+                sums: &self.sums[start / 32..(start + size) / 32],
             }
         })
+    }
+
+    /// The tiles in super-blocks with their parts.
+    pub(crate) fn super_blocks(&self) -> impl Iterator<Item = SuperBlockParts<'_>> {
+        self.super_blocks.tiles(self.tokens, self.padded)
     }
 
     /// `[token / 16][column / 32][16][32]` as bfloat16 bits; columns filled up to a multiple of 256.
@@ -260,8 +278,7 @@ struct QuantisedMut {
     arrangement: Arrangement,
     bytes: *mut i8,
     scales: *mut f32,
-    sums16: *mut f32,
-    sums32: *mut f32,
+    sums: *mut f32,
     halves: *mut u16,
 }
 
@@ -293,11 +310,8 @@ impl QuantisedMut {
                     }
                 }
                 *self.scales.add(start / 32 + block * width + slot) = quantised.scale;
-                *self.sums32.add(start / 32 + block * width + slot) =
+                *self.sums.add(start / 32 + block * width + slot) =
                     quantised.scale * (quantised.sums[0] + quantised.sums[1]) as f32;
-                for (part, &sum) in quantised.sums.iter().enumerate() {
-                    *self.sums16.add(start / 16 + (block * 2 + part) * width + slot) = quantised.scale * sum as f32;
-                }
             }
         }
     }

@@ -120,6 +120,8 @@ mod plain {
     // SAFETY: integers and floating-point numbers have no padding and no invalid bits.
     unsafe impl Plain for f32 {}
     // SAFETY: as above.
+    unsafe impl Plain for i32 {}
+    // SAFETY: as above.
     unsafe impl Plain for u16 {}
     // SAFETY: as above.
     unsafe impl Plain for i8 {}

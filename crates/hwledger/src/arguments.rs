@@ -224,6 +224,9 @@ pub(crate) struct Question {
     /// llama.cpp: layers whose experts stay on the CPU, or `all`
     #[arg(long, value_name = "N|all")]
     cpu_moe_layers: Option<String>,
+    /// hwledger's own engine: the processor has AMX
+    #[arg(long, value_name = "BOOL")]
+    amx: Option<bool>,
     /// Share of a card that the engine may fill
     #[arg(long, value_name = "SHARE")]
     gpu_memory_utilization: Option<f64>,
@@ -386,6 +389,7 @@ impl Question {
             embeddings: self.embeddings,
             gpu_layers: self.gpu_layers.clone().map(CountOrAll::Word),
             cpu_moe_layers: self.cpu_moe_layers.clone().map(CountOrAll::Word),
+            amx: self.amx,
             gpu_memory_utilization: self.gpu_memory_utilization,
             devices: self.devices.iter().map(|text| self.device(text)).collect(),
             tensor_parallel: self.tensor_parallel,

@@ -138,45 +138,65 @@ fn feed_forward_widths(layer: &Layer) -> (u64, u64) {
     }
 }
 
-/// Bytes of a batch of activations: single precision, and the forms that products need.
-fn activation_bytes(tokens: u64, columns: u64, is_quantised: bool) -> u64 {
-    let padded = round_up(columns, COLUMNS_GRID);
-    let plain = tokens.saturating_mul(padded).saturating_mul(4);
-    if !is_quantised || tokens == 0 {
-        return plain;
-    }
-    // A byte, two factors per 32 columns and one per 16.
-    let small = tokens.min(TILE_TOKENS_MIN).next_multiple_of(2).saturating_mul(padded).saturating_mul(3) / 2;
-    let tiles =
-        if tokens >= TILE_TOKENS_MIN { round_up(tokens, TILE_TOKENS_MIN).saturating_mul(padded) * 2 } else { 0 };
-    plain.saturating_add(small).saturating_add(tiles)
+/// In which forms, beside single precision, a model's products take activations.
+#[derive(Clone, Copy)]
+struct Forms {
+    /// Bytes in blocks of 32 columns.
+    blocks: bool,
+    /// Bytes in super-blocks of 256 columns.
+    super_blocks: bool,
+    /// bfloat16, for the tiles of processors with AMX.
+    tiles: bool,
 }
 
-/// Whether any matrix is multiplied in another form than single precision.
-fn is_quantised(model: &ModelSpec, format: Option<&WeightFormat>) -> bool {
-    let counted =
-        |weight: &Weight, kind| u64::from(!weight.is_vector() && !matches!(kind, ElementType::F16 | ElementType::F32));
-    sum_of_weights(format, model, counted) > 0
+fn forms(model: &ModelSpec, format: Option<&WeightFormat>, has_amx: bool) -> Forms {
+    let has = |wanted: fn(ElementType) -> bool| {
+        let counted = |weight: &Weight, kind| u64::from(!weight.is_vector() && wanted(kind));
+        sum_of_weights(format, model, counted) > 0
+    };
+    Forms {
+        blocks: has(|kind| matches!(kind, ElementType::Q8_0 | ElementType::Q4_0)),
+        super_blocks: has(|kind| matches!(kind, ElementType::Q4K | ElementType::Q5K | ElementType::Q6K)),
+        tiles: has_amx && has(|kind| !matches!(kind, ElementType::F16 | ElementType::F32)),
+    }
+}
+
+/// Bytes of a batch of activations: single precision, and the forms that products need.
+fn activation_bytes(tokens: u64, columns: u64, forms: Forms) -> u64 {
+    let padded = round_up(columns, COLUMNS_GRID);
+    let plain = tokens.saturating_mul(padded).saturating_mul(4);
+    // Where the processor has tiles, bytes are for smaller batches than those.
+    let small = if forms.tiles { tokens.min(TILE_TOKENS_MIN) } else { tokens };
+    // Bytes stand in tiles of up to eight tokens: one, or an even number.
+    let places = if small == 1 { padded } else { small.next_multiple_of(2).saturating_mul(padded) };
+    // A byte and two factors per 32 columns; a byte, a factor per 256 columns, sums of 64, offsets of 16.
+    let blocks = if forms.blocks { places.saturating_mul(5) / 4 } else { 0 };
+    let super_blocks = if forms.super_blocks { places.saturating_mul(85) / 64 } else { 0 };
+    let tiles = if forms.tiles && tokens >= TILE_TOKENS_MIN {
+        round_up(tokens, TILE_TOKENS_MIN).saturating_mul(padded) * 2
+    } else {
+        0
+    };
+    plain.saturating_add(blocks).saturating_add(super_blocks).saturating_add(tiles)
 }
 
 /// Bytes of the buffers of a step.
-fn compute_bytes(model: &ModelSpec, format: Option<&WeightFormat>, tokens: u64) -> u64 {
+fn compute_bytes(model: &ModelSpec, format: Option<&WeightFormat>, tokens: u64, has_amx: bool) -> u64 {
     let Widths { wide, mixed, inner, pairs } = widths(model);
     let hidden = model.hidden_size;
     let rows = hidden.saturating_mul(2).saturating_add(wide).saturating_add(mixed).saturating_add(2 * pairs);
-    let is_quantised = is_quantised(model, format);
+    let forms = forms(model, format, has_amx);
     tokens
         .saturating_mul(rows)
         .saturating_mul(4)
-        .saturating_add(activation_bytes(tokens, hidden, is_quantised))
-        .saturating_add(activation_bytes(tokens, inner, is_quantised))
+        .saturating_add(activation_bytes(tokens, hidden, forms))
+        .saturating_add(activation_bytes(tokens, inner, forms))
 }
 
 /// The memory of `model` in the native engine on one processor.
 ///
 /// **Formula**: repacked weights + pages of all sequences' contexts + buffers of a step of 512 tokens + logits of
-/// every sequence. **Assumptions**: replies fill their contexts; the processor multiplies large batches as bfloat16
-/// tiles (others need a little less).
+/// every sequence. **Assumption**: replies fill their contexts.
 pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumptions) -> Result<MemoryPlan, EngineError> {
     check_magnitude(NAME, model, settings)?;
     let format = asked_or_stored(model, settings, assumptions)?;
@@ -190,6 +210,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
             return Err(EngineError::Refused { engine: NAME, setting: "kv_type_k", why });
         }
     };
+    let has_amx = assumptions.or(settings.amx, "amx", false, "most processors have none");
     let weights = sum_of_weights(format.as_ref(), model, weight_bytes);
     let chunk = settings.batch.unwrap_or(CHUNK_TOKENS).min(CHUNK_TOKENS);
     let tokens = chunk.min(settings.prompt.unwrap_or(context)).max(sequences);
@@ -200,7 +221,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
         weights: Some(Estimate::exact(Bytes(weights))),
         kv_cache: Some(Estimate::exact(Bytes(cache_bytes(model, cache_type, sequences, context)))),
         recurrent_state: Some(Estimate::ZERO),
-        compute: Some(Estimate::within(Bytes(compute_bytes(model, format.as_ref(), tokens)), 0.75, 1.1)),
+        compute: Some(Estimate::within(Bytes(compute_bytes(model, format.as_ref(), tokens, has_amx)), 0.75, 1.1)),
         output: Some(Estimate::exact(Bytes(logits))),
         overhead: Some(Estimate::within(overhead, 0.9, 1.25)),
     };

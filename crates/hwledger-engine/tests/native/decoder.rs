@@ -4,9 +4,14 @@
 //! It shares the reading of headers and the decoding of blocks with the engine, nothing else. Set
 //! `HWLEDGER_REFERENCE_DUMP` to a folder to compare it with llama.cpp itself (`tests/native/logits.rs`).
 
+use std::cell::Cell;
+
 use hwledger_core::ElementType;
 use hwledger_formats::gguf::{Header, Value, read_header};
 use hwledger_kernels::{bf16_from_f32, dequantise, f16_from_f32, f32_from_bf16, f32_from_f16};
+
+/// Experts whose logits differ by less are nearly tied: inputs that are rounded to bytes move them as far.
+const TIE: f64 = 0.004;
 
 type Rows = Vec<Vec<f64>>;
 
@@ -19,6 +24,7 @@ pub(crate) struct Reference<'a> {
     /// Whether keys and values are rounded to half precision, as the engine's cache holds them.
     rounds_cache: bool,
     rounding: Rounding,
+    first_tie: Cell<usize>,
 }
 
 /// What is rounded before it is multiplied.
@@ -26,7 +32,8 @@ pub(crate) struct Reference<'a> {
 pub(crate) enum Rounding {
     /// Nothing.
     None,
-    /// Inputs of products with 4-bit, 5-bit, 6-bit and 8-bit weights, to bytes in blocks of 32 with a common scale.
+    /// Inputs of products with 4-bit, 5-bit, 6-bit and 8-bit weights, to bytes in blocks of 32 with a common scale,
+    /// of 256 where weights are K-quants.
     Bytes,
     /// Inputs and weights, to bfloat16, but for products with weights of single or half precision.
     Tiles,
@@ -72,14 +79,14 @@ fn bfloat16(value: f64) -> f64 {
     f64::from(f32_from_bf16(bf16_from_f32(value)))
 }
 
-/// Rounds to 255 steps between the largest absolute value of each 32 values and its negative.
-fn bytes_of(values: &[f64]) -> Vec<f64> {
+/// Rounds to 255 steps between the largest absolute value of each `size` values and its negative.
+fn bytes_of(values: &[f64], size: usize) -> Vec<f64> {
     let block = |block: &[f64]| {
         let step = block.iter().fold(0.0_f64, |max, value| max.max(value.abs())) / 127.0;
         let round = move |value: &f64| if step > 0.0 { (value / step).round_ties_even() * step } else { 0.0 };
         block.iter().map(round).collect::<Vec<_>>()
     };
-    values.chunks(32).flat_map(block).collect()
+    values.chunks(size).flat_map(block).collect()
 }
 
 fn silu(x: f64) -> f64 {
@@ -107,6 +114,8 @@ fn add_scaled(target: &mut [f64], values: &[f64], factor: f64) {
 struct Weight {
     values: Vec<f64>,
     rounding: Rounding,
+    /// Columns of an input that share a scale as bytes.
+    block: usize,
 }
 
 impl Weight {
@@ -114,7 +123,7 @@ impl Weight {
     fn times(&self, part: std::ops::Range<usize>, input: &[f64]) -> Vec<f64> {
         let input: Vec<f64> = match self.rounding {
             Rounding::None => input.to_vec(),
-            Rounding::Bytes => bytes_of(input),
+            Rounding::Bytes => bytes_of(input, self.block),
             Rounding::Tiles => input.iter().copied().map(bfloat16).collect(),
         };
         self.values[part].chunks_exact(input.len()).map(|row| sum_of_products(row, &input)).collect()
@@ -124,7 +133,7 @@ impl Weight {
 impl<'a> Reference<'a> {
     pub(crate) fn new(bytes: &'a [u8], context: usize) -> Self {
         let header = read_header(bytes, Some(bytes.len() as u64)).unwrap();
-        Self { bytes, header, context, rounds_cache: true, rounding: Rounding::None }
+        Self { bytes, header, context, rounds_cache: true, rounding: Rounding::None, first_tie: Cell::new(usize::MAX) }
     }
 
     /// The same with operands of products rounded.
@@ -137,6 +146,12 @@ impl<'a> Reference<'a> {
     pub(crate) fn with_exact_cache(mut self) -> Self {
         self.rounds_cache = false;
         self
+    }
+
+    /// The first position, of those whose logits were computed, at which two experts were so nearly tied that a
+    /// rounding chooses the other one: from there on, nothing can be compared.
+    pub(crate) const fn first_tie(&self) -> usize {
+        self.first_tie.get()
     }
 
     fn architecture(&self) -> &str {
@@ -189,7 +204,8 @@ impl<'a> Reference<'a> {
                 *value = bfloat16(*value);
             }
         }
-        Some(Weight { values, rounding })
+        let has_super_blocks = matches!(element_type, ElementType::Q4K | ElementType::Q5K | ElementType::Q6K);
+        Some(Weight { values, rounding, block: if has_super_blocks { 256 } else { 32 } })
     }
 
     /// `W x + b` of every row; `name` without `.weight`.
@@ -463,7 +479,8 @@ impl<'a> Reference<'a> {
                 }
             }
         }
-        for ((input, logits), output) in input.iter().zip(logits).zip(&mut outputs) {
+        for (position, ((input, logits), output)) in input.iter().zip(logits).zip(&mut outputs).enumerate() {
+            self.note_ties(position, &logits, used);
             for (expert, weight) in self.route(&logits, used) {
                 let (gate, up) = (apply(&gates, expert, input), apply(&ups, expert, input));
                 let inner: Vec<f64> = gate.iter().zip(&up).map(|(&gate, &up)| self.expert_gate(gate, up)).collect();
@@ -479,6 +496,15 @@ impl<'a> Reference<'a> {
         }
         let (gate, up) = (gate.min(7.0), up.clamp(-7.0, 7.0));
         gate / (1.0 + (-1.702 * gate).exp()) * (up + 1.0)
+    }
+
+    /// Notes a position whose last chosen expert is nearly tied with the first that is not.
+    fn note_ties(&self, position: usize, logits: &[f64], used: usize) {
+        let mut order = logits.to_vec();
+        order.sort_by(|a, b| b.total_cmp(a));
+        if used < order.len() && order[used - 1] - order[used] < TIE {
+            self.first_tie.set(self.first_tie.get().min(position));
+        }
     }
 
     /// The chosen experts of one token with their weights.

@@ -37,6 +37,7 @@ fn check(recipe: &Recipe, format: CacheFormat, sequences: usize, context: usize)
     let settings = Settings {
         context: u64::try_from(context).ok(),
         sequences: u64::try_from(sequences).ok(),
+        amx: Some(InstructionSet::detect() == InstructionSet::Amx),
         kv_type_k: (format == CacheFormat::Q8).then_some(ElementType::Q8_0),
         ..Settings::default()
     };

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::activation::{Activations, TileParts};
+use crate::activation::{Activations, SuperBlockParts, TileParts};
 use crate::weight::{PackedFormat, PackedWeight};
 
 use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, Lanes, instructions};
@@ -38,6 +38,7 @@ macro_rules! shared {
         const ROWS: usize = 8;
         type Bytes = __m256i;
         type Floats = __m256;
+        type Integers = __m256i;
 
         instructions! {
             fn load(from: *const u8) -> __m256i { _mm256_loadu_si256(from.cast()) }
@@ -56,12 +57,14 @@ macro_rules! shared {
             fn add(a: __m256, b: __m256) -> __m256 { _mm256_add_ps(a, b) }
             fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fmadd_ps(a, b, c) }
             fn multiply_subtract(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fnmadd_ps(a, b, c) }
-            fn unsigned(from: *const u8) -> __m256 {
-                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())))
+            fn zero() -> __m256i { _mm256_setzero_si256() }
+            // Numbers fill the lower 16 bits only, so that the upper ones add nothing.
+            fn small_multiply_add(number: __m256i, times: i32, c: __m256i) -> __m256i {
+                _mm256_add_epi32(c, _mm256_madd_epi16(number, _mm256_set1_epi32(times)))
             }
-            fn signed(from: *const u8) -> __m256 {
-                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast())))
-            }
+            fn unsigned(from: *const u8) -> __m256i { _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())) }
+            fn signed(from: *const u8) -> __m256i { _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast())) }
+            fn float(values: __m256i) -> __m256 { _mm256_cvtepi32_ps(values) }
             fn halves(from: *const u8) -> __m256 { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
             fn bfloats(from: *const u8) -> __m256 {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()))))
@@ -79,7 +82,7 @@ impl Lanes for Avx2 {
     shared!();
 
     instructions! {
-        fn none() -> Self::Dots { [_mm256_setzero_si256(); 2] }
+        fn start(value: i32) -> Self::Dots { [_mm256_set1_epi32(value), _mm256_setzero_si256()] }
         fn add_eight<const BITS: u32>(dots: Self::Dots, numbers: [__m256i; 2], fours: [i32; 2]) -> Self::Dots {
             match BITS {
                 4 => {
@@ -102,12 +105,21 @@ impl Lanes for Avx2 {
                 }
             }
         }
-        fn sum<const BITS: u32>(dots: Self::Dots) -> __m256 {
-            _mm256_cvtepi32_ps(match BITS {
+        fn sum<const BITS: u32>(dots: Self::Dots) -> __m256i {
+            match BITS {
                 4 => widened(dots[0], 1),
                 5 | 6 => dots[0],
                 _ => _mm256_add_epi32(widened(dots[0], 1), widened(dots[1], 16)),
-            })
+            }
+        }
+        fn scaled<const BITS: u32>(dots: Self::Dots, scale: __m256i, c: __m256i) -> __m256i {
+            if BITS == 4 {
+                // Sums of 16 bits are widened and scaled at once.
+                let twice = _mm256_or_si256(scale, _mm256_slli_epi32::<16>(scale));
+                _mm256_add_epi32(c, _mm256_madd_epi16(dots[0], twice))
+            } else {
+                _mm256_add_epi32(c, _mm256_mullo_epi32(Self::sum::<BITS>(dots), scale))
+            }
         }
     }
 }
@@ -118,14 +130,21 @@ impl Lanes for AvxVnni {
     shared!();
 
     instructions! {
-        fn none() -> __m256i { _mm256_setzero_si256() }
+        fn start(value: i32) -> __m256i { _mm256_set1_epi32(value) }
         fn add_eight<const BITS: u32>(dots: __m256i, numbers: [__m256i; 2], fours: [i32; 2]) -> __m256i {
             {
                 let dots = _mm256_dpbusd_avx_epi32(dots, numbers[0], _mm256_set1_epi32(fours[0]));
                 _mm256_dpbusd_avx_epi32(dots, numbers[1], _mm256_set1_epi32(fours[1]))
             }
         }
-        fn sum<const BITS: u32>(dots: __m256i) -> __m256 { _mm256_cvtepi32_ps(dots) }
+        fn scaled<const BITS: u32>(dots: __m256i, scale: __m256i, c: __m256i) -> __m256i {
+            _mm256_add_epi32(c, _mm256_mullo_epi32(dots, scale))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum<const BITS: u32>(dots: __m256i) -> __m256i {
+        dots
     }
 }
 
@@ -174,6 +193,58 @@ pub(super) fn bytes_group(
             (4, true) => vnni_tile::<4, 4>,
             (6, true) => vnni_tile::<6, 3>,
             (_, true) => vnni_tile::<8, 4>,
+        };
+        // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
+        unsafe { tile(weight.format, bytes, parts, group, out) };
+    }
+}
+
+/// Sixteen rows times one tile in super-blocks.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn plain_super_blocks<const W: usize, const M: usize>(
+    format: PackedFormat,
+    bytes: &[u8],
+    parts: SuperBlockParts<'_>,
+    group: usize,
+    out: Out,
+) {
+    // SAFETY: as the caller says.
+    unsafe { short::super_blocks_tile::<Avx2, W, M>(format, bytes, parts, group, out) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+unsafe fn vnni_super_blocks<const W: usize, const M: usize>(
+    format: PackedFormat,
+    bytes: &[u8],
+    parts: SuperBlockParts<'_>,
+    group: usize,
+    out: Out,
+) {
+    // SAFETY: as the caller says.
+    unsafe { short::super_blocks_tile::<AvxVnni, W, M>(format, bytes, parts, group, out) }
+}
+
+/// Sixteen rows times the batch, in super-blocks. The caller knows as for bytes what the processor has.
+pub(super) fn super_blocks_group(
+    weight: &PackedWeight,
+    (copy, group): (usize, usize),
+    activations: &Activations,
+    out: Out,
+    has_vnni: bool,
+) {
+    let bytes = weight.group(copy, group);
+    for parts in activations.super_blocks() {
+        let tile = match (parts.tile.width, has_vnni) {
+            (1, false) => plain_super_blocks::<1, 1>,
+            (2, false) => plain_super_blocks::<2, 2>,
+            (4, false) => plain_super_blocks::<4, 2>,
+            (6, false) => plain_super_blocks::<6, 2>,
+            (_, false) => plain_super_blocks::<8, 2>,
+            (1, true) => vnni_super_blocks::<1, 1>,
+            (2, true) => vnni_super_blocks::<2, 2>,
+            (4, true) => vnni_super_blocks::<4, 2>,
+            (6, true) => vnni_super_blocks::<6, 2>,
+            (_, true) => vnni_super_blocks::<8, 2>,
         };
         // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
         unsafe { tile(weight.format, bytes, parts, group, out) };

@@ -127,7 +127,7 @@ fn groups_per_chunk(weight: &PackedWeight, tokens: usize, pool: &Pool, set: Inst
     let shape = weight.shape;
     let groups = match Arithmetic::of(weight.format, tokens, set) {
         Arithmetic::BFloat16 => AMX_GROUPS,
-        Arithmetic::Bytes | Arithmetic::ByteTiles | Arithmetic::Float => {
+        Arithmetic::Bytes | Arithmetic::ByteTiles | Arithmetic::SuperBlocks | Arithmetic::Float => {
             let by_bytes = CHUNK_BYTES / weight.group_bytes().max(1);
             let by_work = CHUNK_WORK / (tokens * shape.columns * ROWS_INTERLEAVED).max(1);
             by_bytes.min(by_work)
@@ -150,6 +150,7 @@ fn run_chunk(chunk: &Chunk<'_>, set: InstructionSet) {
             for group in groups {
                 match arithmetic {
                     Arithmetic::Bytes => avx512::bytes_group(weight, copy, group, activations, out),
+                    Arithmetic::SuperBlocks => avx512::super_blocks::group(weight, copy, group, activations, out),
                     _ => avx512::float_group(weight, copy, group, activations, out),
                 }
             }
@@ -160,6 +161,9 @@ fn run_chunk(chunk: &Chunk<'_>, set: InstructionSet) {
             for group in groups {
                 match arithmetic {
                     Arithmetic::Bytes => avx2::bytes_group(weight, (copy, group), activations, out, has_vnni),
+                    Arithmetic::SuperBlocks => {
+                        avx2::super_blocks_group(weight, (copy, group), activations, out, has_vnni);
+                    }
                     _ => avx2::float_group(weight, copy, group, activations, out),
                 }
             }
@@ -169,11 +173,15 @@ fn run_chunk(chunk: &Chunk<'_>, set: InstructionSet) {
             for group in groups {
                 match arithmetic {
                     Arithmetic::Bytes => neon::bytes_group(weight, copy, group, activations, out),
+                    Arithmetic::SuperBlocks => neon::super_blocks_group(weight, copy, group, activations, out),
                     _ => neon::float_group(weight, copy, group, activations, out),
                 }
             }
         }
         Arithmetic::Bytes => groups.for_each(|group| scalar::bytes_group(weight, copy, group, activations, out)),
+        Arithmetic::SuperBlocks => {
+            groups.for_each(|group| scalar::super_blocks_group(weight, copy, group, activations, out));
+        }
         _ => groups.for_each(|group| scalar::float_group(weight, copy, group, activations, out)),
     }
 }

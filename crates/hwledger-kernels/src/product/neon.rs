@@ -5,7 +5,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use crate::activation::{Activations, TileParts};
+use crate::activation::{Activations, SuperBlockParts, TileParts};
 use crate::weight::{PackedFormat, PackedWeight};
 
 use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, Lanes, instructions};
@@ -44,6 +44,7 @@ impl Lanes for Neon {
     /// Sums of products; and of 8-bit numbers what the top bits take off too much.
     type Dots = [int32x4_t; 2];
     type Floats = float32x4_t;
+    type Integers = int32x4_t;
 
     #[inline(always)]
     unsafe fn prefetch(_: *const u8) {
@@ -59,7 +60,7 @@ impl Lanes for Neon {
             vshlq_u8(numbers, vdupq_n_s8(-(amount as i8)))
         }
         fn left<const N: i32>(numbers: uint8x16_t) -> uint8x16_t { vshlq_n_u8::<N>(numbers) }
-        fn none() -> Self::Dots { [vdupq_n_s32(0); 2] }
+        fn start(value: i32) -> Self::Dots { [vdupq_n_s32(value), vdupq_n_s32(0)] }
         fn add_eight<const BITS: u32>(dots: Self::Dots, numbers: [uint8x16_t; 2], fours: [i32; 2]) -> Self::Dots {
             {
                 let [mut sums, mut top] = dots;
@@ -75,20 +76,28 @@ impl Lanes for Neon {
                 [sums, top]
             }
         }
-        fn sum<const BITS: u32>(dots: Self::Dots) -> float32x4_t {
-            vcvtq_f32_s32(if BITS == 8 { vsubq_s32(dots[0], dots[1]) } else { dots[0] })
+        fn sum<const BITS: u32>(dots: Self::Dots) -> int32x4_t {
+            if BITS == 8 { vsubq_s32(dots[0], dots[1]) } else { dots[0] }
         }
+        fn scaled<const BITS: u32>(dots: Self::Dots, scale: int32x4_t, c: int32x4_t) -> int32x4_t {
+            vmlaq_s32(c, Self::sum::<BITS>(dots), scale)
+        }
+        fn small_multiply_add(number: int32x4_t, times: i32, c: int32x4_t) -> int32x4_t {
+            vmlaq_n_s32(c, number, times)
+        }
+        fn zero() -> int32x4_t { vdupq_n_s32(0) }
+        fn unsigned(from: *const u8) -> int32x4_t {
+            vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(four(from)))))
+        }
+        fn signed(from: *const u8) -> int32x4_t {
+            vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(four(from)))))
+        }
+        fn float(values: int32x4_t) -> float32x4_t { vcvtq_f32_s32(values) }
         fn splat(value: f32) -> float32x4_t { vdupq_n_f32(value) }
         fn multiply(a: float32x4_t, b: float32x4_t) -> float32x4_t { vmulq_f32(a, b) }
         fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t { vaddq_f32(a, b) }
         fn multiply_add(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t { vfmaq_f32(c, a, b) }
         fn multiply_subtract(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t { vfmsq_f32(c, a, b) }
-        fn unsigned(from: *const u8) -> float32x4_t {
-            vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(four(from)))))
-        }
-        fn signed(from: *const u8) -> float32x4_t {
-            vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(four(from))))))
-        }
         fn halves(from: *const u8) -> float32x4_t { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from.cast()))) }
         fn bfloats(from: *const u8) -> float32x4_t {
             vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vld1_u16(from.cast()))))
@@ -115,6 +124,41 @@ pub(super) fn bytes_group(weight: &PackedWeight, copy: usize, group: usize, acti
             4 => bytes_tile::<4>,
             6 => bytes_tile::<6>,
             _ => bytes_tile::<8>,
+        };
+        // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
+        unsafe { tile(weight.format, bytes, parts, group, out) };
+    }
+}
+
+/// Sixteen rows times one tile in super-blocks.
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn super_blocks<const W: usize, const M: usize>(
+    format: PackedFormat,
+    bytes: &[u8],
+    parts: SuperBlockParts<'_>,
+    group: usize,
+    out: Out,
+) {
+    // SAFETY: as the caller says.
+    unsafe { short::super_blocks_tile::<Neon, W, M>(format, bytes, parts, group, out) }
+}
+
+/// Sixteen rows times the batch, in super-blocks. The caller knows that the processor has the instructions.
+pub(super) fn super_blocks_group(
+    weight: &PackedWeight,
+    copy: usize,
+    group: usize,
+    activations: &Activations,
+    out: Out,
+) {
+    let bytes = weight.group(copy, group);
+    for parts in activations.super_blocks() {
+        let tile = match parts.tile.width {
+            1 => super_blocks::<1, 1>,
+            2 => super_blocks::<2, 2>,
+            4 => super_blocks::<4, 4>,
+            6 => super_blocks::<6, 3>,
+            _ => super_blocks::<8, 4>,
         };
         // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
         unsafe { tile(weight.format, bytes, parts, group, out) };

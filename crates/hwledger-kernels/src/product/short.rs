@@ -8,6 +8,10 @@
 use crate::activation::{Activations, TileParts};
 use crate::weight::{Affine, PackedFormat, ROWS_INTERLEAVED};
 
+mod super_blocks;
+
+pub(super) use super_blocks::super_blocks_tile;
+
 use super::Out;
 
 /// Registers that hold sixteen rows, at most.
@@ -29,6 +33,8 @@ pub(super) trait Lanes {
     type Dots: Copy;
     /// A number in single precision per row.
     type Floats: Copy;
+    /// A whole number of 32 bits per row.
+    type Integers: Copy;
 
     /// Four bytes per row.
     unsafe fn load(from: *const u8) -> Self::Bytes;
@@ -45,13 +51,26 @@ pub(super) trait Lanes {
     /// Each byte's bits further up; what comes in at the bottom is undefined.
     unsafe fn left<const N: i32>(numbers: Self::Bytes) -> Self::Bytes;
 
-    /// No products.
-    unsafe fn none() -> Self::Dots;
+    /// No products, but a number to start from: zero, unless numbers have 5 or 6 bits.
+    unsafe fn start(value: i32) -> Self::Dots;
     /// Adds the products of eight columns: four numbers of `BITS` bits (4, 5, 6 or 8), times four bytes with
     /// sign, twice. Of 4 and 8 bits it is done at most four times before the sum is taken.
     unsafe fn add_eight<const BITS: u32>(dots: Self::Dots, numbers: [Self::Bytes; 2], fours: [i32; 2]) -> Self::Dots;
-    /// The exact sums, rounded to single precision.
-    unsafe fn sum<const BITS: u32>(dots: Self::Dots) -> Self::Floats;
+    /// The exact sums.
+    unsafe fn sum<const BITS: u32>(dots: Self::Dots) -> Self::Integers;
+
+    /// `sum of products x scale + c`.
+    unsafe fn scaled<const BITS: u32>(dots: Self::Dots, scale: Self::Integers, c: Self::Integers) -> Self::Integers;
+    /// `number x times + c`: a number of 0 to 255, times one of 16 bits.
+    unsafe fn small_multiply_add(number: Self::Integers, times: i32, c: Self::Integers) -> Self::Integers;
+    /// Zero.
+    unsafe fn zero() -> Self::Integers;
+    /// Bytes without sign.
+    unsafe fn unsigned(from: *const u8) -> Self::Integers;
+    /// Bytes with sign.
+    unsafe fn signed(from: *const u8) -> Self::Integers;
+    /// Rounded to single precision.
+    unsafe fn float(values: Self::Integers) -> Self::Floats;
 
     /// One number for all rows.
     unsafe fn splat(value: f32) -> Self::Floats;
@@ -63,10 +82,6 @@ pub(super) trait Lanes {
     unsafe fn multiply_add(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// `c - a x b`, rounded once.
     unsafe fn multiply_subtract(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
-    /// Bytes without sign.
-    unsafe fn unsigned(from: *const u8) -> Self::Floats;
-    /// Bytes with sign.
-    unsafe fn signed(from: *const u8) -> Self::Floats;
     /// Half-precision numbers.
     unsafe fn halves(from: *const u8) -> Self::Floats;
     /// bfloat16 numbers.
@@ -85,8 +100,7 @@ const PREFETCH_BYTES: usize = 4096;
 struct At {
     bytes: *const i8,
     scales: *const f32,
-    sums16: *const f32,
-    sums32: *const f32,
+    sums: *const f32,
 }
 
 impl At {
@@ -98,8 +112,7 @@ impl At {
             Self {
                 bytes: self.bytes.add(columns * W + slots * 4),
                 scales: self.scales.add(columns / 32 * W + slots),
-                sums16: self.sums16.add(columns / 16 * W + slots),
-                sums32: self.sums32.add(columns / 32 * W + slots),
+                sums: self.sums.add(columns / 32 * W + slots),
             }
         }
     }
@@ -157,12 +170,7 @@ pub(super) unsafe fn bytes_tile<L: Lanes, const W: usize, const M: usize>(
     group: usize,
     out: Out,
 ) {
-    let at = At {
-        bytes: parts.bytes.as_ptr(),
-        scales: parts.scales.as_ptr(),
-        sums16: parts.sums16.as_ptr(),
-        sums32: parts.sums32.as_ptr(),
-    };
+    let at = At { bytes: parts.bytes.as_ptr(), scales: parts.scales.as_ptr(), sums: parts.sums.as_ptr() };
     // SAFETY: no memory is read.
     let mut sums = unsafe { [[L::splat(0.0); W]; REGISTERS_MAX] };
     for (index, unit) in group_bytes.chunks_exact(format.unit_bytes()).enumerate() {
@@ -174,9 +182,6 @@ pub(super) unsafe fn bytes_tile<L: Lanes, const W: usize, const M: usize>(
                     let at = at.after::<W>(index * format.unit_columns(), pass * M);
                     let sums = &mut *sums[register].as_mut_ptr().add(pass * M).cast::<[L::Floats; M]>();
                     match format {
-                        PackedFormat::Q4K => k::<L, W, M, 4>(rows, at, sums),
-                        PackedFormat::Q5K => k::<L, W, M, 5>(rows, at, sums),
-                        PackedFormat::Q6K => q6_k::<L, W, M>(rows, at, sums),
                         PackedFormat::Q4 => q4::<L, W, M>(rows, at, sums),
                         PackedFormat::Affine(form) => affine::<L, W, M>(form, rows, at, sums),
                         _ => q8::<L, W, M>(rows, at, sums),
@@ -225,80 +230,9 @@ unsafe fn add_part<L: Lanes, const M: usize, const BITS: u32>(
     for slot in 0..M {
         // SAFETY: there are M scales and sums of the part.
         unsafe {
-            let value = L::multiply(L::sum::<BITS>(dots[slot]), L::splat(*scales.add(slot)));
+            let value = L::multiply(L::float(L::sum::<BITS>(dots[slot])), L::splat(*scales.add(slot)));
             let with = L::multiply_add(value, scale, sums[slot]);
             sums[slot] = L::multiply_subtract(minimum, L::splat(*totals.add(slot)), with);
-        }
-    }
-}
-
-/// `Q4_K` (`BITS` 4) and `Q5_K` (5).
-#[inline(always)]
-unsafe fn k<L: Lanes, const W: usize, const M: usize, const BITS: u32>(rows: Rows, at: At, sums: &mut [L::Floats; M]) {
-    let tail = if BITS == 5 { 2560 } else { 2048 };
-    // SAFETY: within the unit and the tile.
-    unsafe {
-        let (d, dmin) = (rows.halves::<L>(tail + 256), rows.halves::<L>(tail + 288));
-        for pair in 0..4 {
-            let at = at.after::<W>(pair * 64, 0);
-            let mut dots = [[L::none(); M]; 2];
-            for two in 0..4 {
-                let both = rows.load_two::<L>(pair * 8 + two * 2);
-                let mut low = [L::and(both[0], 15), L::and(both[1], 15)];
-                let mut high = [L::and(L::right::<4>(both[0]), 15), L::and(L::right::<4>(both[1]), 15)];
-                if BITS == 5 {
-                    let bits = rows.load_two::<L>(32 + two * 2);
-                    for index in 0..2 {
-                        // The bit of block b of eight, moved to bit 4; both blocks' bits are side by side.
-                        let here = L::right_by(bits[index], 2 * pair as i32);
-                        low[index] = L::or(low[index], L::and(L::left::<4>(here), 16));
-                        high[index] = L::or(high[index], L::and(L::left::<3>(here), 16));
-                    }
-                }
-                add_eight::<L, W, M, BITS>(&mut dots[0], low, at.bytes.add(two * 8 * W));
-                add_eight::<L, W, M, BITS>(&mut dots[1], high, at.bytes.add((4 + two) * 8 * W));
-            }
-            for half in 0..2 {
-                let part = 2 * pair + half;
-                let scale = L::multiply(d, L::unsigned(rows.byte(tail + part * 16)));
-                let minimum = L::multiply(dmin, L::unsigned(rows.byte(tail + 128 + part * 16)));
-                let at = at.after::<W>(half * 32, 0);
-                add_part::<L, M, BITS>(sums, &dots[half], [scale, minimum], at.scales, at.sums32);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn q6_k<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sums: &mut [L::Floats; M]) {
-    // SAFETY: within the unit and the tile.
-    unsafe {
-        let d = rows.halves::<L>(3328);
-        for pair in 0..4 {
-            for quarter in 0..2 {
-                let at = at.after::<W>(pair * 64 + quarter * 16, 0);
-                let mut dots = [[L::none(); M]; 2];
-                for two in 0..2 {
-                    let line = quarter * 4 + two * 2;
-                    let both = rows.load_two::<L>(pair * 8 + line);
-                    let bits = rows.load_two::<L>(32 + pair / 2 * 8 + line);
-                    let (mut low, mut high) = (both, both);
-                    for index in 0..2 {
-                        let here = L::right_by(bits[index], pair as i32 % 2 * 4);
-                        low[index] = L::or(L::and(both[index], 15), L::and(L::left::<4>(here), 48));
-                        high[index] = L::or(L::and(L::right::<4>(both[index]), 15), L::and(L::left::<2>(here), 48));
-                    }
-                    add_eight::<L, W, M, 6>(&mut dots[0], low, at.bytes.add(two * 8 * W));
-                    add_eight::<L, W, M, 6>(&mut dots[1], high, at.bytes.add((4 + two) * 8 * W));
-                }
-                for half in 0..2 {
-                    let part = 4 * pair + 2 * half + quarter;
-                    let scale = L::multiply(d, L::signed(rows.byte(3072 + part * 16)));
-                    let minimum = L::multiply(scale, L::splat(32.0));
-                    let at = at.after::<W>(half * 32, 0);
-                    add_part::<L, M, 6>(sums, &dots[half], [scale, minimum], at.scales, at.sums16);
-                }
-            }
         }
     }
 }
@@ -307,7 +241,7 @@ unsafe fn q6_k<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sum
 unsafe fn q4<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sums: &mut [L::Floats; M]) {
     // SAFETY: within the unit and the tile.
     unsafe {
-        let mut dots = [[L::none(); M]; 2];
+        let mut dots = [[L::start(0); M]; 2];
         for two in 0..4 {
             let both = rows.load_two::<L>(two * 2);
             let low = [L::and(both[0], 15), L::and(both[1], 15)];
@@ -319,7 +253,7 @@ unsafe fn q4<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sums:
             let scale = rows.halves::<L>(512 + half * 32);
             let minimum = L::multiply(scale, L::splat(8.0));
             let at = at.after::<W>(half * 32, 0);
-            add_part::<L, M, 4>(sums, &dots[half], [scale, minimum], at.scales, at.sums32);
+            add_part::<L, M, 4>(sums, &dots[half], [scale, minimum], at.scales, at.sums);
         }
     }
 }
@@ -343,20 +277,20 @@ unsafe fn affine<L: Lanes, const W: usize, const M: usize>(
                 let from = rows.unit.add(offset + rows.row * 2);
                 if form.has_bfloat16 { L::bfloats(from) } else { L::halves(from) }
             });
-            let mut dots = [L::none(); M];
+            let mut dots = [L::start(0); M];
             if form.is_four_bit {
                 for two in 0..4 {
                     let both = rows.load_two::<L>(two * 2);
                     let four = |bytes| L::and(if half == 0 { bytes } else { L::right::<4>(bytes) }, 15);
                     add_eight::<L, W, M, 4>(&mut dots, both.map(four), at.bytes.add(two * 8 * W));
                 }
-                add_part::<L, M, 4>(sums, &dots, factors, at.scales, at.sums32);
+                add_part::<L, M, 4>(sums, &dots, factors, at.scales, at.sums);
             } else {
                 for two in 0..4 {
                     let numbers = rows.load_two::<L>(half * 8 + two * 2);
                     add_eight::<L, W, M, 8>(&mut dots, numbers, at.bytes.add(two * 8 * W));
                 }
-                add_part::<L, M, 8>(sums, &dots, factors, at.scales, at.sums32);
+                add_part::<L, M, 8>(sums, &dots, factors, at.scales, at.sums);
             }
         }
     }
@@ -368,14 +302,14 @@ unsafe fn q8<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sums:
     unsafe {
         for half in 0..2 {
             let at = at.after::<W>(half * 32, 0);
-            let mut dots = [L::none(); M];
+            let mut dots = [L::start(0); M];
             for two in 0..4 {
                 let numbers = rows.load_two::<L>(half * 8 + two * 2);
                 add_eight::<L, W, M, 8>(&mut dots, numbers, at.bytes.add(two * 8 * W));
             }
             let scale = rows.halves::<L>(1024 + half * 32);
             let minimum = L::multiply(scale, L::splat(128.0));
-            add_part::<L, M, 8>(sums, &dots, [scale, minimum], at.scales, at.sums32);
+            add_part::<L, M, 8>(sums, &dots, [scale, minimum], at.scales, at.sums);
         }
     }
 }

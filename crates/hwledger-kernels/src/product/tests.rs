@@ -241,7 +241,9 @@ fn the_largest_numbers_do_not_overflow() {
                 let product = |set| {
                     let mut activations = Activations::new().unwrap();
                     let fill = |_, row: &mut [f32]| row.fill(value);
-                    activations.fill(tokens, shape.columns, &[Arithmetic::Bytes], &pool, set, &fill).unwrap();
+                    activations
+                        .fill(tokens, shape.columns, &[Arithmetic::of(weight.format, tokens, set)], &pool, set, &fill)
+                        .unwrap();
                     let (matrices, mut out) = ([Matrix::of(&weight)], vec![0.0; tokens * shape.rows]);
                     let stride = shape.rows;
                     let product = Product { matrices: &matrices, activations: &activations, out: &mut out, stride };

@@ -128,6 +128,11 @@ impl PackedFormat {
     pub const fn takes_quantised_activations(self) -> bool {
         matches!(self, Self::Q4K | Self::Q5K | Self::Q6K | Self::Q8 | Self::Q4 | Self::Affine(_))
     }
+
+    /// Whether scales are whole numbers within 256 columns, times one number in half precision.
+    pub const fn has_whole_scales(self) -> bool {
+        matches!(self, Self::Q4K | Self::Q5K | Self::Q6K)
+    }
 }
 
 /// The extents of a matrix, or of several stacked ones (experts).

@@ -20,6 +20,15 @@ pub(crate) struct Unit {
     pub(crate) scales: [Lane<f32>; 16],
     /// `[part][row]`.
     pub(crate) minima: [Lane<f32>; 16],
+    /// Of a format with whole scales: `scale = factor * whole scale`, `minimum = minimum_factor * whole minimum`.
+    pub(crate) factor: Lane<f32>,
+    pub(crate) minimum_factor: Lane<f32>,
+    /// `[part][row]`.
+    pub(crate) whole_scales: [Lane<i32>; 16],
+    /// `[part][row]`; of `Q6_K` none, but an offset of all numbers.
+    pub(crate) whole_minima: [Lane<i32>; 16],
+    /// Taken off every number.
+    pub(crate) offset: i32,
     /// `[column][row]`.
     pub(crate) values: [Lane<f32>; UNIT_COLUMNS_MAX],
 }
@@ -47,6 +56,11 @@ impl Unit {
             numbers: [[0; ROWS_INTERLEAVED]; UNIT_COLUMNS_MAX],
             scales: [[0.0; ROWS_INTERLEAVED]; 16],
             minima: [[0.0; ROWS_INTERLEAVED]; 16],
+            factor: [0.0; ROWS_INTERLEAVED],
+            minimum_factor: [0.0; ROWS_INTERLEAVED],
+            whole_scales: [[0; ROWS_INTERLEAVED]; 16],
+            whole_minima: [[0; ROWS_INTERLEAVED]; 16],
+            offset: 0,
             values: [[0.0; ROWS_INTERLEAVED]; UNIT_COLUMNS_MAX],
         }
     }
@@ -160,9 +174,14 @@ impl Unit {
             self.numbers[column][row] = low | high << 4;
         }
         let (d, dmin) = (half(bytes, tail + 256 + row * 2), half(bytes, tail + 288 + row * 2));
+        (self.factor[row], self.minimum_factor[row], self.offset) = (d, dmin, 0);
         for part in 0..8 {
-            self.scales[part][row] = d * f32::from(bytes[tail + part * ROWS_INTERLEAVED + row]);
-            self.minima[part][row] = dmin * f32::from(bytes[tail + 128 + part * ROWS_INTERLEAVED + row]);
+            let scale = bytes[tail + part * ROWS_INTERLEAVED + row];
+            let minimum = bytes[tail + 128 + part * ROWS_INTERLEAVED + row];
+            self.whole_scales[part][row] = i32::from(scale);
+            self.whole_minima[part][row] = i32::from(minimum);
+            self.scales[part][row] = d * f32::from(scale);
+            self.minima[part][row] = dmin * f32::from(minimum);
         }
     }
 
@@ -174,8 +193,12 @@ impl Unit {
             self.numbers[column][row] = low | high << 4;
         }
         let d = half(bytes, 3328 + row * 2);
+        (self.factor[row], self.minimum_factor[row], self.offset) = (d, 0.0, 32);
         for part in 0..16 {
-            let scale = d * f32::from(bytes[3072 + part * ROWS_INTERLEAVED + row].cast_signed());
+            let whole = bytes[3072 + part * ROWS_INTERLEAVED + row].cast_signed();
+            self.whole_scales[part][row] = i32::from(whole);
+            self.whole_minima[part][row] = 0;
+            let scale = d * f32::from(whole);
             self.scales[part][row] = scale;
             self.minima[part][row] = scale * 32.0;
         }

@@ -274,6 +274,7 @@ settings_keys! {
     "embeddings" => embeddings;
     "gpu_layers" => gpu_layers;
     "cpu_moe_layers" => cpu_moe_layers;
+    "amx" => amx;
     "gpu_memory_utilization" => gpu_memory_utilization;
     "tensor_parallel" => tensor_parallel;
     "pipeline_parallel" => pipeline_parallel;

@@ -12,9 +12,11 @@ use crate::memory::Buffer;
 use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
 use super::super::Out;
-use super::super::avx512::{either, halves, load_and_ask, unsigned};
+use super::super::avx512::{either, halves, load_and_ask};
 use super::Configuration;
 
+/// Columns that share a scale.
+const PART: usize = 32;
 /// Sums of one tile.
 const TILE_SUMS: usize = 16 * ROWS_INTERLEAVED;
 
@@ -37,8 +39,6 @@ thread_local! {
 /// Sixteen rows times the batch. The caller knows that the processor has the instructions.
 pub(in crate::product) fn group(weight: &PackedWeight, copy: usize, group: usize, activations: &Activations, out: Out) {
     let columns = weight.format.units(weight.shape.columns) * weight.format.unit_columns();
-    // Bytes of a token in a tile of one part, and rows of its weights, four columns each.
-    let (part, part_rows): (u16, u8) = if weight.format == PackedFormat::Q6K { (16, 4) } else { (32, 8) };
     SCRATCH.with_borrow_mut(|scratch| {
         let memory = "memory for one group of rows";
         let scratch = scratch.get_or_insert_with(|| Scratch {
@@ -48,8 +48,8 @@ pub(in crate::product) fn group(weight: &PackedWeight, copy: usize, group: usize
             sums: Buffer::zeroed(8 * TILE_SUMS).expect(memory),
         });
         scratch.numbers.reserve(columns * ROWS_INTERLEAVED).expect(memory);
-        scratch.scales.reserve(columns / 16 * ROWS_INTERLEAVED).expect(memory);
-        scratch.minima.reserve(columns / 16 * ROWS_INTERLEAVED).expect(memory);
+        scratch.scales.reserve(columns / PART * ROWS_INTERLEAVED).expect(memory);
+        scratch.minima.reserve(columns / PART * ROWS_INTERLEAVED).expect(memory);
         // SAFETY: the scratch has room for the group's columns; the processor has the instructions.
         unsafe { unpack(weight.format, weight.group(copy, group), scratch) };
         let mut width = 0;
@@ -58,17 +58,14 @@ pub(in crate::product) fn group(weight: &PackedWeight, copy: usize, group: usize
             unsafe {
                 if parts.tile.width != width {
                     width = parts.tile.width;
-                    Configuration::of(width, part, part_rows).load();
+                    // Bytes of a token in a tile of one part, and rows of its weights, four columns each.
+                    Configuration::of(width, 32, 8).load();
                 }
-                match (width, part) {
-                    (4, 32) => tile::<4, 32>(scratch, columns, parts, group, out),
-                    (8, 32) => tile::<8, 32>(scratch, columns, parts, group, out),
-                    (12, 32) => tile::<12, 32>(scratch, columns, parts, group, out),
-                    (_, 32) => tile::<16, 32>(scratch, columns, parts, group, out),
-                    (4, _) => tile::<4, 16>(scratch, columns, parts, group, out),
-                    (8, _) => tile::<8, 16>(scratch, columns, parts, group, out),
-                    (12, _) => tile::<12, 16>(scratch, columns, parts, group, out),
-                    (_, _) => tile::<16, 16>(scratch, columns, parts, group, out),
+                match width {
+                    4 => tile::<4>(scratch, columns, parts, group, out),
+                    8 => tile::<8>(scratch, columns, parts, group, out),
+                    12 => tile::<12>(scratch, columns, parts, group, out),
+                    _ => tile::<16>(scratch, columns, parts, group, out),
                 }
             }
         }
@@ -77,22 +74,15 @@ pub(in crate::product) fn group(weight: &PackedWeight, copy: usize, group: usize
     });
 }
 
-/// `M` tokens by sixteen rows; `PART` columns share a scale.
+/// `M` tokens by sixteen rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn tile<const M: usize, const PART: usize>(
-    scratch: &mut Scratch,
-    columns: usize,
-    parts: TileParts<'_>,
-    group: usize,
-    out: Out,
-) {
+unsafe fn tile<const M: usize>(scratch: &mut Scratch, columns: usize, parts: TileParts<'_>, group: usize, out: Out) {
     let mut sums = [_mm512_setzero_ps(); M];
-    let totals = if PART == 16 { parts.sums16 } else { parts.sums32 };
-    // Four parts at a time; units have 64 columns or more, so their number is even, and a multiple of four for 16.
+    // Four parts at a time, or the last two: units have 64 columns.
     let count = columns / PART;
     let together_from = |first: usize| (count - first).min(4);
     // SAFETY: the first parts are within the group and the tile.
-    unsafe { multiply::<M, PART>(scratch, parts.bytes.as_ptr(), 0, together_from(0)) };
+    unsafe { multiply::<M>(scratch, parts.bytes.as_ptr(), 0, together_from(0)) };
     let mut first = 0;
     while first < count {
         let together = together_from(first);
@@ -101,16 +91,15 @@ unsafe fn tile<const M: usize, const PART: usize>(
         unsafe {
             // The tiles work on the next parts while these are scaled and added.
             if next < count {
-                multiply::<M, PART>(scratch, parts.bytes.as_ptr(), next, together_from(next));
+                multiply::<M>(scratch, parts.bytes.as_ptr(), next, together_from(next));
             }
             for index in 0..together {
-                // The order of the other kernels: of two blocks of 32, first halves before second ones.
-                let part = first + if PART == 16 { [0, 2, 1, 3][index] } else { index };
+                let part = first + index;
                 let scale = _mm512_loadu_ps(scratch.scales.as_ptr().add(part * ROWS_INTERLEAVED));
                 let minimum = _mm512_loadu_ps(scratch.minima.as_ptr().add(part * ROWS_INTERLEAVED));
                 let dots = scratch.sums.as_ptr().add((part - first + first % 8) * TILE_SUMS);
-                let scales = parts.scales.as_ptr().add(part * PART / 32 * M);
-                let totals = totals.as_ptr().add(part * M);
+                let scales = parts.scales.as_ptr().add(part * M);
+                let totals = parts.sums.as_ptr().add(part * M);
                 for slot in 0..M {
                     let dot = _mm512_loadu_si512(dots.add(slot * ROWS_INTERLEAVED).cast());
                     let value = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(*scales.add(slot)));
@@ -133,18 +122,10 @@ unsafe fn tile<const M: usize, const PART: usize>(
 
 /// Exact sums of `together` parts from part `first` on, into the scratch.
 #[inline]
-unsafe fn multiply<const M: usize, const PART: usize>(
-    scratch: &mut Scratch,
-    bytes: *const i8,
-    first: usize,
-    together: usize,
-) {
+unsafe fn multiply<const M: usize>(scratch: &mut Scratch, bytes: *const i8, first: usize, together: usize) {
     // SAFETY: the parts are within the tile and the group; four tiles of sums fit the scratch.
     unsafe {
-        let activation = |part: usize| {
-            let column = part * PART;
-            bytes.add(column / 32 * 32 * M + column % 32)
-        };
+        let activation = |part: usize| bytes.add(part * PART * M);
         let weights = |part: usize| scratch.numbers.as_ptr().add(part * PART * ROWS_INTERLEAVED);
         let sums = scratch.sums.as_mut_ptr().add(first % 8 * TILE_SUMS);
         let (row, line) = (32_usize, 64_usize);
@@ -218,85 +199,20 @@ impl Target {
 /// Unpacks a whole group.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn unpack(format: PackedFormat, group: &[u8], scratch: &mut Scratch) {
-    let part = if format == PackedFormat::Q6K { 16 } else { 32 };
     for (index, unit) in group.chunks_exact(format.unit_bytes()).enumerate() {
         let column = index * format.unit_columns();
         // SAFETY: the scratch has room for the group.
         unsafe {
             let target = Target {
                 numbers: scratch.numbers.as_mut_ptr().add(column * ROWS_INTERLEAVED),
-                scales: scratch.scales.as_mut_ptr().add(column / part * ROWS_INTERLEAVED),
-                minima: scratch.minima.as_mut_ptr().add(column / part * ROWS_INTERLEAVED),
+                scales: scratch.scales.as_mut_ptr().add(column / PART * ROWS_INTERLEAVED),
+                minima: scratch.minima.as_mut_ptr().add(column / PART * ROWS_INTERLEAVED),
             };
             match format {
-                PackedFormat::Q4K => unpack_k::<false>(unit.as_ptr(), target),
-                PackedFormat::Q5K => unpack_k::<true>(unit.as_ptr(), target),
-                PackedFormat::Q6K => unpack_q6_k(unit.as_ptr(), target),
                 PackedFormat::Q4 => unpack_q4(unit.as_ptr(), target),
                 PackedFormat::Affine(form) => unpack_affine(form, unit.as_ptr(), target),
                 _ => unpack_q8(unit.as_ptr(), target),
             }
-        }
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn unpack_k<const FIFTH_BIT: bool>(unit: *const u8, target: Target) {
-    let tail = if FIFTH_BIT { 2560 } else { 2048 };
-    let low = _mm512_set1_epi8(15);
-    let sixteen = _mm512_set1_epi8(16);
-    // SAFETY: within the unit and its 256 columns.
-    unsafe {
-        let (d, dmin) = (halves(unit.add(tail + 256)), halves(unit.add(tail + 288)));
-        for pair in 0..4 {
-            let shift = _mm_cvtsi32_si128(2 * pair as i32);
-            for step in 0..8 {
-                let both = load_and_ask(unit.add(pair * 512 + step * 64));
-                let mut one = _mm512_and_si512(both, low);
-                let mut two = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
-                if FIFTH_BIT {
-                    let here = _mm512_srl_epi16(load_and_ask(unit.add(2048 + step * 64)), shift);
-                    one = _mm512_or_si512(one, _mm512_and_si512(_mm512_slli_epi16::<4>(here), sixteen));
-                    two = _mm512_or_si512(two, _mm512_and_si512(_mm512_slli_epi16::<3>(here), sixteen));
-                }
-                target.put(pair * 16 + step, one);
-                target.put(pair * 16 + 8 + step, two);
-            }
-        }
-        for part in 0..8 {
-            let scale = _mm512_mul_ps(d, unsigned(unit.add(tail + part * 16)));
-            let minimum = _mm512_mul_ps(dmin, unsigned(unit.add(tail + 128 + part * 16)));
-            target.put_part(part, scale, minimum);
-        }
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn unpack_q6_k(unit: *const u8, target: Target) {
-    let low = _mm512_set1_epi8(15);
-    let top = _mm512_set1_epi8(48);
-    // SAFETY: within the unit and its 256 columns.
-    unsafe {
-        let d = halves(unit.add(3328));
-        for pair in 0..4 {
-            let shift = _mm_cvtsi32_si128(pair as i32 % 2 * 4);
-            for step in 0..8 {
-                let both = load_and_ask(unit.add(pair * 512 + step * 64));
-                let here = _mm512_srl_epi16(load_and_ask(unit.add(2048 + pair / 2 * 512 + step * 64)), shift);
-                let one =
-                    _mm512_or_si512(_mm512_and_si512(both, low), _mm512_and_si512(_mm512_slli_epi16::<4>(here), top));
-                let two = _mm512_or_si512(
-                    _mm512_and_si512(_mm512_srli_epi16::<4>(both), low),
-                    _mm512_and_si512(_mm512_slli_epi16::<2>(here), top),
-                );
-                target.put(pair * 16 + step, one);
-                target.put(pair * 16 + 8 + step, two);
-            }
-        }
-        for part in 0..16 {
-            let signed = _mm_loadu_si128(unit.add(3072 + part * 16).cast());
-            let scale = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(signed)));
-            target.put_part(part, scale, _mm512_mul_ps(scale, _mm512_set1_ps(32.0)));
         }
     }
 }

@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "SIMD")]
 
+pub(super) mod super_blocks;
+
 use std::arch::x86_64::*;
 
 use crate::activation::{Activations, TileParts};
@@ -35,8 +37,7 @@ pub(super) fn bytes_group(weight: &PackedWeight, copy: usize, group: usize, acti
 struct At {
     bytes: *const i8,
     scales: *const f32,
-    sums16: *const f32,
-    sums32: *const f32,
+    sums: *const f32,
 }
 
 impl At {
@@ -47,8 +48,7 @@ impl At {
             Self {
                 bytes: self.bytes.add(columns * M),
                 scales: self.scales.add(columns / 32 * M),
-                sums16: self.sums16.add(columns / 16 * M),
-                sums32: self.sums32.add(columns / 32 * M),
+                sums: self.sums.add(columns / 32 * M),
             }
         }
     }
@@ -62,20 +62,12 @@ unsafe fn bytes_tile<const M: usize>(
     group: usize,
     out: Out,
 ) {
-    let at = At {
-        bytes: parts.bytes.as_ptr(),
-        scales: parts.scales.as_ptr(),
-        sums16: parts.sums16.as_ptr(),
-        sums32: parts.sums32.as_ptr(),
-    };
+    let at = At { bytes: parts.bytes.as_ptr(), scales: parts.scales.as_ptr(), sums: parts.sums.as_ptr() };
     let units = group_bytes.len() / format.unit_bytes();
     let weights = group_bytes.as_ptr();
     // SAFETY: the group has `units` units and the tile their columns.
     let sums = unsafe {
         match format {
-            PackedFormat::Q4K => q4_k::<M, false>(weights, units, at),
-            PackedFormat::Q5K => q4_k::<M, true>(weights, units, at),
-            PackedFormat::Q6K => q6_k::<M>(weights, units, at),
             PackedFormat::Q4 => q4::<M>(weights, units, at),
             PackedFormat::Affine(form) if form.is_four_bit => affine::<M, true>(form, weights, units, at),
             PackedFormat::Affine(form) => affine::<M, false>(form, weights, units, at),
@@ -171,114 +163,6 @@ pub(super) unsafe fn halves(from: *const u8) -> __m512 {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn q4_k<const M: usize, const FIFTH_BIT: bool>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
-    let (tail, size) = if FIFTH_BIT { (2560, 2880) } else { (2048, 2368) };
-    let mut sums = [_mm512_setzero_ps(); M];
-    let low = _mm512_set1_epi8(15);
-    for unit in 0..units {
-        // SAFETY: within the group and the tile.
-        unsafe {
-            let weights = weights.add(unit * size);
-            let at = at.after::<M>(unit * 256);
-            let (d, dmin) = (halves(weights.add(tail + 256)), halves(weights.add(tail + 288)));
-            for pair in 0..4 {
-                let at = at.after::<M>(pair * 64);
-                let mut first = [_mm512_setzero_si512(); M];
-                let mut second = [_mm512_setzero_si512(); M];
-                let ahead = weights.wrapping_add(pair * 11 * 64);
-                if FIFTH_BIT {
-                    ask(ahead, 0, 3);
-                }
-                for step in 0..8 {
-                    let numbers = weights.add(pair * 512 + step * 64);
-                    let both = if FIFTH_BIT {
-                        ask(ahead, 3 + step, 1);
-                        load(numbers)
-                    } else {
-                        load_and_ask(numbers)
-                    };
-                    let mut one = _mm512_and_si512(both, low);
-                    let mut two = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
-                    if FIFTH_BIT {
-                        let bits = load(weights.add(2048 + step * 64));
-                        // The bit of block b of eight, moved to bit 4; both blocks' bits are side by side.
-                        let here = _mm512_srl_epi16(bits, _mm_cvtsi32_si128(2 * pair as i32));
-                        let sixteen = _mm512_set1_epi8(16);
-                        one = _mm512_or_si512(one, _mm512_and_si512(_mm512_slli_epi16::<4>(here), sixteen));
-                        two = _mm512_or_si512(two, _mm512_and_si512(_mm512_slli_epi16::<3>(here), sixteen));
-                    }
-                    add_four(&mut first, one, at.bytes.add(step * 4 * M));
-                    add_four(&mut second, two, at.bytes.add((8 + step) * 4 * M));
-                }
-                for (half, dots) in [first, second].iter().enumerate() {
-                    let part = 2 * pair + half;
-                    let scale = _mm512_mul_ps(d, unsigned(weights.add(tail + part * 16)));
-                    let minimum = _mm512_mul_ps(dmin, unsigned(weights.add(tail + 128 + part * 16)));
-                    add_part(&mut sums, dots, scale, minimum, at.scales.add(half * M), at.sums32.add(half * M));
-                }
-            }
-            if FIFTH_BIT {
-                ask(weights, 44, 1);
-            }
-        }
-    }
-    sums
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn q6_k<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
-    let mut sums = [_mm512_setzero_ps(); M];
-    let low = _mm512_set1_epi8(15);
-    let top = _mm512_set1_epi8(48);
-    for unit in 0..units {
-        // SAFETY: within the group and the tile.
-        unsafe {
-            let weights = weights.add(unit * 3392);
-            let at = at.after::<M>(unit * 256);
-            let d = halves(weights.add(3328));
-            for pair in 0..4 {
-                let at = at.after::<M>(pair * 64);
-                let shift = _mm_cvtsi32_si128(pair as i32 % 2 * 4);
-                for quarter in 0..2 {
-                    let mut first = [_mm512_setzero_si512(); M];
-                    let mut second = [_mm512_setzero_si512(); M];
-                    // Its own order of use is none that a processor follows: all 53 lines are asked for in theirs.
-                    let ahead = weights.wrapping_add((2 * pair + quarter) * 6 * 64);
-                    ask(ahead, 0, 2);
-                    for within in 0..4 {
-                        ask(ahead, 2 + within, 1);
-                        let step = quarter * 4 + within;
-                        let both = load(weights.add(pair * 512 + step * 64));
-                        let bits = load(weights.add(2048 + pair / 2 * 512 + step * 64));
-                        let here = _mm512_srl_epi16(bits, shift);
-                        let one = _mm512_or_si512(
-                            _mm512_and_si512(both, low),
-                            _mm512_and_si512(_mm512_slli_epi16::<4>(here), top),
-                        );
-                        let two = _mm512_or_si512(
-                            _mm512_and_si512(_mm512_srli_epi16::<4>(both), low),
-                            _mm512_and_si512(_mm512_slli_epi16::<2>(here), top),
-                        );
-                        add_four(&mut first, one, at.bytes.add(step * 4 * M));
-                        add_four(&mut second, two, at.bytes.add((8 + step) * 4 * M));
-                    }
-                    for (half, dots) in [first, second].iter().enumerate() {
-                        let part = 4 * pair + 2 * half + quarter;
-                        let signed = _mm_loadu_si128(weights.add(3072 + part * 16).cast());
-                        let scale = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(signed)));
-                        let minimum = _mm512_mul_ps(scale, _mm512_set1_ps(32.0));
-                        let totals = at.sums16.add((2 * half + quarter) * M);
-                        add_part(&mut sums, dots, scale, minimum, at.scales.add(half * M), totals);
-                    }
-                }
-            }
-            ask(weights, 48, 5);
-        }
-    }
-    sums
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn q4<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
     let mut sums = [_mm512_setzero_ps(); M];
     let low = _mm512_set1_epi8(15);
@@ -298,7 +182,7 @@ unsafe fn q4<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m51
             for (half, dots) in [first, second].iter().enumerate() {
                 let scale = halves(weights.add(512 + half * 32));
                 let minimum = _mm512_mul_ps(scale, _mm512_set1_ps(8.0));
-                add_part(&mut sums, dots, scale, minimum, at.scales.add(half * M), at.sums32.add(half * M));
+                add_part(&mut sums, dots, scale, minimum, at.scales.add(half * M), at.sums.add(half * M));
             }
         }
     }
@@ -321,7 +205,7 @@ unsafe fn q8<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m51
                 }
                 let scale = halves(weights.add(1024 + half * 32));
                 let minimum = _mm512_mul_ps(scale, _mm512_set1_ps(128.0));
-                add_part(&mut sums, &dots, scale, minimum, at.scales.add(half * M), at.sums32.add(half * M));
+                add_part(&mut sums, &dots, scale, minimum, at.scales.add(half * M), at.sums.add(half * M));
             }
         }
     }
@@ -371,7 +255,7 @@ unsafe fn affine<const M: usize, const FOUR_BIT: bool>(
                 let scales = weights.add(form.number_bytes() + half.min(form.parts - 1) * 64);
                 let scale = either(scales, form.has_bfloat16);
                 let minimum = either(scales.add(32), form.has_bfloat16);
-                add_part(&mut sums, dots, scale, minimum, at.scales.add(half * M), at.sums32.add(half * M));
+                add_part(&mut sums, dots, scale, minimum, at.scales.add(half * M), at.sums.add(half * M));
             }
         }
     }

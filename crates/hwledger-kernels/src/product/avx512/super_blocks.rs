@@ -1,0 +1,229 @@
+//! K-quants times activations in super-blocks: all of 256 columns in whole numbers, then one conversion.
+
+use std::arch::x86_64::*;
+
+use crate::activation::{Activations, SuperBlockParts};
+use crate::weight::{PackedFormat, PackedWeight, ROWS_INTERLEAVED};
+
+use super::super::Out;
+use super::{add_four, ask, halves, load, load_and_ask};
+
+/// Sixteen rows times the batch. The caller knows that the processor has the instructions.
+pub(in crate::product) fn group(weight: &PackedWeight, copy: usize, group: usize, activations: &Activations, out: Out) {
+    let bytes = weight.group(copy, group);
+    for parts in activations.super_blocks() {
+        // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
+        unsafe {
+            match parts.tile.width {
+                1 => tile::<1>(weight.format, bytes, parts, group, out),
+                2 => tile::<2>(weight.format, bytes, parts, group, out),
+                4 => tile::<4>(weight.format, bytes, parts, group, out),
+                6 => tile::<6>(weight.format, bytes, parts, group, out),
+                _ => tile::<8>(weight.format, bytes, parts, group, out),
+            }
+        }
+    }
+}
+
+/// Pointers to a tile at the start of a unit.
+#[derive(Clone, Copy)]
+struct At {
+    bytes: *const i8,
+    scales: *const f32,
+    sums: *const i32,
+    offsets: *const i32,
+}
+
+impl At {
+    /// The same, `units` units on.
+    unsafe fn after<const M: usize>(self, units: usize) -> Self {
+        // SAFETY: the caller stays within the tile.
+        unsafe {
+            Self {
+                bytes: self.bytes.add(units * 256 * M),
+                scales: self.scales.add(units * M),
+                sums: self.sums.add(units * 4 * M),
+                offsets: self.offsets.add(units * 16 * M),
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn tile<const M: usize>(
+    format: PackedFormat,
+    group_bytes: &[u8],
+    parts: SuperBlockParts<'_>,
+    group: usize,
+    out: Out,
+) {
+    let at = At {
+        bytes: parts.bytes.as_ptr(),
+        scales: parts.scales.as_ptr(),
+        sums: parts.sums.as_ptr(),
+        offsets: parts.offsets.as_ptr(),
+    };
+    let units = group_bytes.len() / format.unit_bytes();
+    let weights = group_bytes.as_ptr();
+    // SAFETY: the group has `units` units and the tile their columns.
+    let sums = unsafe {
+        match format {
+            PackedFormat::Q4K => q4_k::<M, false>(weights, units, at),
+            PackedFormat::Q5K => q4_k::<M, true>(weights, units, at),
+            _ => q6_k::<M>(weights, units, at),
+        }
+    };
+    for (slot, sum) in sums.into_iter().enumerate().take(parts.tile.tokens) {
+        let mut values = [0.0; ROWS_INTERLEAVED];
+        // SAFETY: there are sixteen values; the rows are the caller's.
+        unsafe {
+            _mm512_storeu_ps(values.as_mut_ptr(), sum);
+            out.write(parts.tile.first + slot, group, &values);
+        }
+    }
+}
+
+/// Adds the products of one part, times its scales.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn add_part<const M: usize>(whole: &mut [__m512i; M], dots: &[__m512i; M], scale: __m512i) {
+    for (whole, &dot) in whole.iter_mut().zip(dots) {
+        *whole = _mm512_add_epi32(*whole, _mm512_mullo_epi32(dot, scale));
+    }
+}
+
+/// The minima of two parts, side by side in 16 bits for each row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn minima(from: *const u8) -> __m512i {
+    // SAFETY: the caller has 32 bytes there.
+    let [first, second] = unsafe { [_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(16).cast())] };
+    let (low, high) = (_mm_unpacklo_epi8(first, second), _mm_unpackhi_epi8(first, second));
+    _mm512_cvtepu8_epi16(_mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn q4_k<const M: usize, const FIFTH_BIT: bool>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
+    let (tail, size) = if FIFTH_BIT { (2560, 2880) } else { (2048, 2368) };
+    let mut sums = [_mm512_setzero_ps(); M];
+    let low = _mm512_set1_epi8(15);
+    for unit in 0..units {
+        // SAFETY: within the group and the tile.
+        unsafe {
+            let weights = weights.add(unit * size);
+            let at = at.after::<M>(unit);
+            let mut whole = [_mm512_setzero_si512(); M];
+            for pair in 0..4 {
+                let bytes = at.bytes.add(pair * 64 * M);
+                let mut first = [_mm512_setzero_si512(); M];
+                let mut second = [_mm512_setzero_si512(); M];
+                let ahead = weights.wrapping_add(pair * 11 * 64);
+                if FIFTH_BIT {
+                    ask(ahead, 0, 3);
+                }
+                for step in 0..8 {
+                    let numbers = weights.add(pair * 512 + step * 64);
+                    let both = if FIFTH_BIT {
+                        ask(ahead, 3 + step, 1);
+                        load(numbers)
+                    } else {
+                        load_and_ask(numbers)
+                    };
+                    let mut one = _mm512_and_si512(both, low);
+                    let mut two = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
+                    if FIFTH_BIT {
+                        let bits = load(weights.add(2048 + step * 64));
+                        // The bit of block b of eight, moved to bit 4; both blocks' bits are side by side.
+                        let here = _mm512_srl_epi16(bits, _mm_cvtsi32_si128(2 * pair as i32));
+                        let sixteen = _mm512_set1_epi8(16);
+                        one = _mm512_or_si512(one, _mm512_and_si512(_mm512_slli_epi16::<4>(here), sixteen));
+                        two = _mm512_or_si512(two, _mm512_and_si512(_mm512_slli_epi16::<3>(here), sixteen));
+                    }
+                    add_four(&mut first, one, bytes.add(step * 4 * M));
+                    add_four(&mut second, two, bytes.add((8 + step) * 4 * M));
+                }
+                for (half, dots) in [first, second].iter().enumerate() {
+                    let scales = _mm_loadu_si128(weights.add(tail + (2 * pair + half) * 16).cast());
+                    add_part(&mut whole, dots, _mm512_cvtepu8_epi32(scales));
+                }
+            }
+            if FIFTH_BIT {
+                ask(weights, 44, 1);
+            }
+            let minima = [0, 1, 2, 3].map(|pair| minima(weights.add(tail + 128 + pair * 32)));
+            let (d, dmin) = (halves(weights.add(tail + 256)), halves(weights.add(tail + 288)));
+            for slot in 0..M {
+                let mut least = _mm512_setzero_si512();
+                for (pair, &minima) in minima.iter().enumerate() {
+                    least = _mm512_dpwssd_epi32(least, minima, _mm512_set1_epi32(*at.sums.add(pair * M + slot)));
+                }
+                let scale = _mm512_set1_ps(*at.scales.add(slot));
+                let value = _mm512_cvtepi32_ps(whole[slot]);
+                let with = _mm512_fmadd_ps(value, _mm512_mul_ps(d, scale), sums[slot]);
+                sums[slot] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(least), _mm512_mul_ps(dmin, scale), with);
+            }
+        }
+    }
+    sums
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn q6_k<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
+    let mut sums = [_mm512_setzero_ps(); M];
+    let low = _mm512_set1_epi8(15);
+    let top = _mm512_set1_epi8(48);
+    for unit in 0..units {
+        // SAFETY: within the group and the tile.
+        unsafe {
+            let weights = weights.add(unit * 3392);
+            let at = at.after::<M>(unit);
+            let mut whole = [_mm512_setzero_si512(); M];
+            for pair in 0..4 {
+                let bytes = at.bytes.add(pair * 64 * M);
+                let shift = _mm_cvtsi32_si128(pair as i32 % 2 * 4);
+                for quarter in 0..2 {
+                    // The offset of all numbers is taken off beforehand.
+                    let parts = [4 * pair + quarter, 4 * pair + quarter + 2];
+                    let start = |part: usize| {
+                        std::array::from_fn::<_, M, _>(|slot| _mm512_set1_epi32(*at.offsets.add(part * M + slot)))
+                    };
+                    let mut dots = parts.map(start);
+                    // Its own order of use is none that a processor follows: all 53 lines are asked for in theirs,
+                    // but for one token some are left to wake the processor's own prefetching.
+                    let ahead = weights.wrapping_add((2 * pair + quarter) * 6 * 64);
+                    ask(ahead, 0, 2);
+                    for within in 0..4 {
+                        if M > 1 || within != 3 {
+                            ask(ahead, 2 + within, 1);
+                        }
+                        let step = quarter * 4 + within;
+                        let both = load(weights.add(pair * 512 + step * 64));
+                        let bits = load(weights.add(2048 + pair / 2 * 512 + step * 64));
+                        let here = _mm512_srl_epi16(bits, shift);
+                        let one = _mm512_or_si512(
+                            _mm512_and_si512(both, low),
+                            _mm512_and_si512(_mm512_slli_epi16::<4>(here), top),
+                        );
+                        let two = _mm512_or_si512(
+                            _mm512_and_si512(_mm512_srli_epi16::<4>(both), low),
+                            _mm512_and_si512(_mm512_slli_epi16::<2>(here), top),
+                        );
+                        add_four(&mut dots[0], one, bytes.add(step * 4 * M));
+                        add_four(&mut dots[1], two, bytes.add((8 + step) * 4 * M));
+                    }
+                    for (part, dots) in parts.into_iter().zip(&dots) {
+                        let scales = _mm_loadu_si128(weights.add(3072 + part * 16).cast());
+                        add_part(&mut whole, dots, _mm512_cvtepi8_epi32(scales));
+                    }
+                }
+            }
+            ask(weights, 48, 5);
+            let d = halves(weights.add(3328));
+            for slot in 0..M {
+                let factor = _mm512_mul_ps(d, _mm512_set1_ps(*at.scales.add(slot)));
+                sums[slot] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[slot]), factor, sums[slot]);
+            }
+        }
+    }
+    sums
+}
