@@ -14,6 +14,9 @@ use crate::pool::Pool;
 const QUERIES_TOGETHER: usize = 4;
 /// Tokens of one sequence that one chunk takes over the same pages.
 const TOKENS_TOGETHER: usize = 16;
+/// Query heads of one key head that one chunk takes: where all share one key head (latent attention), threads still
+/// have something to share, and sums stay in the second cache.
+const HEADS_TOGETHER: usize = 8;
 
 /// How scores become weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,7 +68,11 @@ struct Task {
     run: usize,
     first: usize,
     tokens: usize,
+    /// The key head.
     head: usize,
+    /// The first of its query heads, of all.
+    query_head: usize,
+    query_heads: usize,
 }
 
 /// One thread's working memory.
@@ -114,7 +121,16 @@ pub fn attend(
         assert!((run.row + run.tokens) * row <= batch.out.len(), "every token has an output row");
         for first in (0..run.tokens).step_by(TOKENS_TOGETHER) {
             let tokens = TOKENS_TOGETHER.min(run.tokens - first);
-            tasks.extend((0..shape.heads).map(|head| Task { run: index, first, tokens, head }));
+            for head in 0..shape.heads {
+                tasks.extend((0..group).step_by(HEADS_TOGETHER).map(|part| Task {
+                    run: index,
+                    first,
+                    tokens,
+                    head,
+                    query_head: head * group + part,
+                    query_heads: HEADS_TOGETHER.min(group - part),
+                }));
+            }
         }
     }
     // The last tokens see most: they go first, so that threads end together.
@@ -125,14 +141,15 @@ pub fn attend(
         let task = &tasks[index];
         let run = &runs[task.run];
         WORKING.with_borrow_mut(|working| {
-            let count = task.tokens * group;
+            let heads = task.query_heads;
+            let count = task.tokens * heads;
             working.page.keys.resize(shape.key * PAGE_TOKENS, 0.0);
             working.page.values.resize(value * PAGE_TOKENS, 0.0);
             working.sums.clear();
             working.sums.resize(count * value, 0.0);
             working.states.clear();
             for query in 0..count {
-                let sink = scoring.sinks.map(|sinks| sinks[task.head * group + query % group]);
+                let sink = scoring.sinks.map(|sinks| sinks[task.query_head + query % heads]);
                 working.states.push(match sink {
                     Some(sink) => State { maximum: sink, total: 1.0 },
                     None => State { maximum: f32::NEG_INFINITY, total: 0.0 },
@@ -140,8 +157,8 @@ pub fn attend(
             }
             let query_rows: Vec<&[f32]> = (0..count)
                 .map(|query| {
-                    let row = run.row + task.first + query / group;
-                    &queries[row * stride + (task.head * group + query % group) * shape.key..][..shape.key]
+                    let row = run.row + task.first + query / heads;
+                    &queries[row * stride + (task.query_head + query % heads) * shape.key..][..shape.key]
                 })
                 .collect();
             let position = run.position + task.first;
@@ -158,7 +175,7 @@ pub fn attend(
                         value,
                         scoring,
                         first: page * PAGE_TOKENS,
-                        positions: std::array::from_fn(|index| position + (query + index) / group),
+                        positions: std::array::from_fn(|index| position + (query + index) / heads),
                     };
                     let states = &mut working.states[query..query + together];
                     add_page(set, &step, states, &mut working.sums[query * value..(query + together) * value]);
@@ -167,8 +184,8 @@ pub fn attend(
             }
             for (query, sums) in working.sums.chunks_exact_mut(value).enumerate() {
                 let total = working.states[query].total;
-                let row_index = run.row + task.first + query / group;
-                let head = task.head * group + query % group;
+                let row_index = run.row + task.first + query / heads;
+                let head = task.query_head + query % heads;
                 // SAFETY: the row and head are within the output and this task's alone.
                 #[expect(unsafe_code, reason = "threads write different heads of the same rows")]
                 let target =
@@ -348,6 +365,7 @@ mod tests {
     fn reference(case: &Case, queries: &[f32], rows: &[f32], sinks: &[f32], scale: f32) -> Vec<f64> {
         let LayerShape { heads: kv_heads, key, value } = case.shape;
         let width = kv_heads * (key + value);
+        let (value, values_start) = if value == 0 { (PREFIX, 0) } else { (value, kv_heads * key) };
         let mut out = Vec::new();
         for token in 0..case.tokens {
             for head in 0..case.heads {
@@ -369,7 +387,7 @@ mod tests {
                 }
                 for element in 0..value {
                     let terms = weights.iter().enumerate().map(|(index, weight)| {
-                        weight * f64::from(rows[(first + index) * width + kv_heads * key + kv * value + element])
+                        weight * f64::from(rows[(first + index) * width + values_start + kv * value + element])
                     });
                     out.push(terms.sum());
                 }
@@ -391,6 +409,8 @@ mod tests {
         let pool = Pool::new(2).unwrap();
         let LayerShape { heads, key, value } = case.shape;
         let width = heads * (key + value);
+        let value_start = heads * key;
+        let value = if value == 0 { PREFIX } else { value };
         // A layer of another shape before it, and pages in an order of their own.
         let layers = vec![LayerShape { heads: 1, key: 32, value: 32 }, case.shape];
         let mut pages = Pages::new(PageShape::new(case.format, layers));
@@ -403,7 +423,7 @@ mod tests {
             let places: Vec<Place> = (first..first + tokens)
                 .map(|token| Place { page: table[token / PAGE_TOKENS], slot: token % PAGE_TOKENS })
                 .collect();
-            let part = Rows { values: &rows[first * width..], stride: width, key: 0, value: heads * key };
+            let part = Rows { values: &rows[first * width..], stride: width, key: 0, value: value_start };
             pages.write(1, &places, &part, &pool);
             let scoring = Scoring { scale, window: case.window, cap: case.cap, sinks: case.has_sinks.then_some(sinks) };
             let mut batch = Batch {
@@ -440,12 +460,24 @@ mod tests {
     }
 
     const SHAPE: LayerShape = LayerShape { heads: 2, key: 64, value: 32 };
+    /// Elements of a value that is the start of its key; no multiple of what is moved or summed together.
+    const PREFIX: usize = 72;
 
     #[test]
     fn whole_attention() {
         for format in [CacheFormat::F16, CacheFormat::Q8] {
             for tokens in [1, 31, 32, 33, 100] {
                 check(&Case { format, shape: SHAPE, heads: 6, tokens, window: None, cap: None, has_sinks: false });
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_start_their_keys() {
+        let shape = LayerShape { heads: 1, key: 88, value: 0 };
+        for format in [CacheFormat::F16, CacheFormat::Q8] {
+            for (heads, tokens) in [(1, 1), (3, 32), (20, 70)] {
+                check(&Case { format, shape, heads, tokens, window: None, cap: None, has_sinks: false });
             }
         }
     }

@@ -200,14 +200,39 @@ impl Pages {
             }
         }
         if shape.value == 0 {
-            let width = read.values.len() / PAGE_TOKENS;
-            for (element, lane) in read.keys.chunks_exact(PAGE_TOKENS).take(width).enumerate() {
-                for (token, &key) in lane.iter().enumerate() {
-                    read.values[token * width + element] = key;
-                }
-            }
+            transpose(set, &read.keys, &mut read.values);
         }
     }
+}
+
+/// Elements that are moved side by side: a line of the first cache.
+const TRANSPOSED_TOGETHER: usize = 16;
+
+/// The first elements of keys as values, as many as there is room for.
+#[inline(always)]
+fn transpose_body(keys: &[f32], values: &mut [f32]) {
+    let width = values.len() / PAGE_TOKENS;
+    let mut first = 0;
+    while first + TRANSPOSED_TOGETHER <= width {
+        let keys = &keys[first * PAGE_TOKENS..][..TRANSPOSED_TOGETHER * PAGE_TOKENS];
+        for token in 0..PAGE_TOKENS {
+            let row = &mut values[token * width + first..][..TRANSPOSED_TOGETHER];
+            for element in 0..TRANSPOSED_TOGETHER {
+                row[element] = keys[element * PAGE_TOKENS + token];
+            }
+        }
+        first += TRANSPOSED_TOGETHER;
+    }
+    for element in first..width {
+        for token in 0..PAGE_TOKENS {
+            values[token * width + element] = keys[element * PAGE_TOKENS + token];
+        }
+    }
+}
+
+for_every_set! {
+    /// `[element][token]` to `[token][element]`.
+    fn transpose(keys: &[f32], values: &mut [f32]) = transpose_body
 }
 
 /// A batch's keys and values within rows of other things.

@@ -123,6 +123,54 @@ pub fn multiply(products: &mut [Product<'_>], pool: &Pool, set: InstructionSet) 
     pool.run(chunks.len(), &|index| run_chunk(&chunks[index], set));
 }
 
+/// Some of the stacked copies of a matrix, each times a batch of its own (the heads of latent attention):
+/// `out[token][copy][row] = sum over columns of matrix[first + copy][row][column] x activation[copy][token][column]`.
+#[derive(Debug)]
+pub struct CopiesProduct<'a> {
+    /// The stacked matrices.
+    pub weight: &'a PackedWeight,
+    /// The first copy that takes part.
+    pub first: usize,
+    /// The batches, one per copy, all of as many tokens.
+    pub activations: &'a [Activations],
+    /// `[token][stride]`; numbers between the outputs are left as they are.
+    pub out: &'a mut [f32],
+    /// Distance of one token's outputs from the next's.
+    pub stride: usize,
+    /// Distance of one copy's outputs from the next's within a token, at least the number of rows.
+    pub distance: usize,
+}
+
+/// Computes such a product, the threads sharing the rows of all copies.
+///
+/// # Panics
+///
+/// If batches differ in tokens or have other columns than the matrices, or an output is too short.
+pub fn multiply_copies(product: &mut CopiesProduct<'_>, pool: &Pool, set: InstructionSet) {
+    let CopiesProduct { weight, first, activations, ref mut out, stride, distance } = *product;
+    let shape = weight.shape;
+    let Some(tokens) = activations.first().map(Activations::tokens).filter(|&tokens| tokens > 0) else { return };
+    let row = (activations.len() - 1) * distance + shape.rows;
+    assert!(distance >= shape.rows && stride >= row, "the outputs of copies and tokens do not overlap");
+    assert!(out.len() >= (tokens - 1) * stride + row, "the output has room for every token");
+    assert!(first + activations.len() <= shape.copies, "there are such copies");
+    let (start, groups) = (out.as_mut_ptr(), groups_per_chunk(weight, tokens, pool, set));
+    let mut chunks = Vec::new();
+    for (index, activations) in activations.iter().enumerate() {
+        assert_eq!(activations.columns(), shape.columns, "activations have the matrix's columns");
+        assert_eq!(activations.tokens(), tokens, "batches have as many tokens");
+        let matrix = Matrix { weight, copy: first + index };
+        // Within the output, as checked above.
+        let out = Out { start: start.wrapping_add(index * distance), stride, rows: shape.rows };
+        for first in (0..shape.groups()).step_by(groups) {
+            let groups = first..(first + groups).min(shape.groups());
+            chunks.push(Chunk { matrix, activations, out, groups });
+        }
+    }
+    let chunks = &*chunks;
+    pool.run(chunks.len(), &|index| run_chunk(&chunks[index], set));
+}
+
 fn groups_per_chunk(weight: &PackedWeight, tokens: usize, pool: &Pool, set: InstructionSet) -> usize {
     let shape = weight.shape;
     let groups = match Arithmetic::of(weight.format, tokens, set) {
@@ -196,7 +244,7 @@ impl Out {
     unsafe fn write(self, token: usize, group: usize, values: &[f32; ROWS_INTERLEAVED]) {
         let first = group * ROWS_INTERLEAVED;
         let count = ROWS_INTERLEAVED.min(self.rows - first);
-        // SAFETY: `multiply` checked that every row of every token is within the output.
+        // SAFETY: the caller of `run_chunk` checked that every row of every token is within the output.
         unsafe {
             self.start.add(token * self.stride + first).copy_from_nonoverlapping(values.as_ptr(), count);
         }

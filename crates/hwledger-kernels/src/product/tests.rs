@@ -257,3 +257,45 @@ fn the_largest_numbers_do_not_overflow() {
         }
     }
 }
+
+#[test]
+fn copies_with_batches_of_their_own_are_as_if_alone() {
+    let pool = Pool::new(2).unwrap();
+    let shape = Shape { rows: 19, columns: 256, copies: 5 };
+    for &element_type in TYPES {
+        for tokens in [1, 7, 40] {
+            for set in sets() {
+                let mut noise = Noise(9);
+                let bytes = random_tensor(element_type, shape.rows * shape.columns * shape.copies, &mut noise);
+                let weight = PackedWeight::pack(element_type, shape, &bytes, &pool).unwrap();
+                let needed = [Arithmetic::of(weight.format, tokens, set)];
+                // The middle three of five copies.
+                let batches: Vec<Activations> = (0..3)
+                    .map(|copy| {
+                        let mut batch = Activations::new().unwrap();
+                        let fill = |token: usize, row: &mut [f32]| {
+                            let mut noise = Noise((copy * 100 + token) as u64);
+                            row.fill_with(|| noise.value());
+                        };
+                        batch.fill(tokens, shape.columns, &needed, &pool, set, &fill).unwrap();
+                        batch
+                    })
+                    .collect();
+                let (distance, stride) = (shape.rows + 2, 3 * (shape.rows + 2) + 5);
+                let mut found = vec![f32::NAN; tokens * stride];
+                let out = &mut found;
+                let mut product =
+                    CopiesProduct { weight: &weight, first: 1, activations: &batches, out, stride, distance };
+                multiply_copies(&mut product, &pool, set);
+                let mut expected = vec![f32::NAN; tokens * stride];
+                for (index, activations) in batches.iter().enumerate() {
+                    let matrices = [Matrix { weight: &weight, copy: 1 + index }];
+                    let out = &mut expected[index * distance..];
+                    multiply(&mut [Product { matrices: &matrices, activations, out, stride }], &pool, set);
+                }
+                let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&found), bits(&expected), "{element_type} {tokens} {}", set.name());
+            }
+        }
+    }
+}
