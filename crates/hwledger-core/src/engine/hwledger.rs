@@ -67,6 +67,65 @@ fn weight_bytes(weight: &Weight, element_type: ElementType) -> u64 {
     }
 }
 
+/// Whether blocks of a type lie along rows, so that what turns rows into columns decodes them.
+fn is_plain(element_type: ElementType) -> bool {
+    matches!(element_type, ElementType::F32 | ElementType::F16 | ElementType::BF16)
+}
+
+/// The type of the keys' half of a whole up-projection: turned over, and so decoded where blocks lie along rows.
+fn key_half(element_type: ElementType) -> ElementType {
+    if is_plain(element_type) { element_type } else { ElementType::F16 }
+}
+
+/// Heads of latent attention that are computed at a time.
+const LATENT_HEADS_TOGETHER: u64 = 16;
+
+/// The extents of a model's latent attention.
+#[derive(Clone, Copy)]
+struct LatentExtents {
+    heads: u64,
+    nope: u64,
+    rope: u64,
+    value: u64,
+    rank: u64,
+    query_rank: Option<u64>,
+}
+
+fn latent_extents(layer: &Layer) -> Option<LatentExtents> {
+    let (attention, latent) = (layer.mixer.attention()?, layer.latent()?);
+    Some(LatentExtents {
+        heads: attention.heads,
+        nope: latent.nope_dim,
+        rope: latent.rope_dim,
+        value: attention.value_dim,
+        rank: latent.kv_rank,
+        query_rank: latent.query_rank,
+    })
+}
+
+impl LatentExtents {
+    /// Bytes of a whole up-projection, which is held as two stacks of matrices: that of keys turned over, and decoded
+    /// to half precision where its blocks lie along rows.
+    fn up_bytes(self, element_type: ElementType) -> u64 {
+        packed_bytes(key_half(element_type), self.rank, self.nope, self.heads).saturating_add(packed_bytes(
+            element_type,
+            self.value,
+            self.rank,
+            self.heads,
+        ))
+    }
+}
+
+/// Bytes of all weights in memory.
+fn weights_bytes(model: &ModelSpec, format: Option<&WeightFormat>) -> u64 {
+    // Layers of latent attention are alike in every model.
+    let latent = model.decoder.kinds.iter().find_map(latent_extents);
+    sum_of_weights(format, model, |weight, element_type| match latent {
+        Some(latent) if weight.role == Role::LatentUp && !weight.is_vector() => latent.up_bytes(element_type),
+        _ => weight_bytes(weight, element_type),
+    })
+}
+
 /// Bytes of one head's elements for a page of tokens.
 const fn page_head_bytes(element_type: ElementType, elements: u64) -> u64 {
     match element_type {
@@ -78,6 +137,11 @@ const fn page_head_bytes(element_type: ElementType, elements: u64) -> u64 {
 fn page_bytes(model: &ModelSpec, element_type: ElementType) -> u64 {
     model.decoder.counted().fold(0, |sum, (layer, count)| {
         let bytes = layer.mixer.attention().map_or(0, |attention| {
+            if let Some(latent) = layer.latent() {
+                // One row for all heads, whose start is the value.
+                let row = latent.kv_rank.saturating_add(latent.rope_dim);
+                return round_up(page_head_bytes(element_type, row), 64);
+            }
             let head = page_head_bytes(element_type, attention.key_dim)
                 .saturating_add(page_head_bytes(element_type, attention.value_dim));
             round_up(attention.kv_heads.saturating_mul(head), 64)
@@ -104,12 +168,22 @@ struct Widths {
     inner: u64,
     /// Pairs that turn.
     pairs: u64,
+    /// Of latent attention: query heads made of a latent, queries in the latent's space, and summed latents.
+    latent: u64,
+    /// Batches of inputs that the heads of latent attention have.
+    batches: u64,
+    /// Columns of these: of queries on their way to the latent's space, and of summed latents.
+    key_columns: u64,
+    value_columns: u64,
 }
 
 fn widths(model: &ModelSpec) -> Widths {
-    let mut widths = Widths { wide: 0, mixed: 0, inner: 0, pairs: 0 };
+    let mut widths =
+        Widths { wide: 0, mixed: 0, inner: 0, pairs: 0, latent: 0, batches: 0, key_columns: 0, value_columns: 0 };
     for layer in &model.decoder.kinds {
-        if let Mixer::Attention(Attention { heads, kv_heads, key_dim, value_dim, .. }) = &layer.mixer {
+        if let Some(latent) = latent_extents(layer) {
+            latent_widths(&mut widths, latent);
+        } else if let Mixer::Attention(Attention { heads, kv_heads, key_dim, value_dim, .. }) = &layer.mixer {
             let mixed = heads.saturating_mul(*value_dim);
             let keys = heads.saturating_add(*kv_heads).saturating_mul(*key_dim);
             widths.wide = widths.wide.max(keys.saturating_add(kv_heads.saturating_mul(*value_dim)));
@@ -122,6 +196,22 @@ fn widths(model: &ModelSpec) -> Widths {
         widths.inner = widths.inner.max(inner);
     }
     widths
+}
+
+fn latent_widths(widths: &mut Widths, latent: LatentExtents) {
+    let LatentExtents { heads, nope, rope, value, rank, query_rank } = latent;
+    let (queries, row) = (heads.saturating_mul(nope.saturating_add(rope)), rank.saturating_add(rope));
+    let mixed = heads.saturating_mul(value);
+    let together = heads.min(LATENT_HEADS_TOGETHER);
+    widths.wide = widths.wide.max(query_rank.unwrap_or(queries).saturating_add(row));
+    widths.mixed = widths.mixed.max(mixed);
+    widths.inner = widths.inner.max(mixed).max(query_rank.unwrap_or(0));
+    widths.pairs = widths.pairs.max(rope / 2);
+    let made = if query_rank.is_some() { queries } else { 0 };
+    widths.latent = widths.latent.max(made.saturating_add(together.saturating_mul(row.saturating_add(rank))));
+    widths.batches = widths.batches.max(together);
+    widths.key_columns = widths.key_columns.max(nope);
+    widths.value_columns = widths.value_columns.max(rank);
 }
 
 fn feed_forward_widths(layer: &Layer) -> (u64, u64) {
@@ -138,59 +228,85 @@ fn feed_forward_widths(layer: &Layer) -> (u64, u64) {
     }
 }
 
-/// In which forms, beside single precision, a model's products take activations.
+/// The forms of a batch of activations beside single precision.
 #[derive(Clone, Copy)]
 struct Forms {
     /// Bytes in blocks of 32 columns.
-    blocks: bool,
+    has_blocks: bool,
     /// Bytes in super-blocks of 256 columns.
-    super_blocks: bool,
-    /// bfloat16, for the tiles of processors with AMX.
-    tiles: bool,
+    has_super_blocks: bool,
+    /// Tiles of bfloat16, for all but weights of half and single precision, where the processor has AMX.
+    has_tiles: bool,
 }
 
-fn forms(model: &ModelSpec, format: Option<&WeightFormat>, has_amx: bool) -> Forms {
-    let has = |wanted: fn(ElementType) -> bool| {
-        let counted = |weight: &Weight, kind| u64::from(!weight.is_vector() && wanted(kind));
+/// The forms that matrices need; `seen` says of a role and a type in which type such a matrix is held, if it counts.
+fn forms(
+    model: &ModelSpec,
+    format: Option<&WeightFormat>,
+    has_amx: bool,
+    seen: impl Fn(Role, ElementType) -> Option<ElementType>,
+) -> Forms {
+    let has = |is_such: fn(ElementType) -> bool| {
+        let counted =
+            |weight: &Weight, kind| u64::from(!weight.is_vector() && seen(weight.role, kind).is_some_and(is_such));
         sum_of_weights(format, model, counted) > 0
     };
     Forms {
-        blocks: has(|kind| matches!(kind, ElementType::Q8_0 | ElementType::Q4_0)),
-        super_blocks: has(|kind| matches!(kind, ElementType::Q4K | ElementType::Q5K | ElementType::Q6K)),
-        tiles: has_amx && has(|kind| !matches!(kind, ElementType::F16 | ElementType::F32)),
+        has_blocks: has(|kind| matches!(kind, ElementType::Q8_0 | ElementType::Q4_0)),
+        has_super_blocks: has(|kind| matches!(kind, ElementType::Q4K | ElementType::Q5K | ElementType::Q6K)),
+        has_tiles: has_amx && has(|kind| !matches!(kind, ElementType::F16 | ElementType::F32)),
     }
 }
 
-/// Bytes of a batch of activations: single precision, and the forms that products need.
-fn activation_bytes(tokens: u64, columns: u64, forms: Forms) -> u64 {
-    let padded = round_up(columns, COLUMNS_GRID);
-    let plain = tokens.saturating_mul(padded).saturating_mul(4);
-    // Where the processor has tiles, bytes are for smaller batches than those.
-    let small = if forms.tiles { tokens.min(TILE_TOKENS_MIN) } else { tokens };
-    // Bytes stand in tiles of up to eight tokens: one, or an even number.
-    let places = if small == 1 { padded } else { small.next_multiple_of(2).saturating_mul(padded) };
-    // A byte and two factors per 32 columns; a byte, a factor per 256 columns, sums of 64, offsets of 16.
-    let blocks = if forms.blocks { places.saturating_mul(5) / 4 } else { 0 };
-    let super_blocks = if forms.super_blocks { places.saturating_mul(85) / 64 } else { 0 };
-    let tiles = if forms.tiles && tokens >= TILE_TOKENS_MIN {
-        round_up(tokens, TILE_TOKENS_MIN).saturating_mul(padded) * 2
-    } else {
-        0
+/// Bytes of a batch of activations that takes rows of several widths in turn: single precision, and the forms that
+/// the products with each need.
+fn activation_bytes<const N: usize>(tokens: u64, rows: [(u64, Forms); N]) -> u64 {
+    let widest = |needs: fn(Forms) -> bool| {
+        let of = |(columns, forms)| if needs(forms) { round_up(columns, COLUMNS_GRID) } else { 0 };
+        rows.map(of).into_iter().max().unwrap_or(0)
     };
-    plain.saturating_add(blocks).saturating_add(super_blocks).saturating_add(tiles)
+    // Where the processor has tiles, bytes are for smaller batches than those.
+    let has_tiles = widest(|forms| forms.has_tiles) > 0;
+    let small = if has_tiles { tokens.min(TILE_TOKENS_MIN) } else { tokens };
+    // Bytes stand in tiles of up to eight tokens: one, or an even number.
+    let places = if small == 1 { 1 } else { small.next_multiple_of(2) };
+    let tiles = if tokens >= TILE_TOKENS_MIN { round_up(tokens, TILE_TOKENS_MIN) * 2 } else { 0 };
+    // A byte and two factors per 32 columns; a byte, a factor per 256 columns, sums of 64, offsets of 16.
+    let parts = [
+        tokens.saturating_mul(widest(|_| true)).saturating_mul(4),
+        places.saturating_mul(widest(|forms| forms.has_blocks)).saturating_mul(5) / 4,
+        places.saturating_mul(widest(|forms| forms.has_super_blocks)).saturating_mul(85) / 64,
+        tiles.saturating_mul(widest(|forms| forms.has_tiles)),
+    ];
+    parts.into_iter().fold(0, u64::saturating_add)
 }
 
 /// Bytes of the buffers of a step.
 fn compute_bytes(model: &ModelSpec, format: Option<&WeightFormat>, tokens: u64, has_amx: bool) -> u64 {
-    let Widths { wide, mixed, inner, pairs } = widths(model);
+    let Widths { wide, mixed, inner, pairs, latent, batches, key_columns, value_columns } = widths(model);
     let hidden = model.hidden_size;
     let rows = hidden.saturating_mul(2).saturating_add(wide).saturating_add(mixed).saturating_add(2 * pairs);
-    let forms = forms(model, format, has_amx);
+    let rows = rows.saturating_add(latent);
+    let keys = forms(model, format, has_amx, |role, kind| match role {
+        Role::LatentKeyUp => Some(kind),
+        Role::LatentUp => Some(key_half(kind)),
+        _ => None,
+    });
+    let values = forms(model, format, has_amx, |role, kind| {
+        matches!(role, Role::LatentUp | Role::LatentValueUp).then_some(kind)
+    });
+    let others = forms(model, format, has_amx, |role, kind| {
+        let is_up = matches!(role, Role::LatentUp | Role::LatentKeyUp | Role::LatentValueUp);
+        (!is_up).then_some(kind)
+    });
     tokens
         .saturating_mul(rows)
         .saturating_mul(4)
-        .saturating_add(activation_bytes(tokens, hidden, forms))
-        .saturating_add(activation_bytes(tokens, inner, forms))
+        .saturating_add(activation_bytes(tokens, [(hidden, others)]))
+        .saturating_add(activation_bytes(tokens, [(inner, others)]))
+        .saturating_add(
+            batches.saturating_mul(activation_bytes(tokens, [(key_columns, keys), (value_columns, values)])),
+        )
 }
 
 /// The memory of `model` in the native engine on one processor.
@@ -211,7 +327,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
         }
     };
     let has_amx = assumptions.or(settings.amx, "amx", false, "most processors have none");
-    let weights = sum_of_weights(format.as_ref(), model, weight_bytes);
+    let weights = weights_bytes(model, format.as_ref());
     let chunk = settings.batch.unwrap_or(CHUNK_TOKENS).min(CHUNK_TOKENS);
     let tokens = chunk.min(settings.prompt.unwrap_or(context)).max(sequences);
     let overhead = Bytes(PROCESS_BYTES + model.vocabulary_size.saturating_mul(TOKENIZER_BYTES_PER_TOKEN));

@@ -1,6 +1,6 @@
 //! One layer: how it mixes tokens, what it remembers, what it computes.
 
-use super::Weight;
+use super::{Role, Weight};
 
 /// Layers in order, each distinct one kept once: sums cost as much as there
 /// are different layers, not as many as there are layers.
@@ -61,6 +61,26 @@ pub struct Layer {
     pub feed_forward: FeedForward,
     /// All its tensors.
     pub weights: Vec<Weight>,
+}
+
+impl Layer {
+    /// The latent of its attention: as stated, or, for files that hold the projections and do not state it (GGUF
+    /// before 2025-04), as these have it. Engines that read such files in the older way cache whole keys and values.
+    pub fn latent(&self) -> Option<Latent> {
+        let attention = self.mixer.attention()?;
+        if attention.latent.is_some() {
+            return attention.latent;
+        }
+        let matrix = |role| self.weights.iter().find(|weight| weight.role == role && !weight.is_vector());
+        let (down, up) = (matrix(Role::LatentDown)?, matrix(Role::LatentUp)?);
+        let rope_dim = down.rows.checked_sub(up.columns)?;
+        Some(Latent {
+            kv_rank: up.columns,
+            rope_dim,
+            query_rank: matrix(Role::QueryDown).map(|down| down.rows),
+            nope_dim: attention.key_dim.checked_sub(rope_dim)?,
+        })
+    }
 }
 
 /// How a layer mixes information between tokens.

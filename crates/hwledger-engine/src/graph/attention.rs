@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::error::RunError;
 use crate::model::{HeadShape, Model};
 
-use super::{BatchLayout, Machine, Workspace, fill_normalised, needs, project, project_back};
+use super::{BatchLayout, BatchRun, Machine, Workspace, fill_normalised, latent, needs, project, project_back};
 
 /// Computes a layer's attention into the workspace's part.
 pub(super) fn compute(
@@ -24,52 +24,72 @@ pub(super) fn compute(
     let failed = |source| RunError::Memory { what: "activations", source };
     let layer = &model.layers[index];
     let weights = &layer.attention;
-    let HeadShape { heads, kv_heads, key, value, window } = weights.shape;
+    let HeadShape { heads, value, .. } = weights.shape;
     let count = layout.tokens.len();
     let stride = weights.input.rows();
     let needed = needs([&weights.input], count, machine.set);
     let norm = layer.attention_norm.as_deref();
     fill_normalised(&mut workspace.outer, &workspace.stream, norm, &needed, count, model, machine).map_err(failed)?;
     project(&weights.input, &workspace.outer, &mut workspace.wide, stride, machine);
-    if !prepare_heads(model, index, count, machine, workspace) {
-        return Err(RunError::NotANumber);
+    match &weights.latent {
+        Some(latent) => latent::mix(model, index, latent, layout, cache, machine, workspace)?,
+        None => mix(model, index, layout, cache, machine, workspace)?,
     }
 
-    let keys_start = heads * key;
-    let rows = Rows { values: &workspace.wide, stride, key: keys_start, value: keys_start + kv_heads * key };
-    cache.write(index, &layout.places, &rows, &machine.pool);
-    let runs: Vec<Run<'_>> = layout
-        .runs
-        .iter()
-        .map(|run| Run {
-            row: run.row,
-            tokens: run.tokens,
-            position: run.position,
-            pages: cache.pages_of(run.sequence),
-        })
-        .collect();
-    let scoring = Scoring {
-        scale: model.settings.score_scale.unwrap_or_else(|| 1.0 / (key as f32).sqrt()),
-        window,
-        cap: model.settings.score_cap,
-        sinks: weights.sinks.as_deref(),
-    };
     let width = heads * value;
-    let mut batch = Batch {
-        queries: &workspace.wide,
-        query_stride: stride,
-        heads,
-        value,
-        out: &mut workspace.mixed[..count * width],
-    };
-    attend(cache.pages(), index, &runs, &mut batch, &scoring, &machine.pool, machine.set);
-
     let needed = needs([&weights.output], count, machine.set);
     let mixed = &workspace.mixed;
     let fill = |token: usize, row: &mut [f32]| row.copy_from_slice(&mixed[token * width..][..width]);
     workspace.inner.fill(count, width, &needed, &machine.pool, machine.set, &fill).map_err(failed)?;
     project_back(&weights.output, count, machine, workspace);
     Ok(())
+}
+
+/// Attends with the projected inputs that the workspace's wide rows hold; all heads' outputs go to its mixed rows.
+fn mix(
+    model: &Model,
+    index: usize,
+    layout: &BatchLayout,
+    cache: &mut Cache,
+    machine: &Machine,
+    workspace: &mut Workspace,
+) -> Result<(), RunError> {
+    let weights = &model.layers[index].attention;
+    let HeadShape { heads, kv_heads, key, value, window } = weights.shape;
+    let (count, stride) = (layout.tokens.len(), weights.input.rows());
+    if !prepare_heads(model, index, count, machine, workspace) {
+        return Err(RunError::NotANumber);
+    }
+    let keys_start = heads * key;
+    let rows = Rows { values: &workspace.wide, stride, key: keys_start, value: keys_start + kv_heads * key };
+    cache.write(index, &layout.places, &rows, &machine.pool);
+    let runs = runs_of(layout, cache);
+    let scoring = Scoring {
+        scale: model.settings.score_scale.unwrap_or_else(|| 1.0 / (key as f32).sqrt()),
+        window,
+        cap: model.settings.score_cap,
+        sinks: weights.sinks.as_deref(),
+    };
+    let mut batch = Batch {
+        queries: &workspace.wide,
+        query_stride: stride,
+        heads,
+        value,
+        out: &mut workspace.mixed[..count * heads * value],
+    };
+    attend(cache.pages(), index, &runs, &mut batch, &scoring, &machine.pool, machine.set);
+    Ok(())
+}
+
+/// The batch's runs with the pages of their sequences.
+pub(super) fn runs_of<'a>(layout: &BatchLayout, cache: &'a Cache) -> Vec<Run<'a>> {
+    let run = |run: &BatchRun| Run {
+        row: run.row,
+        tokens: run.tokens,
+        position: run.position,
+        pages: cache.pages_of(run.sequence),
+    };
+    layout.runs.iter().map(run).collect()
 }
 
 /// Adds biases, normalises queries and keys, and turns them. False where a key or value is no number: the cache's
@@ -110,6 +130,6 @@ fn prepare_heads(model: &Model, index: usize, count: usize, machine: &Machine, w
 }
 
 /// Whether all are finite numbers, by their bits, so that registers are filled.
-fn all_finite(values: &[f32]) -> bool {
+pub(super) fn all_finite(values: &[f32]) -> bool {
     values.iter().fold(0, |most: u32, value| most.max(value.to_bits() & 0x7fff_ffff)) < f32::INFINITY.to_bits()
 }

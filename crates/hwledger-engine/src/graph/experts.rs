@@ -6,8 +6,9 @@ use hwledger_kernels::elementwise::{add_scaled, gated};
 use hwledger_kernels::product::{Matrix, Product, multiply};
 use hwledger_kernels::{Activations, Arithmetic};
 
-use crate::model::{ExpertWeights, Model, Routing};
+use crate::model::{ExpertWeights, Model};
 
+use super::routing::route;
 use super::{Machine, Workspace, feed_forward, project};
 
 /// One expert's tokens with the weights of its outputs.
@@ -82,7 +83,7 @@ fn choose(
         if let Some(bias) = &weights.router.bias {
             add_scaled(machine.set, logits, bias, 1.0);
         }
-        for (expert, weight) in route(model, weights.used, logits) {
+        for (expert, weight) in route(&model.settings, weights, logits) {
             tokens[expert].push((token, weight));
         }
     }
@@ -92,26 +93,6 @@ fn choose(
         .filter(|(_, tokens)| !tokens.is_empty())
         .map(|(expert, tokens)| Chosen { expert, tokens })
         .collect()
-}
-
-/// The experts of one token with their weights.
-fn route(model: &Model, used: usize, logits: &[f32]) -> Vec<(usize, f32)> {
-    let settings = &model.settings;
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
-    let largest = logits[order[0]];
-    let all: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-    order.truncate(used);
-    let mut weights: Vec<f32> = order.iter().map(|&expert| (logits[expert] - largest).exp() / all).collect();
-    let sum: f32 = weights.iter().sum();
-    let normalises = settings.normalises_experts || settings.conventions.routing == Routing::ChooseThenSoftmax;
-    for weight in &mut weights {
-        if normalises {
-            *weight /= sum;
-        }
-        *weight *= settings.expert_scale;
-    }
-    order.into_iter().zip(weights).collect()
 }
 
 /// The outputs of each chosen expert for its tokens, without the bias.

@@ -3,6 +3,8 @@
 mod attention;
 mod experts;
 mod feed_forward;
+mod latent;
+mod routing;
 mod workspace;
 
 use std::sync::Arc;
@@ -198,7 +200,11 @@ impl Decoder {
 pub(crate) fn page_shape(model: &Model, format: CacheFormat) -> PageShape {
     let layers = model.layers.iter().map(|layer| {
         let HeadShape { kv_heads, key, value, .. } = layer.attention.shape;
-        LayerShape { heads: kv_heads, key, value }
+        match &layer.attention.latent {
+            // One row for all heads, whose start is the value.
+            Some(latent) => LayerShape { heads: 1, key: latent.rank + latent.rope, value: 0 },
+            None => LayerShape { heads: kv_heads, key, value },
+        }
     });
     PageShape::new(format, layers.collect())
 }

@@ -6,6 +6,8 @@ use hwledger_kernels::{Activations, Buffer};
 
 use crate::model::{FeedForwardWeights, Model, Projection};
 
+use super::latent::HEADS_TOGETHER;
+
 /// Buffers of a step.
 #[derive(Debug)]
 pub struct Workspace {
@@ -17,13 +19,19 @@ pub struct Workspace {
     pub(crate) wide: Buffer<f32>,
     /// Outputs of attention, `[token][heads x value]`.
     pub(crate) mixed: Buffer<f32>,
+    /// Query heads that were made of a latent, `[token][heads x key]`.
+    pub(crate) queries: Buffer<f32>,
+    /// Queries of some heads in the latent's space, `[token][head][rank + rope]`.
+    pub(crate) absorbed: Buffer<f32>,
+    /// Weighted sums of latents of some heads, `[token][head][rank]`.
+    pub(crate) latents: Buffer<f32>,
     /// `[output][vocabulary]`.
     pub(crate) logits: Buffer<f32>,
     /// Inputs of projections from the residual stream.
     pub(crate) outer: Activations,
     /// Inputs of projections back to it.
     pub(crate) inner: Activations,
-    /// Inputs of chosen experts, one batch each.
+    /// Inputs of chosen experts, or of the heads of latent attention, one batch each.
     pub(crate) chosen: Vec<Activations>,
     /// Cosines and sines per rotary, `[token][pairs]`.
     pub(crate) angles: [(Vec<f32>, Vec<f32>); 2],
@@ -37,6 +45,9 @@ impl Workspace {
             part: Buffer::zeroed(0)?,
             wide: Buffer::zeroed(0)?,
             mixed: Buffer::zeroed(0)?,
+            queries: Buffer::zeroed(0)?,
+            absorbed: Buffer::zeroed(0)?,
+            latents: Buffer::zeroed(0)?,
             logits: Buffer::zeroed(0)?,
             outer: Activations::new()?,
             inner: Activations::new()?,
@@ -52,6 +63,9 @@ impl Workspace {
             + self.part.bytes()
             + self.wide.bytes()
             + self.mixed.bytes()
+            + self.queries.bytes()
+            + self.absorbed.bytes()
+            + self.latents.bytes()
             + self.logits.bytes()
             + self.outer.buffer_bytes()
             + self.inner.buffer_bytes()
@@ -64,9 +78,17 @@ impl Workspace {
         let hidden = model.embedding.shape.columns;
         let vocabulary = model.head.as_ref().map_or(model.embedding.shape.rows, Projection::rows);
         let (mut wide, mut mixed) = (0, 0);
+        let (mut queries, mut absorbed, mut latents, mut together) = (0, 0, 0, 0);
         for layer in &model.layers {
             wide = wide.max(layer.attention.input.rows());
             mixed = mixed.max(layer.attention.output.columns());
+            if let Some(latent) = &layer.attention.latent {
+                let heads = layer.attention.shape.heads.min(HEADS_TOGETHER);
+                together = together.max(heads);
+                queries = queries.max(latent.query_up.as_ref().map_or(0, Projection::rows));
+                absorbed = absorbed.max(heads * (latent.rank + latent.rope));
+                latents = latents.max(heads * latent.rank);
+            }
             wide = wide.max(match &layer.feed_forward {
                 FeedForwardWeights::Dense(dense) => dense.input.rows(),
                 FeedForwardWeights::Experts(experts) => {
@@ -79,6 +101,12 @@ impl Workspace {
         self.part.reserve(tokens * hidden)?;
         self.wide.reserve(tokens * wide)?;
         self.mixed.reserve(tokens * mixed)?;
+        self.queries.reserve(tokens * queries)?;
+        self.absorbed.reserve(tokens * absorbed)?;
+        self.latents.reserve(tokens * latents)?;
+        while self.chosen.len() < together {
+            self.chosen.push(Activations::new()?);
+        }
         self.logits.reserve(outputs * vocabulary)
     }
 

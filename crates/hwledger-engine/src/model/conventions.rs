@@ -11,6 +11,17 @@ pub enum Routing {
     SoftmaxThenChoose,
     /// The largest logits, then softmax over those.
     ChooseThenSoftmax,
+    /// The logistic function of each logit, then the largest (DeepSeek-V3).
+    SigmoidThenChoose,
+}
+
+/// Experts are chosen among those of the best groups only (DeepSeek-V2, section 2.2.2; DeepSeek-V3, section 2.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertGroups {
+    /// Groups of consecutive experts.
+    pub count: usize,
+    /// Groups that the experts of one token come from.
+    pub used: usize,
 }
 
 /// How layers with a window turn, beside those without.
@@ -76,6 +87,7 @@ pub(super) fn conventions(architecture: &str) -> Option<Conventions> {
         "gemma" => gemma,
         "gemma2" => Conventions { score_cap: Some(50.0), logit_cap: Some(30.0), ..gemma },
         "gemma3" => Conventions { window_rotary: WindowRotary::UnscaledAt(10_000.0), ..gemma },
+        "deepseek2" => Conventions { normalises_experts: false, ..neighbours },
         "gpt-oss" => Conventions {
             gate: Gate::ClampedSwish { limit: 7.0 },
             post_attention_norm_is_feed_forward_norm: true,

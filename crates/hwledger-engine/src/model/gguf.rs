@@ -87,6 +87,13 @@ impl GgufTensors {
 
     /// A repacked matrix of the given columns and rows (and stacked copies), which must be there.
     pub fn matrix(&self, name: &str, shape: Shape, pool: &Pool) -> Result<PackedWeight, LoadError> {
+        let (element_type, bytes) = self.plain(name, shape)?;
+        PackedWeight::pack(element_type, shape, &bytes, pool)
+            .map_err(|source| LoadError::Pack { name: name.to_owned(), source })
+    }
+
+    /// Such a matrix as the file holds it.
+    pub(super) fn plain(&self, name: &str, shape: Shape) -> Result<(ElementType, Vec<u8>), LoadError> {
         let (index, tensor) = self.find(name).ok_or_else(|| LoadError::MissingTensor(name.to_owned()))?;
         let expected = [shape.columns as u64, shape.rows as u64, shape.copies as u64, 1];
         if tensor.dimensions != expected {
@@ -96,9 +103,7 @@ impl GgufTensors {
                 expected: expected.to_vec(),
             });
         }
-        let bytes = self.read(index, tensor)?;
-        PackedWeight::pack(tensor.element_type, shape, &bytes, pool)
-            .map_err(|source| LoadError::Pack { name: name.to_owned(), source })
+        Ok((tensor.element_type, self.read(index, tensor)?))
     }
 
     /// Rows of a matrix, if it is there.

@@ -9,6 +9,7 @@ use hwledger_kernels::{PackedWeight, Pool, Shape};
 
 use crate::error::LoadError;
 
+use super::latent;
 use super::packed::PackedStore;
 use super::tensors::Tensors;
 use super::{
@@ -32,6 +33,7 @@ pub fn load(tensors: &Tensors, options: &LoadOptions, pool: &Pool) -> Result<Mod
     let spec = tensors.spec()?;
     check(&spec)?;
     let settings = tensors.settings(&spec, options.context)?;
+    latent::check_turning(&spec, &settings)?;
     let store = PackedStore::open(options.packed_directory.as_deref(), tensors);
     let loader = Loader { tensors, spec: &spec, settings: &settings, store: RefCell::new(store), pool };
     let model = loader.model()?;
@@ -56,8 +58,8 @@ fn check(spec: &ModelSpec) -> Result<(), LoadError> {
     }
     for layer in spec.decoder.layers() {
         let Mixer::Attention(attention) = &layer.mixer else { return refuse("recurrent layers") };
-        if attention.latent.is_some() {
-            return refuse("latent attention");
+        if let Some(latent) = layer.latent() {
+            latent::check(attention, latent)?;
         }
         if attention.indexer.is_some() || attention.compression.is_some() {
             return refuse("sparse attention");
@@ -87,16 +89,16 @@ fn check(spec: &ModelSpec) -> Result<(), LoadError> {
     Ok(())
 }
 
-struct Loader<'a> {
-    tensors: &'a Tensors,
-    spec: &'a ModelSpec,
+pub(super) struct Loader<'a> {
+    pub(super) tensors: &'a Tensors,
+    pub(super) spec: &'a ModelSpec,
     settings: &'a Settings,
     store: RefCell<PackedStore>,
-    pool: &'a Pool,
+    pub(super) pool: &'a Pool,
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the kernels refuse to compile for less than 64 bits")]
-const fn size(value: u64) -> usize {
+pub(super) const fn size(value: u64) -> usize {
     value as usize
 }
 
@@ -133,7 +135,10 @@ impl Loader<'_> {
             if is_feed_forward_norm { (None, post_attention) } else { (post_attention, norm("ffn_norm")?) };
         Ok(LayerWeights {
             attention_norm: norm("attn_norm")?,
-            attention: self.attention(index, attention)?,
+            attention: match layer.latent() {
+                Some(latent) => self.latent_attention(index, attention, latent)?,
+                None => self.attention(index, attention)?,
+            },
             post_attention_norm,
             feed_forward_norm,
             feed_forward: match &layer.feed_forward {
@@ -196,6 +201,7 @@ impl Loader<'_> {
             key_norm: norm("attn_k_norm", kv_heads)?,
             output: self.projection(&[&name("attn_output")], &[hidden], heads * value)?,
             sinks: self.vector(&name("attn_sinks.weight"), heads)?,
+            latent: None,
         })
     }
 
@@ -255,6 +261,7 @@ impl Loader<'_> {
             if has_shared_gate { Some(self.projection(&[&name("ffn_gate_inp_shexp")], &[1], hidden)?) } else { None };
         Ok(ExpertWeights {
             router: self.projection(&[&name("ffn_gate_inp")], &[count], hidden)?,
+            choice_bias: self.vector(&name("exp_probs_b.bias"), count)?,
             input,
             input_bias,
             down: self.matrix(&name("ffn_down_exps.weight"), stacked(hidden, width))?,
@@ -265,7 +272,7 @@ impl Loader<'_> {
         })
     }
 
-    fn matrix(&self, name: &str, shape: Shape) -> Result<PackedWeight, LoadError> {
+    pub(super) fn matrix(&self, name: &str, shape: Shape) -> Result<PackedWeight, LoadError> {
         let format = self.tensors.packed_format(name);
         if let Some(weight) = format.and_then(|format| self.store.borrow().find(name, format, shape)) {
             return Ok(weight);
@@ -278,7 +285,7 @@ impl Loader<'_> {
     }
 
     /// Matrices on top of each other, by names without `.weight`, with their biases where any has one.
-    fn projection(&self, names: &[&str], rows: &[usize], columns: usize) -> Result<Projection, LoadError> {
+    pub(super) fn projection(&self, names: &[&str], rows: &[usize], columns: usize) -> Result<Projection, LoadError> {
         let mut matrices = Vec::new();
         let mut bias = Vec::new();
         let mut has_bias = false;
@@ -299,7 +306,7 @@ impl Loader<'_> {
         self.tensors.vector(name, Some(length as u64))
     }
 
-    fn required_vector(&self, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
+    pub(super) fn required_vector(&self, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
         self.vector(name, length)?.ok_or_else(|| LoadError::MissingTensor(name.to_owned()))
     }
 }

@@ -3,6 +3,7 @@
 mod conventions;
 mod gguf;
 mod hugging_face;
+mod latent;
 mod load;
 mod packed;
 mod positions;
@@ -13,7 +14,7 @@ mod tensors;
 use hwledger_core::ModelSpec;
 use hwledger_kernels::PackedWeight;
 
-pub use conventions::{Conventions, Routing, WindowRotary};
+pub use conventions::{Conventions, ExpertGroups, Routing, WindowRotary};
 pub use gguf::GgufTensors;
 pub use hugging_face::{Directory, HuggingFaceTensors};
 pub use load::{LoadOptions, load};
@@ -68,9 +69,10 @@ pub struct HeadShape {
 pub struct AttentionWeights {
     /// Its heads.
     pub shape: HeadShape,
-    /// Query, key and value heads, in this order.
+    /// Query, key and value heads, in this order; of latent attention query heads or the queries' latent, then the
+    /// latent of keys and values with its rotary key.
     pub input: Projection,
-    /// Normalises queries: per head, or all heads at once, by its length.
+    /// Normalises queries: per head, or all heads at once, by its length; of latent attention the queries' latent.
     pub query_norm: Option<Vec<f32>>,
     /// Normalises keys.
     pub key_norm: Option<Vec<f32>>,
@@ -78,6 +80,37 @@ pub struct AttentionWeights {
     pub output: Projection,
     /// A logit per query head that takes part in the softmax.
     pub sinks: Option<Vec<f32>>,
+    /// What latent attention has beside.
+    pub latent: Option<Box<LatentWeights>>,
+}
+
+/// What multi-head latent attention (DeepSeek-V2, section 2.1) has beside other attention. Keys and values of all heads
+/// are linear functions of one latent per token, which is what the cache keeps; the functions are applied to queries
+/// and to sums instead (section 2.1.2), so that no key and no value is ever made.
+#[derive(Clone, Debug)]
+pub struct LatentWeights {
+    /// Elements of the latent.
+    pub rank: usize,
+    /// Elements of the rotary key that all heads share, at the end of each key.
+    pub rope: usize,
+    /// Normalises the latent.
+    pub norm: Vec<f32>,
+    /// From the queries' latent to query heads; none where the input makes these at once.
+    pub query_up: Option<Projection>,
+    /// Per head, from the part of a query without position to the latent's space: `[rank][nope]`.
+    pub key_up: PackedWeight,
+    /// Per head, from the latent's space to values: `[value][rank]`.
+    pub value_up: PackedWeight,
+}
+
+impl LatentWeights {
+    /// Bytes of all of it.
+    pub fn bytes(&self) -> usize {
+        self.norm.len() * size_of::<f32>()
+            + self.query_up.as_ref().map_or(0, Projection::bytes)
+            + self.key_up.bytes().len()
+            + self.value_up.bytes().len()
+    }
 }
 
 /// The weights of a feed-forward.
@@ -105,6 +138,8 @@ pub struct DenseWeights {
 pub struct ExpertWeights {
     /// A logit per expert.
     pub router: Projection,
+    /// Added to what experts are chosen by, not to their weights (DeepSeek-V3).
+    pub choice_bias: Option<Vec<f32>>,
     /// Gate and up of all experts: two stacked matrices, or one with both.
     pub input: Vec<PackedWeight>,
     /// Per expert, the biases of gate and up one after the other.
@@ -169,6 +204,7 @@ impl Model {
                     FeedForwardWeights::Dense(weights) => dense(weights),
                     FeedForwardWeights::Experts(experts) => {
                         experts.router.bytes()
+                            + vector(&experts.choice_bias)
                             + experts.input.iter().map(|weight| weight.bytes().len()).sum::<usize>()
                             + experts.down.bytes().len()
                             + vector(&experts.input_bias)
@@ -182,6 +218,7 @@ impl Model {
                     + vector(&attention.query_norm)
                     + vector(&attention.key_norm)
                     + vector(&attention.sinks)
+                    + attention.latent.as_ref().map_or(0, |latent| latent.bytes())
                     + vector(&layer.attention_norm)
                     + vector(&layer.post_attention_norm)
                     + vector(&layer.feed_forward_norm)
@@ -228,7 +265,12 @@ impl Model {
                         one * experts.used + projection(&experts.router) + experts.shared.as_ref().map_or(0, dense)
                     }
                 };
-                projection(&layer.attention.input) + projection(&layer.attention.output) + feed_forward
+                let latent = layer.attention.latent.as_ref().map_or(0, |latent| {
+                    let up = [&latent.key_up, &latent.value_up];
+                    let up: usize = up.iter().map(|weight| elements(weight) * weight.shape.copies).sum();
+                    up + latent.query_up.as_ref().map_or(0, projection)
+                });
+                projection(&layer.attention.input) + latent + projection(&layer.attention.output) + feed_forward
             })
             .sum();
         layers + self.head.as_ref().map_or_else(|| elements(&self.embedding), projection)

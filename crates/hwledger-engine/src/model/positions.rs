@@ -8,7 +8,7 @@ use hwledger_kernels::elementwise::RotaryPairs;
 
 use super::conventions::{Conventions, WindowRotary};
 use super::rotary::{Rotary, Yarn};
-use super::settings::Keys;
+use super::settings::{Keys, narrow};
 
 /// What `YaRN` takes where a file does not say (llama.cpp's defaults, those of the paper).
 const YARN_BETA_FAST: f64 = 32.0;
@@ -59,6 +59,28 @@ pub(super) fn rotaries(
     Ok([full, windowed])
 }
 
+/// What DeepSeek's files state of their attention temperature: the published `mscale_all_dim`, times 0.1 as in its
+/// formula. Published files have the same `mscale`, which the cosines' factor would be made of.
+fn log_multiplier(keys: &Keys<'_>) -> Result<Option<f64>, LoadError> {
+    if keys.architecture == "deepseek2" { keys.factor("rope.scaling.yarn_log_multiplier") } else { Ok(None) }
+}
+
+/// The scale of latent attention's scores: one over the root of a key's length, times the squared temperature of
+/// positions scaled by `YaRN`.
+pub(super) fn latent_score_scale(keys: &Keys<'_>, key_dim: u64) -> Result<f32, LoadError> {
+    let plain = 1.0 / (key_dim as f64).sqrt();
+    let is_yarn = keys.header.metadata.text(&keys.name("rope.scaling.type")) == Some("yarn");
+    let factor = keys.factor("rope.scaling.factor")?.or(keys.factor("rope.scale_linear")?).unwrap_or(1.0);
+    let temperature = match log_multiplier(keys)? {
+        Some(multiplier) if is_yarn => {
+            let attention_factor = keys.number("rope.scaling.attn_factor")?.unwrap_or(1.0);
+            attention_factor * (1.0 + multiplier * factor.max(1.0).ln())
+        }
+        _ => 1.0,
+    };
+    Ok(narrow(plain * temperature * temperature))
+}
+
 fn rotary(
     keys: &Keys<'_>,
     dimensions: usize,
@@ -92,6 +114,10 @@ fn rotary(
                 rounds_bounds: true,
             };
             rotary = rotary.yarn(dimensions, base, &yarn);
+            if log_multiplier(keys)?.is_some() {
+                // The temperature is in the scores' scale: what cosines would have is divided off again.
+                rotary.magnitude = yarn.attention_factor;
+            }
         }
         Some(other) => return Err(LoadError::Unsupported(format!("positions scaled by `{other}`"))),
     }

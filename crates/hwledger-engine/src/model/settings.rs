@@ -1,13 +1,13 @@
 //! The numbers of a model beside its shapes: epsilons, scales, caps, positions.
 
 use hwledger_core::ModelSpec;
-use hwledger_core::model::Attention;
+use hwledger_core::model::{Attention, FeedForward};
 use hwledger_formats::gguf::{Header, Value};
 
 use crate::error::LoadError;
 
-use super::conventions::{Conventions, conventions};
-use super::positions::{SmallTensor, positions, rotaries};
+use super::conventions::{Conventions, ExpertGroups, Routing, conventions};
+use super::positions::{SmallTensor, latent_score_scale, positions, rotaries};
 use super::rotary::Rotary;
 
 /// The numbers of a model.
@@ -33,6 +33,8 @@ pub struct Settings {
     pub expert_scale: f32,
     /// Whether the weights of the chosen experts are made to sum to one.
     pub normalises_experts: bool,
+    /// The groups that experts are chosen from; none where all compete.
+    pub expert_groups: Option<ExpertGroups>,
     /// Elements of a head that turn.
     pub rotary_dimensions: usize,
     /// How heads turn: in layers that see everything, and in those with a window.
@@ -65,7 +67,7 @@ impl Settings {
         let conventions = conventions(architecture)
             .ok_or_else(|| LoadError::Unsupported(format!("models of the architecture `{architecture}`")))?;
         let keys = Keys { header, architecture };
-        let conventions = positions(&keys, conventions)?;
+        let conventions = routing(&keys, positions(&keys, conventions)?)?;
         let attention = spec.decoder.layers().find_map(|layer| layer.mixer.attention());
         let attention = attention.ok_or_else(|| LoadError::Unsupported("models without attention".to_owned()))?;
         let epsilon = keys.number("attention.layer_norm_rms_epsilon")?.ok_or_else(|| LoadError::Setting {
@@ -100,6 +102,7 @@ impl Settings {
                 .metadata
                 .bool(&keys.name("expert_weights_norm"))
                 .unwrap_or(conventions.normalises_experts),
+            expert_groups: expert_groups(&keys, spec)?,
             rotary_dimensions: dimensions,
             rotary,
         })
@@ -118,7 +121,58 @@ fn score_scale(
     if by_width {
         return Ok(Some(1.0 / (spec.hidden_size as f32 / attention.heads as f32).sqrt()));
     }
+    if architecture == "deepseek2" {
+        return latent_score_scale(keys, attention.key_dim).map(Some);
+    }
     Ok(keys.number("attention.scale")?.filter(|&scale| scale > 0.0).map(narrow))
+}
+
+/// The conventions with the routing that a file states. Files of DeepSeek's architecture say how their router weighs;
+/// those from before they did are of DeepSeek-V2, but for GLM-4.7-Flash, which llama.cpp knows by its vocabulary.
+fn routing(keys: &Keys<'_>, conventions: Conventions) -> Result<Conventions, LoadError> {
+    /// Tokens of GLM-4.7-Flash.
+    const GLM_VOCABULARY: u64 = 154_880;
+    if keys.architecture != "deepseek2" {
+        return Ok(conventions);
+    }
+    if keys.number("attention.temperature_scale")?.is_some_and(|scale| scale != 0.0) {
+        return Err(LoadError::Unsupported("attention whose temperature depends on the position".to_owned()));
+    }
+    let metadata = &keys.header.metadata;
+    let is_glm = metadata.array_length("tokenizer.ggml.tokens") == Some(GLM_VOCABULARY)
+        && matches!(metadata.unsigned(&keys.name("block_count")), Some(47 | 48));
+    // The numbers of llama.cpp's `llama_expert_gating_func_type`.
+    let routing = match metadata.unsigned(&keys.name("expert_gating_func")).unwrap_or(0) {
+        0 if is_glm => Routing::SigmoidThenChoose,
+        0 | 1 => Routing::SoftmaxThenChoose,
+        2 => Routing::SigmoidThenChoose,
+        other => return Err(LoadError::Unsupported(format!("experts behind a router of the kind {other}"))),
+    };
+    Ok(Conventions { routing, ..conventions })
+}
+
+/// The groups that experts are chosen from.
+fn expert_groups(keys: &Keys<'_>, spec: &ModelSpec) -> Result<Option<ExpertGroups>, LoadError> {
+    let count = |suffix: &str| keys.header.metadata.unsigned(&keys.name(suffix));
+    match count("expert_group_count") {
+        Some(groups) if groups > 1 => checked_groups(spec, groups, count("expert_group_used_count").unwrap_or(0)),
+        _ => Ok(None),
+    }
+}
+
+/// Groups that hold as many experts each, and together as many as a token takes.
+pub(super) fn checked_groups(spec: &ModelSpec, groups: u64, used: u64) -> Result<Option<ExpertGroups>, LoadError> {
+    for layer in spec.decoder.layers() {
+        let FeedForward::Experts(experts) = &layer.feed_forward else { continue };
+        let per_group = experts.experts / groups.max(1);
+        let has_enough = per_group.checked_mul(used).is_some_and(|chosen| chosen >= experts.experts_per_token);
+        if !experts.experts.is_multiple_of(groups) || !(1..=groups).contains(&used) || !has_enough {
+            let what = format!("{} experts of which {used} of {groups} groups are chosen", experts.experts);
+            return Err(LoadError::Unsupported(what));
+        }
+    }
+    let size = |count| usize::try_from(count).unwrap_or(usize::MAX);
+    Ok(Some(ExpertGroups { count: size(groups), used: size(used) }))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "files hold these numbers in single precision")]

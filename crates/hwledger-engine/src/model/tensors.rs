@@ -194,6 +194,14 @@ impl Tensors {
         }
     }
 
+    /// A matrix as its file holds it, rows one after the other, which must be there.
+    pub(super) fn plain(&self, name: &str, shape: Shape) -> Result<(ElementType, Vec<u8>), LoadError> {
+        match self {
+            Self::Gguf(tensors) => tensors.plain(name, shape),
+            Self::HuggingFace(tensors) => tensors.numbers_of(name, shape),
+        }
+    }
+
     /// How a matrix will be held, where that is known before it is read.
     pub(super) fn packed_format(&self, name: &str) -> Option<PackedFormat> {
         match self {

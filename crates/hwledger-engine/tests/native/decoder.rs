@@ -13,16 +13,16 @@ use hwledger_kernels::{bf16_from_f32, dequantise, f16_from_f32, f32_from_bf16, f
 /// Experts whose logits differ by less are nearly tied: inputs that are rounded to bytes move them as far.
 const TIE: f64 = 0.004;
 
-type Rows = Vec<Vec<f64>>;
+pub(crate) type Rows = Vec<Vec<f64>>;
 
 /// A model as its bytes, and how it is run.
 pub(crate) struct Reference<'a> {
     bytes: &'a [u8],
-    header: Header,
+    pub(crate) header: Header,
     /// The longest sequence that the model is loaded for.
     context: usize,
     /// Whether keys and values are rounded to half precision, as the engine's cache holds them.
-    rounds_cache: bool,
+    pub(crate) rounds_cache: bool,
     rounding: Rounding,
     first_tie: Cell<usize>,
 }
@@ -40,7 +40,7 @@ pub(crate) enum Rounding {
 }
 
 /// How the heads of a layer turn.
-struct Rope {
+pub(crate) struct Rope {
     pairs_are_halves: bool,
     base: f64,
     scale: f64,
@@ -50,7 +50,7 @@ struct Rope {
     factors: Option<Vec<f64>>,
 }
 
-fn sum_of_products(a: &[f64], b: &[f64]) -> f64 {
+pub(crate) fn sum_of_products(a: &[f64], b: &[f64]) -> f64 {
     // Plain counting: these loops are run without optimisation.
     let (mut sums, mut index, length) = ([0.0; 4], 0, a.len().min(b.len()));
     while index + 4 <= length {
@@ -67,7 +67,7 @@ fn sum_of_products(a: &[f64], b: &[f64]) -> f64 {
     sums[0] + sums[1] + sums[2] + sums[3]
 }
 
-fn half(value: f64) -> f64 {
+pub(crate) fn half(value: f64) -> f64 {
     #[expect(clippy::cast_possible_truncation, reason = "rounded to half precision anyway")]
     let value = value as f32;
     f64::from(f32_from_f16(f16_from_f32(value)))
@@ -97,35 +97,40 @@ fn gelu(x: f64) -> f64 {
     0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh())
 }
 
-fn softmax(logits: &[f64]) -> Vec<f64> {
+pub(crate) fn softmax(logits: &[f64]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = logits.iter().map(|logit| (logit - largest).exp()).collect();
     let sum: f64 = weights.iter().sum();
     weights.into_iter().map(|weight| weight / sum).collect()
 }
 
-fn add_scaled(target: &mut [f64], values: &[f64], factor: f64) {
+pub(crate) fn add_scaled(target: &mut [f64], values: &[f64], factor: f64) {
     for (target, value) in target.iter_mut().zip(values) {
         *target += factor * value;
     }
 }
 
 /// The numbers of a matrix, and what is rounded before they are multiplied.
-struct Weight {
-    values: Vec<f64>,
-    rounding: Rounding,
+pub(crate) struct Weight {
+    pub(crate) values: Vec<f64>,
+    pub(crate) rounding: Rounding,
     /// Columns of an input that share a scale as bytes.
-    block: usize,
+    pub(crate) block: usize,
 }
 
 impl Weight {
-    /// The product of some rows with an input.
-    fn times(&self, part: std::ops::Range<usize>, input: &[f64]) -> Vec<f64> {
-        let input: Vec<f64> = match self.rounding {
+    /// An input as products with it take it.
+    pub(crate) fn rounded(&self, input: &[f64]) -> Vec<f64> {
+        match self.rounding {
             Rounding::None => input.to_vec(),
             Rounding::Bytes => bytes_of(input, self.block),
             Rounding::Tiles => input.iter().copied().map(bfloat16).collect(),
-        };
+        }
+    }
+
+    /// The product of some rows with an input.
+    pub(crate) fn times(&self, part: std::ops::Range<usize>, input: &[f64]) -> Vec<f64> {
+        let input = self.rounded(input);
         self.values[part].chunks_exact(input.len()).map(|row| sum_of_products(row, &input)).collect()
     }
 }
@@ -158,11 +163,11 @@ impl<'a> Reference<'a> {
         self.header.architecture().unwrap()
     }
 
-    fn is(&self, architectures: &[&str]) -> bool {
+    pub(crate) fn is(&self, architectures: &[&str]) -> bool {
         architectures.contains(&self.architecture())
     }
 
-    fn number(&self, suffix: &str) -> Option<f64> {
+    pub(crate) fn number(&self, suffix: &str) -> Option<f64> {
         match self.header.metadata.get(&format!("{}.{suffix}", self.architecture())) {
             Some(Value::Float(value)) => Some(*value),
             Some(Value::Unsigned(value)) => Some(*value as f64),
@@ -171,12 +176,12 @@ impl<'a> Reference<'a> {
         }
     }
 
-    fn count(&self, suffix: &str) -> Option<usize> {
+    pub(crate) fn count(&self, suffix: &str) -> Option<usize> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small counts")]
         self.number(suffix).map(|number| number as usize)
     }
 
-    fn tensor(&self, name: &str) -> Option<Vec<f64>> {
+    pub(crate) fn tensor(&self, name: &str) -> Option<Vec<f64>> {
         let tensor = self.header.tensor(name)?;
         let start = usize::try_from(self.header.data_offset + tensor.offset).unwrap();
         let bytes = &self.bytes[start..start + usize::try_from(tensor.bytes()).unwrap()];
@@ -186,7 +191,7 @@ impl<'a> Reference<'a> {
     }
 
     /// A weight as products with it take it.
-    fn weight(&self, name: &str) -> Option<Weight> {
+    pub(crate) fn weight(&self, name: &str) -> Option<Weight> {
         let element_type = self.header.tensor(name)?.element_type;
         let mut values = self.tensor(name)?;
         let is_whole = matches!(element_type, ElementType::F32 | ElementType::F16);
@@ -209,7 +214,7 @@ impl<'a> Reference<'a> {
     }
 
     /// `W x + b` of every row; `name` without `.weight`.
-    fn project(&self, name: &str, inputs: &Rows) -> Option<Rows> {
+    pub(crate) fn project(&self, name: &str, inputs: &Rows) -> Option<Rows> {
         let weight = self.weight(&format!("{name}.weight"))?;
         let bias = self.tensor(&format!("{name}.bias"));
         let product = |input: &Vec<f64>| {
@@ -223,7 +228,7 @@ impl<'a> Reference<'a> {
     }
 
     /// RMS norms of stretches as long as the weight; unchanged where the tensor is missing.
-    fn normalise(&self, name: &str, rows: &mut Rows) {
+    pub(crate) fn normalise(&self, name: &str, rows: &mut Rows) {
         let Some(weight) = self.tensor(&format!("{name}.weight")) else { return };
         let epsilon = self.number("attention.layer_norm_rms_epsilon").unwrap();
         for part in rows.iter_mut().flat_map(|row| row.chunks_exact_mut(weight.len())) {
@@ -249,7 +254,11 @@ impl<'a> Reference<'a> {
             let name = |part: &str| format!("blk.{layer}.{part}");
             let mut input = stream.clone();
             self.normalise(&name("attn_norm"), &mut input);
-            let mut part = self.attention(layer, &input);
+            let mut part = if self.number("attention.kv_lora_rank").is_some() {
+                self.latent_attention(layer, &input)
+            } else {
+                self.attention(layer, &input)
+            };
             if !self.is(&["gpt-oss"]) {
                 self.normalise(&name("post_attention_norm"), &mut part);
             }
@@ -302,7 +311,7 @@ impl<'a> Reference<'a> {
     }
 
     /// How the heads of a layer turn; none where they do not.
-    fn rope(&self, layer: usize) -> Option<Rope> {
+    pub(crate) fn rope(&self, layer: usize) -> Option<Rope> {
         if self.is(&["smollm3"]) && (layer + 1).is_multiple_of(4) {
             return None;
         }
@@ -317,10 +326,12 @@ impl<'a> Reference<'a> {
         let original = original.unwrap_or_else(|| self.number("context_length").unwrap());
         let is_yarn = kind == "yarn";
         let attention = self.number("rope.scaling.attn_factor").unwrap_or(1.0);
-        let temperature = if is_yarn && factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 };
+        // With this key the scores' scale has the temperature.
+        let is_apart = self.number("rope.scaling.yarn_log_multiplier").is_some();
+        let temperature = if is_yarn && factor > 1.0 && !is_apart { 0.1 * factor.ln() + 1.0 } else { 1.0 };
         let long = if self.context as f64 > original { "rope_factors_long" } else { "rope_factors_short" };
         let mut rope = Rope {
-            pairs_are_halves: !self.is(&["llama", "granite", "granitemoe", "smollm3", "glm4"])
+            pairs_are_halves: !self.is(&["llama", "granite", "granitemoe", "smollm3", "glm4", "deepseek2"])
                 || (self.is(&["glm4"]) && self.has_sections()),
             base: self.number("rope.freq_base").unwrap_or(10_000.0),
             scale: 1.0 / factor,
@@ -481,7 +492,7 @@ impl<'a> Reference<'a> {
         }
         for (position, ((input, logits), output)) in input.iter().zip(logits).zip(&mut outputs).enumerate() {
             self.note_ties(position, &logits, used);
-            for (expert, weight) in self.route(&logits, used) {
+            for (expert, weight) in self.route(layer, &logits, used) {
                 let (gate, up) = (apply(&gates, expert, input), apply(&ups, expert, input));
                 let inner: Vec<f64> = gate.iter().zip(&up).map(|(&gate, &up)| self.expert_gate(gate, up)).collect();
                 add_scaled(output, &apply(&downs, expert, &inner), weight);
@@ -508,7 +519,10 @@ impl<'a> Reference<'a> {
     }
 
     /// The chosen experts of one token with their weights.
-    fn route(&self, logits: &[f64], used: usize) -> Vec<(usize, f64)> {
+    fn route(&self, layer: usize, logits: &[f64], used: usize) -> Vec<(usize, f64)> {
+        if self.is(&["deepseek2"]) {
+            return self.route_by_groups(layer, logits, used);
+        }
         let all = softmax(logits);
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
@@ -531,7 +545,7 @@ impl<'a> Reference<'a> {
 
 impl Rope {
     /// `ggml_rope_ext` on one head.
-    fn turn(&self, head: &mut [f64], position: usize) {
+    pub(crate) fn turn(&self, head: &mut [f64], position: usize) {
         let dimensions = head.len() as f64;
         let correction = |turns: f64| {
             dimensions * (self.original / (turns * 2.0 * std::f64::consts::PI)).ln() / (2.0 * self.base.ln())

@@ -10,6 +10,7 @@ use hwledger_formats::gguf::read_header;
 
 use crate::gguf::Writer;
 use crate::harness::file;
+use crate::logits::deepseek;
 use crate::models::{Recipe, VOCABULARY, tokenizer};
 use crate::noise::Noise;
 
@@ -126,15 +127,14 @@ fn a_file_that_was_cut_off_is_refused_wherever_the_cut_is() {
     }
 }
 
-#[test]
-fn wrong_bytes_in_the_header_never_panic() {
-    let bytes = llama().bytes();
-    let header = read_header(&*bytes, Some(bytes.len() as u64)).unwrap();
+/// Changes one byte of a header at a time; says how many files were refused.
+fn change_bytes(bytes: &[u8], count: usize) -> usize {
+    let header = read_header(bytes, Some(bytes.len() as u64)).unwrap();
     let data = usize::try_from(header.data_offset).unwrap();
     let mut noise = Noise(21);
     let mut refused = 0;
-    for _ in 0..150 {
-        let mut bytes = bytes.clone();
+    for _ in 0..count {
+        let mut bytes = bytes.to_vec();
         bytes[noise.below(data)] = noise.next().to_le_bytes()[0];
         match open(bytes, None) {
             Err(_) => refused += 1,
@@ -146,7 +146,72 @@ fn wrong_bytes_in_the_header_never_panic() {
             }
         }
     }
-    assert!(refused > 20, "{refused}");
+    refused
+}
+
+#[test]
+fn wrong_bytes_in_the_header_never_panic() {
+    for bytes in [llama().bytes(), deepseek(56).bytes()] {
+        let refused = change_bytes(&bytes, 150);
+        assert!(refused > 20, "{refused}");
+    }
+}
+
+/// A model of latent attention with one of its keys changed.
+fn latent_with(key: &'static str, value: u32) -> Vec<u8> {
+    let mut bytes = deepseek(56).bytes();
+    let name = format!("deepseek2.{key}");
+    // The key's text, the number of its type, then its value.
+    let place = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap() + name.len() + 4;
+    bytes[place..place + 4].copy_from_slice(&value.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn latents_that_cannot_be_are_refused() {
+    let check = |key, value, expected: &str| {
+        check(latent_with(key, value), None, &format!("the native engine does not run {expected}"));
+    };
+    let absurd = "latent attention of no or absurd extents";
+    check("attention.q_lora_rank", 1 << 30, absurd);
+    check("attention.key_length_mla", 16, absurd);
+    check("attention.key_length_mla", u32::MAX, absurd);
+    check("attention.value_length_mla", u32::MAX, absurd);
+    check("attention.head_count", u32::MAX, absurd);
+    let pairs = "latent attention whose keys are not a part without position and pairs that turn";
+    check("attention.key_length", 57, pairs);
+    check("rope.dimension_count", 18, "latent attention whose rotary key is shorter than what turns");
+    for (key, value) in [
+        ("attention.q_lora_rank", 57),
+        ("attention.q_lora_rank", 0),
+        ("attention.kv_lora_rank", 0),
+        ("attention.kv_lora_rank", 41),
+        ("attention.kv_lora_rank", u32::MAX),
+        ("attention.key_length", 58),
+        ("attention.key_length_mla", 42),
+        ("attention.value_length_mla", 21),
+        ("attention.value_length_mla", 0),
+        ("attention.head_count", 4),
+    ] {
+        assert!(open(latent_with(key, value), None).is_err(), "{key} {value}");
+    }
+}
+
+#[test]
+fn experts_that_cannot_be_chosen_are_refused() {
+    let check = |integers: &[(&'static str, u32)], floats: &[(&'static str, f32)], expected: &str| {
+        let mut recipe = deepseek(0);
+        recipe.integers.extend_from_slice(integers);
+        recipe.floats.extend_from_slice(floats);
+        check(recipe.bytes(), None, &format!("the native engine does not run {expected}"));
+    };
+    check(&[("expert_gating_func", 4)], &[], "experts behind a router of the kind 4");
+    check(&[], &[("attention.temperature_scale", 0.1)], "attention whose temperature depends on the position");
+    let groups = |count, used| [("expert_group_count", count), ("expert_group_used_count", used)];
+    check(&groups(4, 2), &[], "6 experts of which 2 of 4 groups are chosen");
+    check(&groups(3, 4), &[], "6 experts of which 4 of 3 groups are chosen");
+    check(&groups(6, 1), &[], "6 experts of which 1 of 6 groups are chosen");
+    check(&groups(3, 0), &[], "6 experts of which 0 of 3 groups are chosen");
 }
 
 fn request(prompt: &[u32], tokens_max: usize) -> Request {

@@ -10,6 +10,7 @@ use hwledger_engine::graph::{Decoder, Outputs, Slice};
 use hwledger_engine::model::Model;
 
 use crate::harness::{best_without_tiles, bits, decoder, loaded, logits};
+use crate::logits::deepseek;
 use crate::models::{Biases, Experts, Recipe, VOCABULARY};
 use crate::noise::Noise;
 
@@ -38,6 +39,7 @@ fn models() -> Vec<(&'static str, Arc<Model>)> {
         ("llama in q8_0", load(llama.clone().with_weights(ElementType::Q8_0))),
         ("llama in q4_k", load(Recipe { layers: 1, ..llama.with_weights(ElementType::Q4K) })),
         ("gpt-oss in bf16 and mxfp4", load(gpt_oss.with_weights(ElementType::BF16))),
+        ("latent attention in q8_0", load(Recipe { heads: 19, ..deepseek(56) }.with_weights(ElementType::Q8_0))),
     ]
 }
 

@@ -7,7 +7,7 @@ use hwledger_engine::{CacheFormat, InstructionSet};
 
 use crate::decoder::{Reference, Rounding};
 use crate::harness::{best_without_tiles, decoder_with, loaded, logits};
-use crate::models::{Biases, Experts, Recipe, VOCABULARY};
+use crate::models::{Biases, Experts, Latent, Recipe, VOCABULARY};
 use crate::noise::Noise;
 
 /// More than two pages of the cache, and more than any window here.
@@ -181,7 +181,25 @@ pub(crate) fn architectures() -> Vec<Recipe> {
             texts: vec![("rope.scaling.type", "yarn")],
             ..llama
         },
+        deepseek(0),
     ]
+}
+
+/// DeepSeek-V2-Lite, or, with a latent of queries, what is larger.
+pub(crate) fn deepseek(query_rank: usize) -> Recipe {
+    Recipe {
+        has_head: true,
+        experts: Some(Experts { count: 6, used: 2, shared: 72 }),
+        latent: Some(Latent { query_rank, ..Latent::AWKWARD }),
+        floats: vec![("rope.scaling.factor", 4.0), ("rope.scaling.yarn_log_multiplier", 0.0707)],
+        integers: vec![
+            ("leading_dense_block_count", 1),
+            ("expert_shared_count", 1),
+            ("rope.scaling.original_context_length", 64),
+        ],
+        texts: vec![("rope.scaling.type", "yarn")],
+        ..Recipe::new("deepseek2")
+    }
 }
 
 #[test]
@@ -395,6 +413,98 @@ fn variants() -> Vec<(&'static str, Recipe, usize)> {
             256,
         ),
     ]
+}
+
+/// What only some files of latent attention have.
+fn latent_variants() -> Vec<(&'static str, Recipe)> {
+    let with = |query_rank, integers: &[(&'static str, u32)], floats: &[(&'static str, f32)]| {
+        let mut recipe = deepseek(query_rank);
+        recipe.integers.extend_from_slice(integers);
+        recipe.floats.extend_from_slice(floats);
+        recipe
+    };
+    let whole = |recipe: Recipe| {
+        let latent = recipe.latent.map(|latent| Latent { is_whole: true, ..latent });
+        Recipe { latent, ..recipe }
+    };
+    let groups = [("expert_group_count", 3), ("expert_group_used_count", 2)];
+    let sigmoid = [("expert_gating_func", 2), groups[0], groups[1]];
+    let flag = |recipe: Recipe| Recipe { flags: vec![("expert_weights_norm", true)], ..recipe };
+    let unscaled = |recipe| Recipe { floats: Vec::new(), texts: Vec::new(), ..recipe };
+    // As many layers as llama.cpp knows a model without a latent of queries by.
+    let experts = Some(Experts { count: 6, used: 2, shared: 24 });
+    let deep = Recipe { layers: 26, hidden: 32, heads: 2, width: 24, embedding: 3.0, experts, ..deepseek(0) };
+    vec![
+        ("deepseek2/query latent", deepseek(56)),
+        ("deepseek2/whole up-projection", whole(deepseek(56))),
+        ("deepseek2/deep", deep.clone()),
+        ("deepseek2/deep, whole up-projection", whole(deep)),
+        ("deepseek2/unscaled", unscaled(deepseek(56))),
+        ("deepseek2/factor", with(56, &[], &[("rope.scaling.attn_factor", 1.2)])),
+        ("deepseek2/many heads", Recipe { heads: 19, ..deepseek(56) }),
+        ("deepseek2/groups", with(0, &groups, &[("expert_weights_scale", 2.0)])),
+        ("deepseek2/sigmoid", flag(with(56, &sigmoid, &[("expert_weights_scale", 2.5)]))),
+        ("deepseek2/sigmoid of all", with(56, &sigmoid[..1], &[])),
+    ]
+}
+
+#[test]
+fn every_setting_of_latent_attention() {
+    for (name, recipe) in latent_variants() {
+        let tolerance = if recipe.layers > 20 { TOLERANCE_DEEP } else { TOLERANCE_FLOAT };
+        Check::new(name, &recipe, tolerance).run();
+    }
+}
+
+#[test]
+fn latent_attention_with_every_type_of_weights() {
+    let types = [
+        ElementType::F16,
+        ElementType::BF16,
+        ElementType::Q8_0,
+        ElementType::Q4_0,
+        ElementType::Q4_1,
+        ElementType::Q5_0,
+        ElementType::Q5_1,
+        ElementType::Q2K,
+        ElementType::Q3K,
+        ElementType::Q4K,
+        ElementType::Q5K,
+        ElementType::Q6K,
+        ElementType::Iq4Nl,
+        ElementType::Iq4Xs,
+        ElementType::Mxfp4,
+    ];
+    for is_whole in [false, true] {
+        // Without experts, of which a token may take others where two are nearly as good.
+        let mut recipe = Recipe { experts: None, ..deepseek(56) };
+        recipe.latent = recipe.latent.map(|latent| Latent { is_whole, ..latent });
+        for weight in types {
+            let recipe = recipe.clone().with_weights(weight);
+            let name = format!("deepseek2/{weight}{}", if is_whole { "/whole" } else { "" });
+            // Keys' up-projection is of bytes beside blocks of 256.
+            let is_mixed = weight.block().0 == 256 && !is_whole;
+            let tolerance = if is_mixed { TOLERANCE_BYTES } else { tolerance(weight) };
+            Check::new(&name, &recipe, tolerance).run();
+        }
+    }
+}
+
+#[test]
+fn latent_attention_without_vectors_with_tiles_and_a_small_cache() {
+    for weight in [ElementType::F32, ElementType::BF16, ElementType::Q8_0, ElementType::Q4K] {
+        let recipe = deepseek(56).with_weights(weight);
+        let [scalar, exact, tiles] = ["scalar", "exact", "tiles"].map(|kind| format!("deepseek2/{weight}/{kind}"));
+        Check { set: InstructionSet::Scalar, ..Check::new(&scalar, &recipe, tolerance(weight)) }.run();
+        let exact = Check::new(&exact, &recipe, TOLERANCE_ROUNDING.max(tolerance(weight)));
+        Check { rounding: Rounding::None, ..exact }.run();
+        if InstructionSet::detect() == InstructionSet::Amx {
+            let check = Check::new(&tiles, &recipe, TOLERANCE_TILES);
+            Check { set: InstructionSet::Amx, rounding: Rounding::Tiles, ..check }.run();
+        }
+    }
+    let (name, recipe) = ("deepseek2/cache of 8 bits", deepseek(56));
+    Check { format: CacheFormat::Q8, ..Check::new(name, &recipe, TOLERANCE_CACHE) }.run();
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod faults;
 mod gguf;
 mod harness;
 mod invariance;
+mod latent;
 mod logits;
 mod memory;
 mod models;

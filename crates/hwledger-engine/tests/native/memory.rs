@@ -6,14 +6,17 @@ use hwledger_engine::graph::{Outputs, Slice};
 use hwledger_engine::{CacheFormat, InstructionSet, MemoryReport};
 
 use crate::harness::{decoder_with, loaded};
-use crate::logits::architectures;
-use crate::models::Recipe;
+use crate::logits::{architectures, deepseek};
+use crate::models::{Latent, Recipe};
 use crate::noise::Noise;
 
 /// The most that all of it may be off.
 const TOLERANCE: f64 = 0.01;
 /// Tiny models' buffers are smaller than the vectors beside them that no plan counts.
 const TOLERANCE_BYTES: f64 = 4096.0;
+
+/// Fewer tokens than a step of tiles takes.
+const TOKENS_FEW: usize = 31;
 
 /// Fills the context of several sequences, and compares each part.
 fn check(recipe: &Recipe, format: CacheFormat, sequences: usize, context: usize) {
@@ -22,9 +25,13 @@ fn check(recipe: &Recipe, format: CacheFormat, sequences: usize, context: usize)
     let mut decoder = decoder_with(&model, format, InstructionSet::detect(), 1);
     let tokens = Noise(3).tokens(context, recipe.vocabulary);
     let ids: Vec<_> = (0..sequences).map(|_| decoder.cache_mut().create()).collect();
-    // Prompts that fill their contexts, then the last token of each sequence again, in a batch.
+    // Prompts that fill their contexts, the last tokens again, which are too few for tiles, then the last token of each
+    // sequence again, in a batch.
     for &sequence in &ids {
         decoder.step(&[Slice { sequence, tokens: &tokens, outputs: Outputs::Last }]).unwrap();
+        decoder.cache_mut().truncate(sequence, context - TOKENS_FEW);
+        let last = &tokens[context - TOKENS_FEW..];
+        decoder.step(&[Slice { sequence, tokens: last, outputs: Outputs::Last }]).unwrap();
         decoder.cache_mut().truncate(sequence, context - 1);
     }
     let last: Vec<Slice<'_>> = ids
@@ -63,6 +70,21 @@ fn weights_and_cache_are_planned_to_the_byte() {
     for recipe in architectures() {
         for weight in types {
             check(&recipe.clone().with_weights(weight), CacheFormat::F16, 1, 40);
+        }
+    }
+}
+
+#[test]
+fn latent_attention_is_planned() {
+    for query_rank in [0, 56] {
+        for is_whole in [false, true] {
+            let mut recipe = Recipe { experts: None, ..deepseek(query_rank) };
+            recipe.latent = recipe.latent.map(|latent| Latent { is_whole, ..latent });
+            for weight in [ElementType::F32, ElementType::BF16, ElementType::Q8_0, ElementType::Q4K] {
+                let recipe = recipe.clone().with_weights(weight);
+                check(&recipe, CacheFormat::F16, 1, 40);
+                check(&Recipe { heads: 20, ..recipe.clone() }, CacheFormat::Q8, 3, 97);
+            }
         }
     }
 }

@@ -19,6 +19,32 @@ pub(crate) struct Experts {
     pub(crate) shared: usize,
 }
 
+/// The extents of latent attention.
+#[derive(Clone, Copy)]
+pub(crate) struct Latent {
+    /// Of the queries' latent; 0 for none.
+    pub(crate) query_rank: usize,
+    pub(crate) rank: usize,
+    pub(crate) nope: usize,
+    pub(crate) rope: usize,
+    pub(crate) value: usize,
+    /// The up-projection is one tensor, as in files from before April 2025.
+    pub(crate) is_whole: bool,
+}
+
+impl Latent {
+    /// Extents that no register and no block divides.
+    pub(crate) const AWKWARD: Self = Self { query_rank: 0, rank: 40, nope: 24, rope: 16, value: 20, is_whole: false };
+
+    /// Extents that blocks of this many elements fill, but for those of the keys' up-projection, which no mixture
+    /// holds in blocks of 256.
+    const fn filling(self, block: u64) -> Self {
+        let rank = if block == 256 { 256 } else { 64 };
+        let query_rank = if self.query_rank > 0 { rank } else { 0 };
+        Self { query_rank, rank, nope: 32, value: rank / 4 + 16 * (block != 256) as usize, ..self }
+    }
+}
+
 /// Which projections have biases.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Biases {
@@ -45,6 +71,7 @@ pub(crate) struct Recipe {
     pub(crate) vocabulary: usize,
     pub(crate) context: u32,
     pub(crate) experts: Option<Experts>,
+    pub(crate) latent: Option<Latent>,
     pub(crate) has_head: bool,
     /// Rows of the head, where they are not the vocabulary's.
     pub(crate) head_rows: Option<usize>,
@@ -77,6 +104,7 @@ impl Recipe {
             vocabulary: VOCABULARY,
             context: 512,
             experts: None,
+            latent: None,
             has_head: false,
             head_rows: None,
             biases: Biases::None,
@@ -105,7 +133,17 @@ impl Recipe {
         {
             experts.shared = self.width;
         }
+        if let Some(latent) = &mut self.latent
+            && block > 1
+        {
+            *latent = latent.filling(block);
+        }
         self
+    }
+
+    /// A whole number among the keys.
+    fn integer(&self, suffix: &str) -> Option<usize> {
+        self.integers.iter().find(|(key, _)| *key == suffix).map(|&(_, value)| value as usize)
     }
 
     fn has(&self, architectures: &[&str]) -> bool {
@@ -140,11 +178,40 @@ impl Builder<'_> {
             ("embedding_length", size(recipe.hidden)),
             ("feed_forward_length", size(recipe.width)),
             ("attention.head_count", size(recipe.heads)),
-            ("attention.head_count_kv", size(recipe.kv_heads)),
-            ("attention.key_length", size(recipe.key)),
-            ("attention.value_length", size(recipe.key)),
         ] {
             writer.integer(&key(suffix), value);
+        }
+        let extents = match recipe.latent {
+            None => vec![
+                ("attention.head_count_kv", recipe.kv_heads),
+                ("attention.key_length", recipe.key),
+                ("attention.value_length", recipe.key),
+            ],
+            Some(Latent { query_rank, rank, nope, rope, value, is_whole }) => {
+                let mut extents = vec![("attention.kv_lora_rank", rank), ("rope.dimension_count", rope)];
+                if query_rank > 0 {
+                    extents.push(("attention.q_lora_rank", query_rank));
+                }
+                extents.extend(if is_whole {
+                    vec![
+                        ("attention.head_count_kv", recipe.heads),
+                        ("attention.key_length", nope + rope),
+                        ("attention.value_length", value),
+                    ]
+                } else {
+                    vec![
+                        ("attention.head_count_kv", 1),
+                        ("attention.key_length", rank + rope),
+                        ("attention.value_length", rank),
+                        ("attention.key_length_mla", nope + rope),
+                        ("attention.value_length_mla", value),
+                    ]
+                });
+                extents
+            }
+        };
+        for (suffix, value) in extents {
+            writer.integer(&key(suffix), size(value));
         }
         writer.float(&key("attention.layer_norm_rms_epsilon"), 1e-5);
         if let Some(experts) = recipe.experts {
@@ -208,13 +275,15 @@ impl Builder<'_> {
             self.projection("output", recipe.hidden, rows, recipe.has(&["qwen2"]));
         }
         for &(name, bound) in &recipe.factors {
-            let turning = recipe.integers.iter().find(|(key, _)| *key == "rope.dimension_count");
-            let turning = turning.map_or(recipe.key, |&(_, turning)| turning as usize);
+            let turning = recipe.integer("rope.dimension_count").unwrap_or(recipe.key);
             let half = (bound - 1.0) / 2.0;
             self.vector(&format!("{name}.weight"), &[turning / 2], 1.0 + half, half);
         }
         for layer in 0..recipe.layers {
-            self.attention(layer);
+            match recipe.latent {
+                Some(latent) => self.latent_attention(layer, latent),
+                None => self.attention(layer),
+            }
             self.feed_forward(layer);
         }
     }
@@ -256,6 +325,34 @@ impl Builder<'_> {
         }
     }
 
+    fn latent_attention(&mut self, layer: usize, latent: Latent) {
+        let recipe = self.recipe;
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let (hidden, heads) = (recipe.hidden, recipe.heads);
+        let Latent { query_rank, rank, nope, rope, value, is_whole } = latent;
+        self.norm(&name("attn_norm"), hidden);
+        if query_rank > 0 {
+            self.projection(&name("attn_q_a"), hidden, query_rank, false);
+            self.norm(&name("attn_q_a_norm"), query_rank);
+            self.projection(&name("attn_q_b"), query_rank, heads * (nope + rope), false);
+        } else {
+            self.projection(&name("attn_q"), hidden, heads * (nope + rope), false);
+        }
+        self.projection(&name("attn_kv_a_mqa"), hidden, rank + rope, false);
+        self.norm(&name("attn_kv_a_norm"), rank);
+        if is_whole {
+            self.projection(&name("attn_kv_b"), rank, heads * (nope + value), false);
+        } else {
+            // As large as in the whole projection, whose inputs are the latent.
+            let gain = 1.2 * (nope as f32 / rank as f32).sqrt();
+            let fits = (nope as u64).is_multiple_of(recipe.weight.block().0);
+            let weight = if fits { recipe.weight } else { ElementType::Q8_0 };
+            self.matrix(&name("attn_k_b"), weight, &[nope, rank, heads], gain);
+            self.matrix(&name("attn_v_b"), recipe.weight, &[rank, value, heads], 1.2);
+        }
+        self.projection(&name("attn_output"), heads * value, hidden, false);
+    }
+
     fn feed_forward(&mut self, layer: usize) {
         let recipe = self.recipe;
         let name = |part: &str| format!("blk.{layer}.{part}");
@@ -264,7 +361,8 @@ impl Builder<'_> {
             self.norm(&name("ffn_norm"), hidden);
         }
         let has_bias = recipe.biases == Biases::All;
-        if let Some(experts) = recipe.experts {
+        let dense = recipe.integer("leading_dense_block_count").unwrap_or(0);
+        if let Some(experts) = recipe.experts.filter(|_| layer >= dense) {
             self.experts(layer, experts, has_bias);
         } else if recipe.has(&["glm4", "phi3"]) {
             self.projection(&name("ffn_up"), hidden, 2 * width, has_bias);
@@ -287,6 +385,9 @@ impl Builder<'_> {
         self.matrix(&name("ffn_gate_inp"), ElementType::F32, &[hidden, count], 2.0);
         if has_bias {
             self.vector(&name("ffn_gate_inp.bias"), &[count], 0.0, 1.0);
+        }
+        if recipe.integer("expert_gating_func") == Some(2) {
+            self.vector(&name("exp_probs_b.bias"), &[count], 0.0, 0.3);
         }
         for (part, columns, rows) in
             [("ffn_gate_exps", hidden, width), ("ffn_up_exps", hidden, width), ("ffn_down_exps", width, hidden)]

@@ -93,6 +93,10 @@ impl Gguf {
         self.entry(key, 6, &value.to_le_bytes());
     }
 
+    pub(crate) fn flag(&mut self, key: &str, value: bool) {
+        self.entry(key, 7, &[u8::from(value)]);
+    }
+
     /// A tensor with its contiguous extent last, as safetensors has it.
     pub(crate) fn tensor(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
         self.tensors.push((name.to_owned(), shape.iter().rev().copied().collect(), values));

@@ -4,6 +4,7 @@
 
 mod files;
 mod hostile;
+mod latent;
 mod models;
 mod quantised;
 mod texts;

@@ -27,6 +27,17 @@ pub(super) struct Family {
     pub(super) window_positions: WindowPositions,
     /// Whether attention scores are scaled by `query_pre_attn_scalar`.
     pub(super) has_query_scalar: bool,
+    /// How experts are chosen where a configuration does not say (`topk_method`); none for families without the key.
+    pub(super) expert_choice: Option<ExpertChoice>,
+}
+
+/// Which experts compete for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ExpertChoice {
+    /// All of them (`greedy`).
+    All,
+    /// Those of the best groups (`group_limited_greedy`, `noaux_tc`).
+    OfGroups,
 }
 
 /// The positions of layers with a window.
@@ -50,6 +61,7 @@ const LLAMA: Family = Family {
     rotary_share: 1.0,
     window_positions: WindowPositions::Same,
     has_query_scalar: false,
+    expert_choice: None,
 };
 
 /// The family of a `model_type`; none for those that the engine does not run.
@@ -61,6 +73,10 @@ pub(super) fn family(model_type: &str) -> Option<Family> {
         ..LLAMA
     };
     let gemma2 = Family { norms: NormNames::AboutGemma, has_query_scalar: true, ..gemma };
+    let deepseek = Family {
+        conventions: Conventions { pairs: RotaryPairs::Neighbours, normalises_experts: false, ..PLAIN },
+        ..LLAMA
+    };
     let olmo2 = Family { norms: NormNames::After, ..LLAMA };
     Some(match model_type {
         "llama" | "mistral" | "granite" | "granitemoe" | "granitemoeshared" | "qwen2" | "qwen3" | "phi3" => LLAMA,
@@ -79,6 +95,16 @@ pub(super) fn family(model_type: &str) -> Option<Family> {
             norms: NormNames::AboutGlm,
             rotary_share: 0.5,
             ..LLAMA
+        },
+        "deepseek_v2" => Family { expert_choice: Some(ExpertChoice::All), ..deepseek },
+        "deepseek_v3" | "glm4_moe_lite" => Family {
+            conventions: Conventions {
+                routing: Routing::SigmoidThenChoose,
+                normalises_experts: true,
+                ..deepseek.conventions
+            },
+            expert_choice: Some(ExpertChoice::OfGroups),
+            ..deepseek
         },
         "gpt_oss" => Family {
             conventions: Conventions {

@@ -31,6 +31,19 @@ impl HuggingFaceTensors {
             .map_err(|source| LoadError::Pack { name: name.to_owned(), source })
     }
 
+    /// A matrix as the file holds it, which must be there.
+    pub(in crate::model) fn numbers_of(&self, name: &str, shape: Shape) -> Result<Numbers, LoadError> {
+        match OurName::parse(name).and_then(|name| self.module(name)) {
+            Some(Module::One(module)) if !self.tensors.contains_key(&format!("{module}.scales")) => {
+                self.plain(&module, shape)
+            }
+            Some(Module::One(module)) => {
+                Err(LoadError::Unsupported(format!("weights that are packed in this way (`{module}.weight`)")))
+            }
+            _ => Err(LoadError::MissingTensor(name.to_owned())),
+        }
+    }
+
     /// The matrices of all experts, one after the other.
     fn stacked(&self, pattern: &str, shape: Shape) -> Result<Numbers, LoadError> {
         let one = Shape::matrix(shape.rows, shape.columns);

@@ -11,6 +11,7 @@ use crate::model::{Rotary, Settings, Yarn};
 
 use super::HuggingFaceTensors;
 use super::families::{Family, WindowPositions};
+use super::{experts, latent};
 
 /// What `YaRN` takes where a configuration does not say.
 const YARN_BETA_FAST: f64 = 32.0;
@@ -18,20 +19,20 @@ const YARN_BETA_SLOW: f64 = 1.0;
 
 /// An object of the configuration.
 #[derive(Clone, Copy)]
-struct Keys<'a>(&'a Map<String, Value>);
+pub(super) struct Keys<'a>(&'a Map<String, Value>);
 
 impl<'a> Keys<'a> {
-    fn get(self, key: &str) -> Option<&'a Value> {
+    pub(super) fn get(self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    fn number(self, key: &str) -> Result<Option<f64>, LoadError> {
+    pub(super) fn number(self, key: &str) -> Result<Option<f64>, LoadError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         value.as_f64().map(Some).ok_or_else(|| wrong(key, value, "it must be a number"))
     }
 
     /// A number that something is divided by, or whose logarithm is taken.
-    fn positive(self, key: &str) -> Result<Option<f64>, LoadError> {
+    pub(super) fn positive(self, key: &str) -> Result<Option<f64>, LoadError> {
         match self.number(key)? {
             Some(value) if value <= 0.0 => Err(wrong(key, &value.into(), "it must be above zero")),
             other => Ok(other),
@@ -42,11 +43,11 @@ impl<'a> Keys<'a> {
         self.positive(key)?.ok_or_else(|| LoadError::Setting { key: key.to_owned(), found: "missing".to_owned(), hint })
     }
 
-    fn text(self, key: &str) -> Option<&'a str> {
+    pub(super) fn text(self, key: &str) -> Option<&'a str> {
         self.get(key)?.as_str()
     }
 
-    fn object(self, key: &str) -> Option<Self> {
+    pub(super) fn object(self, key: &str) -> Option<Self> {
         self.get(key)?.as_object().map(Self)
     }
 
@@ -87,11 +88,16 @@ impl HuggingFaceTensors {
         if conventions.no_rope_period.is_some() {
             conventions.no_rope_period = no_rope_period(keys)?;
         }
-        let full = Positions::read(keys, family, "full_attention", attention.key_dim)?;
+        let expert_groups = experts::choice(keys, family, &self.spec, &mut conventions)?;
+        if attention.latent.is_some() {
+            latent::positions(keys, &mut conventions)?;
+        }
+        let turning = attention.latent.map_or(attention.key_dim, |latent| latent.rope_dim);
+        let full = Positions::read(keys, family, "full_attention", turning)?;
         let windowed = match family.window_positions {
             WindowPositions::Same => None,
             WindowPositions::LocalBase | WindowPositions::Unscaled => {
-                Some(Positions::read(keys, family, "sliding_attention", attention.key_dim)?)
+                Some(Positions::read(keys, family, "sliding_attention", turning)?)
             }
         };
         let full_rotary = full.rotary(keys, context)?;
@@ -102,6 +108,7 @@ impl HuggingFaceTensors {
                 let scalar = keys.required("query_pre_attn_scalar", "it scales the attention of this family")?;
                 Some(narrow(1.0 / scalar.sqrt()))
             }
+            None if attention.latent.is_some() => Some(latent::score_scale(keys, attention.key_dim)?),
             None => None,
         };
         let embedding_scale = keys.number("embedding_multiplier")?.unwrap_or(1.0);
@@ -114,12 +121,16 @@ impl HuggingFaceTensors {
             logit_cap: keys.positive("final_logit_softcapping")?.map(narrow),
             score_cap: keys.positive("attn_logit_softcapping")?.map(narrow),
             score_scale,
-            expert_scale: 1.0,
+            expert_scale: match family.expert_choice {
+                Some(_) => narrow(keys.number("routed_scaling_factor")?.unwrap_or(1.0)),
+                None => 1.0,
+            },
             normalises_experts: match keys.get("norm_topk_prob").and_then(Value::as_bool) {
-                // Families that always do have no such key, or ignore it.
-                Some(stated) if !conventions.normalises_experts => stated,
+                // Other families that always do have no such key, or ignore it.
+                Some(stated) if !conventions.normalises_experts || family.expert_choice.is_some() => stated,
                 _ => conventions.normalises_experts,
             },
+            expert_groups,
             rotary_dimensions: full.dimensions,
             rotary: [full_rotary.clone(), windowed.unwrap_or(full_rotary)],
             conventions,
