@@ -87,13 +87,13 @@ impl GgufTensors {
 
     /// A repacked matrix of the given columns and rows (and stacked copies), which must be there.
     pub fn matrix(&self, name: &str, shape: Shape, pool: &Pool) -> Result<PackedWeight, LoadError> {
-        let (element_type, bytes) = self.plain(name, shape)?;
+        let (element_type, bytes) = self.stored(name, shape)?;
         PackedWeight::pack(element_type, shape, &bytes, pool)
             .map_err(|source| LoadError::Pack { name: name.to_owned(), source })
     }
 
     /// Such a matrix as the file holds it.
-    pub(super) fn plain(&self, name: &str, shape: Shape) -> Result<(ElementType, Vec<u8>), LoadError> {
+    pub(super) fn stored(&self, name: &str, shape: Shape) -> Result<(ElementType, Vec<u8>), LoadError> {
         let (index, tensor) = self.find(name).ok_or_else(|| LoadError::MissingTensor(name.to_owned()))?;
         let expected = [shape.columns as u64, shape.rows as u64, shape.copies as u64, 1];
         if tensor.dimensions != expected {

@@ -10,6 +10,7 @@ use hwledger_kernels::{PackError, PackedWeight, Shape, dequantise, f16_from_f32}
 use crate::error::LoadError;
 
 use super::load::{Loader, size};
+use super::tensors::StoredMatrix;
 use super::{AttentionWeights, HeadShape, LatentWeights, Settings};
 
 /// The most of anything that latent attention is made of: far beyond any model, and products of two stay numbers.
@@ -89,14 +90,34 @@ impl Loader<'_> {
         if self.tensors.has(&keys) || !self.tensors.has(&both) {
             return Ok((self.matrix(&keys, up.keys())?, self.matrix(&values, up.values())?));
         }
-        let (element_type, bytes) = self.tensors.plain(&both, Shape::matrix(up.rows(), up.rank))?;
+        let whole = Shape::matrix(up.rows(), up.rank);
         let failed = |source| LoadError::Pack { name: both.clone(), source };
-        let (key_type, key_bytes) = up.turned_keys(element_type, &bytes).map_err(failed)?;
-        let value_bytes = up.value_rows(element_type, &bytes);
-        let key_up = PackedWeight::pack(key_type, up.keys(), &key_bytes, self.pool).map_err(failed)?;
-        let value_up = PackedWeight::pack(element_type, up.values(), &value_bytes, self.pool).map_err(failed)?;
-        Ok((key_up, value_up))
+        let pack = |(element_type, bytes): (ElementType, Vec<u8>), shape| {
+            PackedWeight::pack(element_type, shape, &bytes, self.pool).map_err(failed)
+        };
+        match self.tensors.stored(&both, whole)? {
+            StoredMatrix::Plain(element_type, bytes) => {
+                let keys = up.turned_keys(element_type, &bytes).map_err(failed)?;
+                let values = (element_type, up.value_rows(&bytes));
+                Ok((pack(keys, up.keys())?, pack(values, up.values())?))
+            }
+            StoredMatrix::Affine(matrix) => {
+                let decoded = PackedWeight::pack_affine(&matrix.tensor(), whole, self.pool).map_err(failed)?;
+                let mut values = vec![0.0; up.rows() * up.rank];
+                for (row, values) in values.chunks_exact_mut(up.rank).enumerate() {
+                    decoded.row(row, values);
+                }
+                let keys = up.turned_keys(ElementType::F16, &halves(&values)).map_err(failed)?;
+                let values = matrix.map(|part| up.value_rows(part));
+                let values = PackedWeight::pack_affine(&values.tensor(), up.values(), self.pool).map_err(failed)?;
+                Ok((pack(keys, up.keys())?, values))
+            }
+        }
     }
+}
+
+fn halves(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|&value| f16_from_f32(value).to_le_bytes()).collect()
 }
 
 /// The extents of the up-projection.
@@ -121,10 +142,9 @@ impl UpShape {
         Shape { rows: self.value, columns: self.rank, copies: self.heads }
     }
 
-    /// The rows of values, of all heads. `bytes` is the whole projection.
-    fn value_rows(self, element_type: ElementType, bytes: &[u8]) -> Vec<u8> {
+    /// What the rows of values have, of all heads, in the whole projection's bytes.
+    fn value_rows(self, bytes: &[u8]) -> Vec<u8> {
         let row = bytes.len() / self.rows();
-        debug_assert_eq!(row as u64, element_type.row_bytes(self.rank as u64), "the tensor has the bytes of its shape");
         let heads = bytes.chunks_exact((self.nope + self.value) * row);
         heads.flat_map(|head| &head[self.nope * row..]).copied().collect()
     }
@@ -139,8 +159,7 @@ impl UpShape {
             blocks => {
                 let mut values = vec![0.0; self.rows() * self.rank];
                 dequantise(blocks, bytes, &mut values).ok_or(PackError::Type(blocks))?;
-                let halves = values.into_iter().flat_map(|value| f16_from_f32(value).to_le_bytes()).collect();
-                (ElementType::F16, std::borrow::Cow::Owned(halves))
+                (ElementType::F16, std::borrow::Cow::Owned(halves(&values)))
             }
         };
         let number = if element_type == ElementType::F32 { 4 } else { 2 };

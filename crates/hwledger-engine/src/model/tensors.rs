@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hwledger_core::{ElementType, ModelSpec};
 use hwledger_formats::gguf::model_spec;
-use hwledger_kernels::{PackError, PackedFormat, PackedWeight, Pool, Shape, dequantise};
+use hwledger_kernels::{AffineTensor, PackError, PackedFormat, PackedWeight, Pool, Shape, dequantise};
 
 use crate::error::LoadError;
 
@@ -114,6 +114,40 @@ pub(super) fn plain_numbers(
     }
 }
 
+/// A matrix as files hold it, rows one after the other.
+#[derive(Debug)]
+pub(super) enum StoredMatrix {
+    /// Numbers or blocks of a type.
+    Plain(ElementType, Vec<u8>),
+    /// Numbers of MLX.
+    Affine(AffineMatrix),
+}
+
+/// The parts of an [`AffineTensor`].
+#[derive(Debug)]
+pub(super) struct AffineMatrix {
+    pub(super) bits: usize,
+    pub(super) group: usize,
+    pub(super) scale_type: ElementType,
+    pub(super) numbers: Vec<u8>,
+    pub(super) scales: Vec<u8>,
+    pub(super) biases: Vec<u8>,
+}
+
+impl AffineMatrix {
+    /// The tensor that kernels take.
+    pub(super) fn tensor(&self) -> AffineTensor<'_> {
+        let Self { bits, group, scale_type, numbers, scales, biases } = self;
+        AffineTensor { bits: *bits, group: *group, scale_type: *scale_type, numbers, scales, biases }
+    }
+
+    /// What `keep` takes of each part.
+    pub(super) fn map(&self, keep: impl Fn(&[u8]) -> Vec<u8>) -> Self {
+        let [numbers, scales, biases] = [&self.numbers, &self.scales, &self.biases].map(|part| keep(part));
+        Self { numbers, scales, biases, ..*self }
+    }
+}
+
 /// The files of a model with their headers.
 #[derive(Debug)]
 pub enum Tensors {
@@ -194,11 +228,14 @@ impl Tensors {
         }
     }
 
-    /// A matrix as its file holds it, rows one after the other, which must be there.
-    pub(super) fn plain(&self, name: &str, shape: Shape) -> Result<(ElementType, Vec<u8>), LoadError> {
+    /// A matrix as its file holds it, which must be there.
+    pub(super) fn stored(&self, name: &str, shape: Shape) -> Result<StoredMatrix, LoadError> {
         match self {
-            Self::Gguf(tensors) => tensors.plain(name, shape),
-            Self::HuggingFace(tensors) => tensors.numbers_of(name, shape),
+            Self::Gguf(tensors) => {
+                let (element_type, bytes) = tensors.stored(name, shape)?;
+                Ok(StoredMatrix::Plain(element_type, bytes))
+            }
+            Self::HuggingFace(tensors) => tensors.stored_matrix(name, shape),
         }
     }
 

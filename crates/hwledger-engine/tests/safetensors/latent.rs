@@ -3,16 +3,17 @@
 use std::error::Error as _;
 
 use hwledger_engine::model::Tensors;
+use hwledger_kernels::{bf16_from_f32, f32_from_bf16};
 
 use crate::files::{Gguf, Noise, Safetensors, difference, directory, logits, neighbours};
 
 const HIDDEN: usize = 64;
 const VOCABULARY: usize = 32;
 const HEADS: usize = 3;
-const NOPE: usize = 24;
+const NOPE: usize = 32;
 const ROPE: usize = 16;
 const VALUE: usize = 20;
-const RANK: usize = 40;
+const RANK: usize = 64;
 const QUERY_RANK: usize = 48;
 const WIDTH: usize = 96;
 const EXPERTS: usize = 6;
@@ -280,7 +281,66 @@ fn up_projections_of_eight_bit_floats_are_split() {
     assert!(difference < 1e-5, "{difference}");
 }
 
-/// The tensors of a model with dense layers only, but for the up-projections.
+/// Matrices of MLX, packed and as the numbers that they stand for.
+fn put_affine(packed: &mut Safetensors, plain: &mut Safetensors, name: &str, shape: &[usize], bits: usize) {
+    let group = 32;
+    let mut noise = Noise(name.len() as u64);
+    let count: usize = shape.iter().product();
+    let columns = *shape.last().unwrap();
+    let numbers: Vec<u8> = (0..count * bits / 8).map(|_| noise.bits().to_le_bytes()[3]).collect();
+    let top = if bits == 4 { 15.0 } else { 255.0 };
+    let rounded = |value: f32| f32_from_bf16(bf16_from_f32(value));
+    let scales: Vec<f32> = (0..count / group).map(|_| rounded((1.0 + noise.value(0.3)) * 0.6 / top)).collect();
+    let biases: Vec<f32> = scales.iter().map(|scale| rounded(-scale * top / 2.0)).collect();
+    let number = |place: usize| {
+        if bits == 4 { numbers[place / 2] >> (4 * (place % 2)) & 15 } else { numbers[place] }
+    };
+    let value = |place: usize| scales[place / group] * f32::from(number(place)) + biases[place / group];
+    plain.floats(&format!("{name}.weight"), shape, &(0..count).map(value).collect::<Vec<_>>());
+    let with_columns = |columns: usize| [&shape[..shape.len() - 1], &[columns]].concat();
+    packed.put(&format!("{name}.weight"), "U32", &with_columns(columns * bits / 32), &numbers);
+    for (part, values) in [("scales", scales), ("biases", biases)] {
+        let bytes: Vec<u8> = values.iter().flat_map(|&value| bf16_from_f32(value).to_le_bytes()).collect();
+        packed.put(&format!("{name}.{part}"), "BF16", &with_columns(columns / group), &bytes);
+    }
+}
+
+#[test]
+fn up_projections_of_mlx_are_read_whole_and_split() {
+    /// Sums are rounded to bytes before they are multiplied with packed weights.
+    const TOLERANCE: f32 = 0.05;
+    for bits in [4, 8] {
+        for is_split in [false, true] {
+            let (mut packed, mut plain, mut noise) = (Safetensors::default(), Safetensors::default(), Noise(5));
+            for (tensor, shape) in shapes() {
+                let values = noise.values(shape.iter().product(), 0.3);
+                packed.floats(&tensor, &shape, &values);
+                plain.floats(&tensor, &shape, &values);
+            }
+            for layer in 0..LAYERS {
+                let mut put = |name: &str, shape: &[usize]| {
+                    let name = format!("model.layers.{layer}.self_attn.{name}");
+                    put_affine(&mut packed, &mut plain, &name, shape, bits);
+                };
+                if is_split {
+                    put("embed_q", &[HEADS, RANK, NOPE]);
+                    put("unembed_out", &[HEADS, VALUE, RANK]);
+                } else {
+                    put("kv_b_proj", &[HEADS * (NOPE + VALUE), RANK]);
+                }
+            }
+            let quantisation = format!(r#""quantization": {{"group_size": 32, "bits": {bits}}}"#);
+            let text = |more: &str| config(None, &format!(r#""model_type": "deepseek_v3"{more}"#));
+            let found = logits(&open(&text(&format!(", {quantisation}")), &packed).unwrap()).unwrap();
+            let expected = logits(&open(&text(""), &plain).unwrap()).unwrap();
+            let difference = difference(&found, &expected);
+            println!("{bits} bits, split {is_split}: {difference}");
+            assert!(difference < TOLERANCE, "{bits} bits, split {is_split}: {difference}");
+        }
+    }
+}
+
+/// The tensors of a model but for the up-projections.
 fn shapes() -> Vec<(String, Vec<usize>)> {
     let mut shapes = vec![
         ("model.embed_tokens.weight".to_owned(), vec![VOCABULARY, HIDDEN]),
@@ -335,11 +395,6 @@ fn what_is_not_run_is_refused_by_name() {
         r#""model_type": "deepseek_v3", "rope_scaling": {"type": "yarn", "factor": 4.0, "llama_4_scaling_beta": 0.1}"#,
         "attention whose temperature depends on the position",
     );
-    let mut packed = pair(None, true, &[], &[]).safetensors;
-    let name = "model.layers.1.self_attn.kv_b_proj.scales";
-    packed.floats(name, &[1], &[1.0]);
-    let error = open(&config(None, r#""model_type": "deepseek_v3""#), &packed).unwrap_err().to_string();
-    assert_eq!(error, format!("the native engine does not run latent attention with packed weights (`{name}`)"));
     check(
         r#""model_type": "deepseek_v32", "index_n_heads": 2, "index_head_dim": 16, "index_topk": 4"#,
         "models of the type `deepseek_v32`",

@@ -1,9 +1,10 @@
 //! Matrices: found by name, stacked where experts lie apart, packed.
 
 use hwledger_core::ElementType;
-use hwledger_kernels::{AffineTensor, PackedWeight, Pool, Shape};
+use hwledger_kernels::{PackedWeight, Pool, Shape};
 
 use crate::error::LoadError;
+use crate::model::tensors::{AffineMatrix, StoredMatrix};
 
 use super::names::OurName;
 use super::{HuggingFaceTensors, Module, Stored, reversed};
@@ -22,7 +23,8 @@ impl HuggingFaceTensors {
             match self.module(ours).ok_or_else(missing)? {
                 Module::PerExpert(pattern) => self.stacked(&pattern, shape)?,
                 Module::One(module) if self.tensors.contains_key(&format!("{module}.scales")) => {
-                    return self.affine(&module, shape, pool);
+                    return PackedWeight::pack_affine(&self.affine(&module, shape)?.tensor(), shape, pool)
+                        .map_err(|source| LoadError::Pack { name: format!("{module}.weight"), source });
                 }
                 Module::One(module) => self.plain(&module, shape)?,
             }
@@ -32,13 +34,14 @@ impl HuggingFaceTensors {
     }
 
     /// A matrix as the file holds it, which must be there.
-    pub(in crate::model) fn numbers_of(&self, name: &str, shape: Shape) -> Result<Numbers, LoadError> {
+    pub(in crate::model) fn stored_matrix(&self, name: &str, shape: Shape) -> Result<StoredMatrix, LoadError> {
         match OurName::parse(name).and_then(|name| self.module(name)) {
-            Some(Module::One(module)) if !self.tensors.contains_key(&format!("{module}.scales")) => {
-                self.plain(&module, shape)
+            Some(Module::One(module)) if self.tensors.contains_key(&format!("{module}.scales")) => {
+                Ok(StoredMatrix::Affine(self.affine(&module, shape)?))
             }
             Some(Module::One(module)) => {
-                Err(LoadError::Unsupported(format!("weights that are packed in this way (`{module}.weight`)")))
+                let (element_type, bytes) = self.plain(&module, shape)?;
+                Ok(StoredMatrix::Plain(element_type, bytes))
             }
             _ => Err(LoadError::MissingTensor(name.to_owned())),
         }
@@ -75,7 +78,7 @@ impl HuggingFaceTensors {
     }
 
     /// A matrix of MLX: `weight` in words of 32 bits, `scales` and `biases` per group of columns.
-    fn affine(&self, module: &str, shape: Shape, pool: &Pool) -> Result<PackedWeight, LoadError> {
+    fn affine(&self, module: &str, shape: Shape) -> Result<AffineMatrix, LoadError> {
         let name = format!("{module}.weight");
         let [weight, scales, biases] =
             [name.clone(), format!("{module}.scales"), format!("{module}.biases")].map(|name| self.stored(&name));
@@ -92,16 +95,14 @@ impl HuggingFaceTensors {
         if !is_whole || &*weight.info.dtype != "U32" || biases.info.element_type != scale_type {
             return Err(LoadError::Unsupported(format!("weights that are packed in this way (`{name}`)")));
         }
-        let (numbers, scale_bytes, bias_bytes) = (self.read(weight)?, self.read(scales)?, self.read(biases)?);
-        let tensor = AffineTensor {
+        Ok(AffineMatrix {
             bits: words * 32 / shape.columns,
             group: shape.columns / groups,
             scale_type,
-            numbers: &numbers,
-            scales: &scale_bytes,
-            biases: &bias_bytes,
-        };
-        PackedWeight::pack_affine(&tensor, shape, pool).map_err(|source| LoadError::Pack { name, source })
+            numbers: self.read(weight)?,
+            scales: self.read(scales)?,
+            biases: self.read(biases)?,
+        })
     }
 }
 

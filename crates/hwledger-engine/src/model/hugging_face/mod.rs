@@ -87,7 +87,6 @@ impl HuggingFaceTensors {
         };
         let found = Self { spec, folder, config, family, files, tensors, is_head_tied };
         found.refuse_types()?;
-        found.refuse_packed_latents()?;
         Ok(found)
     }
 
@@ -104,18 +103,6 @@ impl HuggingFaceTensors {
             Some(method) => format!("weights quantised by `{method}` (the tensor `{name}` of the type {dtype})"),
             None => format!("tensors of the type {dtype} (`{name}`)"),
         }))
-    }
-
-    /// Refuses up-projections of latents that MLX has packed, as one matrix or as it splits them: rows cannot be turned
-    /// into columns there.
-    fn refuse_packed_latents(&self) -> Result<(), LoadError> {
-        let is_packed = |name: &&String| {
-            ["kv_b_proj", "embed_q"].iter().any(|part| name.ends_with(&format!(".self_attn.{part}.scales")))
-        };
-        match self.tensors.keys().filter(is_packed).min() {
-            Some(name) => Err(LoadError::Unsupported(format!("latent attention with packed weights (`{name}`)"))),
-            None => Ok(()),
-        }
     }
 
     fn is_read(&self, name: &str, dtype: &str) -> bool {
