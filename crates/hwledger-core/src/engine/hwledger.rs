@@ -30,9 +30,21 @@ const TOKENIZER_BYTES_PER_TOKEN: u64 = 420;
 /// The program, its threads and small tables.
 const PROCESS_BYTES: u64 = 12 * MEBIBYTE;
 
+/// Columns of the longest group that MLX's files have; 8-bit numbers whose scales serve more are floats.
+const AFFINE_GROUP_MAX: u32 = 128;
+
+/// The type that weights of a type are held in: 8-bit floats become bfloat16.
+const fn held(element_type: ElementType) -> ElementType {
+    match element_type {
+        ElementType::Fp8 => ElementType::BF16,
+        ElementType::Grouped { bits: 8, group, .. } if group > AFFINE_GROUP_MAX => ElementType::BF16,
+        other => other,
+    }
+}
+
 /// Columns and bytes of one unit of sixteen repacked rows.
 const fn unit(element_type: ElementType) -> (u64, u64) {
-    match element_type {
+    match held(element_type) {
         ElementType::Q4K => (256, 2368),
         ElementType::Q5K => (256, 2880),
         ElementType::Q6K => (256, 3392),
@@ -69,7 +81,7 @@ fn weight_bytes(weight: &Weight, element_type: ElementType) -> u64 {
 
 /// Whether blocks of a type lie along rows, so that what turns rows into columns decodes them.
 fn is_plain(element_type: ElementType) -> bool {
-    matches!(element_type, ElementType::F32 | ElementType::F16 | ElementType::BF16)
+    matches!(held(element_type), ElementType::F32 | ElementType::F16 | ElementType::BF16)
 }
 
 /// The type of the keys' half of a whole up-projection: turned over, and so decoded where blocks lie along rows.
@@ -353,4 +365,22 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
         available_kv: None,
         max_concurrency: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_bit_floats_are_held_as_bfloat16() {
+        let bytes = |element_type| packed_bytes(element_type, 2048, 7168, 3);
+        // Blocks of 128 by 128 and of 128 rows, as published configurations have them.
+        let blocks = [1 << 14, 7168].map(|group| ElementType::Grouped { bits: 8, group, group_bits: 32 });
+        for element_type in [ElementType::Fp8, blocks[0], blocks[1]] {
+            assert_eq!(bytes(element_type), 3 * 2048 * 7168 * 2);
+            assert!(is_plain(element_type));
+        }
+        let affine = ElementType::Grouped { bits: 8, group: 64, group_bits: 32 };
+        assert_eq!(bytes(affine), 3 * 2048 * (7168 + 7168 / 64 * 4));
+    }
 }
