@@ -251,6 +251,24 @@ MODELS = {
         "rope_scaling": DEEPSEEK_YARN | {"mscale": 1.0, "mscale_all_dim": 1.0},
         "rope_interleave": True,
     },
+    "glm4-flash": DEEPSEEK2
+    | {
+        "model_type": "glm4_moe_lite",
+        "architectures": ["Glm4MoeLiteForCausalLM"],
+        "num_hidden_layers": 3,
+        "q_lora_rank": 64,
+        "qk_nope_head_dim": 48,
+        "v_head_dim": 64,
+        "n_routed_experts": 8,
+        "topk_method": "noaux_tc",
+        "scoring_func": "sigmoid",
+        "n_shared_experts": 1,
+        "norm_topk_prob": True,
+        "routed_scaling_factor": 1.8,
+        "partial_rotary_factor": 1.0,
+        "rope_theta": 1000000.0,
+        "rope_interleave": True,
+    },
 }
 # What llama.cpp's file format or its graph leaves out: such a model gets no GGUF, or one with other results.
 NO_GGUF = {
