@@ -16,4 +16,4 @@ pub use error::{LoadError, RunError};
 pub use hwledger_kernels::cache::{CacheFormat, PAGE_TOKENS};
 pub use hwledger_kernels::limits::read_bandwidth;
 pub use hwledger_kernels::{InstructionSet, Pool};
-pub use memory::MemoryReport;
+pub use memory::{MemoryReport, resident_bytes};

@@ -28,3 +28,37 @@ impl MemoryReport {
         self.weights + self.cache + self.activations
     }
 }
+
+/// Bytes of this process that lie in memory now, as the system counts them: its resident set. None where the system
+/// does not say so in a file (all but Linux).
+pub fn resident_bytes() -> Option<usize> {
+    resident(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// **Source** `proc_pid_status(5)`: `VmRSS`, in units of 1024 bytes that it calls kB.
+fn resident(status: &str) -> Option<usize> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let count: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    count.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_resident_set_is_read_from_the_status() {
+        assert_eq!(resident("Name:\tx\nVmHWM:\t  9 kB\nVmRSS:\t    1234 kB\nThreads:\t1\n"), Some(1234 << 10));
+        for wrong in ["", "VmRSS:", "VmRSS:\tmany kB", "VmRSS:\t1234", "VmRSS:\t18446744073709551615 kB"] {
+            assert_eq!(resident(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_that_is_used_is_counted() {
+        const TAKEN: usize = 64 << 20;
+        let taken = vec![1_u8; TAKEN];
+        assert!(resident_bytes().unwrap() > taken.len());
+    }
+}
