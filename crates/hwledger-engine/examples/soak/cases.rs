@@ -139,10 +139,10 @@ impl Mix {
         let seeded = SamplingSettings { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, ..greedy.clone() };
         match self.below(6) {
             0 => greedy,
-            1 => SamplingSettings { top_logprobs: 4, repetition_penalty: 1.1, ..greedy },
+            1 => SamplingSettings { logprobs: Some(4), repetition_penalty: 1.1, ..greedy },
             2 => SamplingSettings { temperature: 1.5, ..greedy },
             3 => SamplingSettings { presence_penalty: 0.4, frequency_penalty: 0.2, typical_p: 0.9, ..seeded },
-            4 => SamplingSettings { dry: Dry { multiplier: 0.8, ..Dry::default() }, top_logprobs: 1, ..seeded },
+            4 => SamplingSettings { dry: Dry { multiplier: 0.8, ..Dry::default() }, logprobs: Some(0), ..seeded },
             _ => seeded,
         }
     }

@@ -115,8 +115,8 @@ impl Decoder {
 
     /// Computes a batch and returns the wanted logits, a row of the vocabulary's length each, in order.
     ///
-    /// On failure no sequence has changed.
-    pub fn step(&mut self, slices: &[Slice<'_>]) -> Result<&[f32], RunError> {
+    /// They are the caller's to change. On failure no sequence has changed.
+    pub fn step(&mut self, slices: &[Slice<'_>]) -> Result<&mut [f32], RunError> {
         let layout = self.lay_out(slices)?;
         let result = self.compute(&layout);
         if let Err(error) = result {
@@ -129,7 +129,7 @@ impl Decoder {
             self.undo(&layout);
             return Err(RunError::NotANumber);
         }
-        Ok(&self.workspace.logits[..layout.outputs.len() * vocabulary])
+        Ok(&mut self.workspace.logits[..layout.outputs.len() * vocabulary])
     }
 
     /// Tokens of the vocabulary: rows of the language head.

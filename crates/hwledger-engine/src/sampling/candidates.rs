@@ -2,6 +2,9 @@
 
 use std::cmp::Ordering;
 
+/// Candidates that are looked at together at least.
+const ROOM_MIN: usize = 128;
+
 /// A token that may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Candidate {
@@ -16,6 +19,32 @@ fn likelier(left: &Candidate, right: &Candidate) -> Ordering {
     right.logit.total_cmp(&left.logit).then(left.token.cmp(&right.token))
 }
 
+/// The `count` likeliest of candidates that come in the order of their ids.
+fn likeliest(all: impl Iterator<Item = Candidate>, count: usize) -> Vec<Candidate> {
+    // A few more than are kept, so that they are parted seldom. What is not above the last one that would be kept
+    // is passed over; of equals the first stays.
+    let room = count.saturating_mul(2).max(ROOM_MIN);
+    let mut list: Vec<Candidate> = Vec::new();
+    let mut least = f32::NEG_INFINITY;
+    let keep = |list: &mut Vec<Candidate>| {
+        list.select_nth_unstable_by(count - 1, likelier);
+        list.truncate(count);
+    };
+    for candidate in all {
+        if candidate.logit > least {
+            list.push(candidate);
+            if list.len() >= room {
+                keep(&mut list);
+                least = list[count - 1].logit;
+            }
+        }
+    }
+    if list.len() > count {
+        keep(&mut list);
+    }
+    list
+}
+
 /// Candidates, sorted, the likeliest first.
 #[derive(Clone, Debug)]
 pub(super) struct Candidates {
@@ -25,15 +54,12 @@ pub(super) struct Candidates {
 impl Candidates {
     /// The `top_k` likeliest of all tokens with finite logits, or all if 0.
     pub(super) fn new(logits: &[f32], top_k: usize) -> Self {
-        let mut list: Vec<Candidate> = (0..)
-            .zip(logits)
-            .filter(|(_, logit)| logit.is_finite())
-            .map(|(token, &logit)| Candidate { token, logit, probability: 0.0 })
-            .collect();
-        if top_k > 0 && top_k < list.len() {
-            list.select_nth_unstable_by(top_k - 1, likelier);
-            list.truncate(top_k);
-        }
+        let all = (0..).zip(logits).filter(|(_, logit)| logit.is_finite()).map(|(token, &logit)| Candidate {
+            token,
+            logit,
+            probability: 0.0,
+        });
+        let mut list: Vec<Candidate> = if top_k == 0 { all.collect() } else { likeliest(all, top_k) };
         list.sort_unstable_by(likelier);
         let mut candidates = Self { list };
         candidates.weigh();

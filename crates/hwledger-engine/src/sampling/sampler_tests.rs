@@ -19,11 +19,45 @@ fn tokens(sampler: &mut Sampler, logits: &[f32], count: usize) -> Vec<u32> {
 
 #[test]
 fn greedy_takes_the_likeliest_and_the_lowest_of_equals() {
-    let mut greedy = Sampler::new(SamplingSettings::default()).unwrap();
+    let settings = SamplingSettings { logprobs: Some(0), ..SamplingSettings::default() };
+    let mut greedy = Sampler::new(settings).unwrap();
     let choice = greedy.sample(&mut [1.0, 3.0, 3.0, -1.0], History::default()).unwrap();
     assert_eq!(choice.token, 1);
     let expected = 3.0 - (1_f32.exp() + 2.0 * 3_f32.exp() + (-1_f32).exp()).ln();
-    assert!((choice.logprob - expected).abs() < 1e-6, "{}", choice.logprob);
+    assert!((choice.logprob.unwrap() - expected).abs() < 1e-6, "{choice:?}");
+    assert_eq!(choice.top, []);
+    // Wherever they lie in a vocabulary.
+    let mut greedy = Sampler::new(SamplingSettings::default()).unwrap();
+    for length in [1, 15, 16, 17, 255, 256, 257, 1000] {
+        for place in [0, length / 3, length - 1] {
+            let mut logits = vec![-2.0; length];
+            logits[place] = -1.0;
+            logits[(place + 300).min(length - 1)] = -1.0;
+            let choice = greedy.sample(&mut logits, History::default()).unwrap();
+            assert_eq!((choice.token as usize, choice.logprob), (place, None), "{length}");
+        }
+    }
+}
+
+#[test]
+fn the_likeliest_are_those_of_a_full_sort() {
+    for seed in 0..40 {
+        // Few different values, so that many are equal.
+        let mut logits = logits(seed, 1000);
+        if seed % 2 == 0 {
+            for logit in &mut logits {
+                *logit = logit.round();
+            }
+        }
+        logits[77] = f32::NEG_INFINITY;
+        let all: Vec<u32> = Candidates::new(&logits, 0).list.iter().map(|candidate| candidate.token).collect();
+        assert_eq!(all.len(), 999);
+        for top_k in [1, 2, 40, 64, 65, 500, 999, 5000] {
+            let kept = Candidates::new(&logits, top_k);
+            let kept: Vec<u32> = kept.list.iter().map(|candidate| candidate.token).collect();
+            assert_eq!(kept, all[..top_k.min(999)], "{top_k} of seed {seed}");
+        }
+    }
 }
 
 #[test]
@@ -122,13 +156,13 @@ fn each_setting_does_what_it_says() {
 #[test]
 fn likeliest_tokens_are_listed_as_the_model_gave_them() {
     let mut sampler = sampler(|settings| {
-        settings.top_logprobs = 2;
+        settings.logprobs = Some(2);
         settings.logit_bias = vec![(2, 50.0)];
     });
     let choice = sampler.sample(&mut [0.0, 1.0, -1.0], History::default()).unwrap();
     assert_eq!(choice.token, 2);
     assert_eq!(choice.top.iter().map(|(token, _)| *token).collect::<Vec<_>>(), [1, 0]);
-    assert!(choice.logprob < choice.top[1].1 && choice.top[1].1 < choice.top[0].1);
+    assert!(choice.logprob.unwrap() < choice.top[1].1 && choice.top[1].1 < choice.top[0].1);
 }
 
 #[test]

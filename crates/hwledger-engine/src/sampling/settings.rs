@@ -55,8 +55,9 @@ pub struct SamplingSettings {
     pub dry: Dry,
     /// Added to the logits of tokens; minus infinity forbids one.
     pub logit_bias: Vec<(u32, f32)>,
-    /// How many of the likeliest tokens [`Choice::top`](super::Choice::top) lists.
-    pub top_logprobs: usize,
+    /// Whether the probabilities of tokens are told, and of how many of the likeliest beside the chosen one
+    /// ([`Choice::top`](super::Choice::top)). They are computed over the whole vocabulary, so only where asked for.
+    pub logprobs: Option<usize>,
     /// Where random numbers start.
     pub seed: u64,
 }
@@ -75,7 +76,7 @@ impl Default for SamplingSettings {
             frequency_penalty: 0.0,
             dry: Dry::default(),
             logit_bias: Vec::new(),
-            top_logprobs: 0,
+            logprobs: None,
             seed: 0,
         }
     }

@@ -262,7 +262,7 @@ impl Scheduler {
         let vocabulary = self.decoder.vocabulary();
         let failed = match self.decoder.step(&slices) {
             Ok(logits) => {
-                let mut rows = logits.chunks_exact(vocabulary);
+                let mut rows = logits.chunks_exact_mut(vocabulary);
                 for part in parts {
                     let running = &mut self.running[part.running];
                     if !running.is_decoding() {

@@ -73,11 +73,15 @@ impl Running {
         self.prompt.len() + self.tokens_max
     }
 
-    /// Chooses the next token from its logits. True if the reply ended.
-    pub(super) fn choose(&mut self, logits: &[f32], tokenizer: Option<&Tokenizer>, events: &mut Vec<Event>) -> bool {
-        let mut logits = logits.to_vec();
+    /// Chooses the next token from its logits, which are changed on the way. True if the reply ended.
+    pub(super) fn choose(
+        &mut self,
+        logits: &mut [f32],
+        tokenizer: Option<&Tokenizer>,
+        events: &mut Vec<Event>,
+    ) -> bool {
         let history = History { prompt: &self.prompt, generated: &self.generated };
-        let choice = match self.sampler.sample(&mut logits, history) {
+        let choice = match self.sampler.sample(logits, history) {
             Ok(choice) => choice,
             Err(error) => {
                 events.push(Event::Failed { request: self.id, error: ReplyError::Sampling(error) });

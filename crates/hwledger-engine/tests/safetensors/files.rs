@@ -146,7 +146,7 @@ pub(crate) fn logits(tensors: &Tensors) -> Result<Vec<f32>, LoadError> {
     let mut decoder = Decoder::new(Arc::new(model), CacheFormat::F16, 4, machine).unwrap();
     let sequence = decoder.cache_mut().create();
     let found = decoder.step(&[Slice { sequence, tokens: &TOKENS, outputs: Outputs::All }]);
-    found.map(<[f32]>::to_vec).map_err(|error| LoadError::Unsupported(error.to_string()))
+    found.map(|logits| logits.to_vec()).map_err(|error| LoadError::Unsupported(error.to_string()))
 }
 
 /// The largest difference, as a share of the typical size.
