@@ -1,6 +1,8 @@
 //! A request as the command line that repeats it.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
 
 use crate::request::PlanRequest;
 
@@ -8,7 +10,7 @@ use crate::request::PlanRequest;
 pub fn command(verb: &str, request: &PlanRequest) -> String {
     let mut words = vec!["hwledger".to_owned(), verb.to_owned(), quoted(&request.model)];
     let Ok(Value::Object(keys)) = serde_json::to_value(request) else { return words.join(" ") };
-    for (key, value) in &keys {
+    for (key, value) in sorted(&keys) {
         match (key.as_str(), value) {
             ("id" | "model", _) | (_, Value::Null) => {}
             ("devices", Value::Array(devices)) => devices.iter().for_each(|device| push_device(&mut words, device)),
@@ -22,6 +24,11 @@ pub fn command(verb: &str, request: &PlanRequest) -> String {
     words.join(" ")
 }
 
+/// Keys in alphabetic order, so that a command does not change where a request's type is put in another order.
+fn sorted(object: &Map<String, Value>) -> BTreeMap<&String, &Value> {
+    object.iter().collect()
+}
+
 fn push(words: &mut Vec<String>, key: &str, value: &Value) {
     let text = match value {
         Value::String(text) => quoted(text),
@@ -30,8 +37,8 @@ fn push(words: &mut Vec<String>, key: &str, value: &Value) {
     words.push(format!("--{} {text}", key.replace('_', "-")));
 }
 
-fn push_nested(words: &mut Vec<String>, prefix: &str, object: &serde_json::Map<String, Value>) {
-    for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
+fn push_nested(words: &mut Vec<String>, prefix: &str, object: &Map<String, Value>) {
+    for (key, value) in sorted(object).into_iter().filter(|(_, value)| !value.is_null()) {
         push(words, &format!("{prefix}_{key}"), value);
     }
 }
@@ -85,5 +92,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{text} lacks {part}");
         }
+        let flags: Vec<&str> = text.split(' ').filter(|word| word.starts_with("--")).collect();
+        assert!(flags.is_sorted(), "{flags:?}");
     }
 }

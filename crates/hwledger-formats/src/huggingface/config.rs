@@ -177,8 +177,11 @@ impl<'a> Config<'a> {
         self.object.contains_key(key)
     }
 
+    /// Its keys in alphabetic order: two files that say the same are read the same.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &'a str> {
-        self.object.keys().map(String::as_str)
+        let mut keys: Vec<&str> = self.object.keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        keys.into_iter()
     }
 
     /// The nested object under `key`.

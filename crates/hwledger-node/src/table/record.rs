@@ -202,7 +202,9 @@ macro_rules! record {
             ) -> Result<(Self, Vec<String>), $crate::table::TableError> {
                 use $crate::table::record::json_value;
                 let known = [$(stringify!($required),)* $(stringify!($field),)*];
-                let unknown = object.keys().filter(|key| !known.contains(&key.as_str())).cloned().collect();
+                let mut unknown: Vec<String> =
+                    object.keys().filter(|key| !known.contains(&key.as_str())).cloned().collect();
+                unknown.sort_unstable();
                 let record = Self {
                     $($required: json_value::<$required_type>(object, stringify!($required), number)?
                         .ok_or($crate::table::TableError::Missing(stringify!($required)))?,)*

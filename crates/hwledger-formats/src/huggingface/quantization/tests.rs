@@ -101,3 +101,19 @@ fn wrong_types_name_their_key() {
     let error = Quantization::read(&root, &root).unwrap_err().to_string();
     assert_eq!(error, "`quantization_config.ignore` should be a list of strings, but is `1`");
 }
+
+/// Where two groups name the same module, which one counts must not depend on how a file orders its keys.
+#[test]
+fn the_order_of_keys_changes_nothing() {
+    let read = |groups: &str| {
+        let text = format!(
+            r#"{{"dtype": "bfloat16", "quantization_config":
+                {{"quant_method": "compressed-tensors", "config_groups": {{{groups}}}}}}}"#
+        );
+        of(serde_json::from_str(&text).unwrap()).linear("model.layers.1.self_attn.q_proj")
+    };
+    let first = r#""group_0": {"targets": ["re:.*q_proj.*"], "weights": {"num_bits": 8, "type": "float"}}"#;
+    let second = r#""group_1": {"targets": ["re:.*self_attn.*"], "weights": {"num_bits": 4, "group_size": 32}}"#;
+    assert_eq!(read(&format!("{first}, {second}")), Some(ElementType::Fp8));
+    assert_eq!(read(&format!("{second}, {first}")), Some(ElementType::Fp8));
+}
