@@ -27,6 +27,15 @@ impl MemoryReport {
     pub const fn total(&self) -> usize {
         self.weights + self.cache + self.activations
     }
+
+    /// Bytes that the process holds beside these: the program, the tokenizer, whatever else. Measured now, as the
+    /// resident set less what is counted here; none where the system does not tell it.
+    ///
+    /// Weights that are mapped from disk, and pages that were never written, are resident only once they were used: before
+    /// the first reply this says too little.
+    pub fn overhead(&self) -> Option<usize> {
+        resident_bytes().map(|resident| resident.saturating_sub(self.total()))
+    }
 }
 
 /// Bytes of this process that lie in memory now, as the system counts them: its resident set. None where the system

@@ -1,14 +1,14 @@
 //! `run` and `bench`: models on this machine by the native engine.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use hwledger_node::locate::LocateOptions;
 use hwledger_node::native::{
-    BenchOptions, BenchReport, BenchRow, NativeError, NativeOptions, ReplyRequest, SamplingSettings, Session, Usage,
-    bench, instructions,
+    BenchOptions, BenchReport, BenchRow, FinishReason, MemoryReport, NativeError, NativeOptions, ReplyAnswer,
+    ReplyRequest, ReplyToken, ResponseFormat, SamplingSettings, Session, TokenLogprob, Usage, bench, instructions,
 };
 use hwledger_node::planner::with_causes;
 use hwledger_node::request::tokens;
@@ -94,6 +94,21 @@ pub(crate) struct RunArguments {
     /// End the reply at this text; may be repeated
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+    /// Reply in a format: text, or `json_object` for any JSON object
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json_object"])]
+    response_format: String,
+    /// Reply with JSON that follows this schema: a file, or the schema itself
+    #[arg(long, value_name = "FILE|TEXT", conflicts_with = "response_format")]
+    json_schema: Option<String>,
+    /// Reply with text that follows the grammar in this file, in Lark's notation
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["response_format", "json_schema"])]
+    grammar: Option<PathBuf>,
+    /// Tell the log-probability of each token, and of so many of the likeliest in its place
+    #[arg(long, value_name = "COUNT", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    logprobs: Option<usize>,
+    /// Print one JSON object, once the reply is there
+    #[arg(long)]
+    json: bool,
     /// An image; no model of the native engine reads any yet
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
@@ -149,6 +164,7 @@ pub(crate) fn run(locate: &LocateOptions, arguments: &RunArguments) -> ExitCode 
     }
     match answer(locate, arguments) {
         Ok(status) => status,
+        Err(Failure::Usage(words)) => fail(words),
         Err(Failure::Native(error)) => refuse(&error),
         Err(Failure::Terminal(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(Failure::Terminal(error)) => fail(error),
@@ -157,6 +173,8 @@ pub(crate) fn run(locate: &LocateOptions, arguments: &RunArguments) -> ExitCode 
 
 /// Why no answer could be given.
 enum Failure {
+    /// What is asked cannot be read.
+    Usage(String),
     Native(NativeError),
     Terminal(io::Error),
 }
@@ -185,17 +203,41 @@ fn answer(locate: &LocateOptions, arguments: &RunArguments) -> Result<ExitCode, 
             prompt = format!("{text}\n{prompt}");
         }
     }
+    let has_prompt = !prompt.is_empty() || is_piped;
+    if arguments.json && !has_prompt {
+        return Err(Failure::Usage("`--json` needs a prompt".to_owned()));
+    }
+    let format = arguments.format()?;
     let mut session = Session::open(&arguments.model, locate, &arguments.native.options()?)?;
     for note in session.notes() {
         writeln!(io::stderr(), "note: {note}")?;
     }
-    let mut chat = Chat { arguments, messages: Vec::new() };
+    let mut chat = Chat { arguments, format, messages: Vec::new() };
     chat.messages.extend(arguments.system.iter().map(|text| ("system".to_owned(), text.clone())));
-    if !prompt.is_empty() || is_piped {
+    if has_prompt {
         chat.reply(&mut session, prompt)?;
         return Ok(ExitCode::SUCCESS);
     }
     converse(&mut session, &mut chat)
+}
+
+impl RunArguments {
+    /// What the reply must look like.
+    fn format(&self) -> Result<ResponseFormat, Failure> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path)
+                .map_err(|error| Failure::Usage(format!("cannot read `{}`: {error}", path.display())))
+        };
+        if let Some(path) = &self.grammar {
+            return Ok(ResponseFormat::Grammar(read(path)?));
+        }
+        let Some(schema) = &self.json_schema else {
+            let is_json = self.response_format == "json_object";
+            return Ok(if is_json { ResponseFormat::JsonObject } else { ResponseFormat::Text });
+        };
+        let is_text = schema.trim_start().starts_with('{');
+        Ok(ResponseFormat::JsonSchema(if is_text { schema.clone() } else { read(Path::new(schema))? }))
+    }
 }
 
 /// A conversation in the terminal.
@@ -234,6 +276,7 @@ fn converse(session: &mut Session, chat: &mut Chat<'_>) -> Result<ExitCode, Fail
 
 struct Chat<'a> {
     arguments: &'a RunArguments,
+    format: ResponseFormat,
     messages: Vec<(String, String)>,
 }
 
@@ -253,24 +296,46 @@ impl Chat<'_> {
                 min_p: arguments.min_p,
                 repetition_penalty: arguments.repetition_penalty,
                 seed: arguments.seed.unwrap_or_else(clock),
+                logprobs: arguments.logprobs,
                 ..SamplingSettings::default()
             },
+            format: self.format.clone(),
             stops: arguments.stop.clone(),
         };
         let mut output = io::stdout().lock();
         let mut closed = Ok(());
         let reply = session.reply(&request, |part| {
-            closed = output.write_all(part.as_bytes()).and_then(|()| output.flush());
+            if !arguments.json {
+                closed = output.write_all(part.as_bytes()).and_then(|()| output.flush());
+            }
             closed.is_ok()
         })?;
         closed?;
-        writeln!(output)?;
+        if reply.reason == FinishReason::Length && self.format != ResponseFormat::Text {
+            writeln!(io::stderr(), "note: the reply ended after {} tokens, incomplete", reply.usage.reply_tokens)?;
+        }
         if arguments.verbose {
             writeln!(io::stderr(), "{}", usage(&reply.usage, session))?;
+        }
+        if arguments.json {
+            let answer = ReplyAnswer::new(session, reply, arguments.logprobs.is_some());
+            return Ok(output.write_all(json(&answer).as_bytes())?);
+        }
+        writeln!(output)?;
+        for token in &reply.tokens {
+            writeln!(io::stderr(), "{}", probabilities(token))?;
         }
         self.messages.push(("assistant".to_owned(), reply.text));
         Ok(())
     }
+}
+
+/// A token and its probability, then the likeliest in its place.
+fn probabilities(token: &ReplyToken) -> String {
+    let shown = |token: &TokenLogprob| format!("{:?} {:.4}", token.token, token.logprob);
+    let likeliest: Vec<String> = token.top_logprobs.iter().map(shown).collect();
+    let between = if likeliest.is_empty() { "" } else { "  of " };
+    format!("{}{between}{}", shown(&token.chosen), likeliest.join(", "))
 }
 
 /// A number that differs from run to run.
@@ -280,19 +345,29 @@ fn clock() -> u64 {
 }
 
 fn usage(usage: &Usage, session: &Session) -> String {
-    let memory = session.memory();
-    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let report = session.memory();
+    let MemoryReport { weights, cache, activations } = report;
     let prefill = usage.prompt_tokens as f64 / usage.prefill.as_secs_f64();
     let decode = usage.time_per_token().map_or_else(|| "-".to_owned(), |seconds| format!("{:.1}", 1.0 / seconds));
     format!(
         "prompt {} tokens, {prefill:.1} tokens/s; reply {} tokens, {decode} tokens/s; first token after {:.3} s\n\
-         memory: weights {:.1} MiB, cache {:.1} MiB, activations {:.1} MiB",
+         memory: {}",
         usage.prompt_tokens,
         usage.reply_tokens,
         usage.time_to_first_token().as_secs_f64(),
-        mib(memory.weights),
-        mib(memory.cache),
-        mib(memory.activations),
+        memory([weights, cache, activations], report.overhead()),
+    )
+}
+
+/// What the engine has taken, and what the process holds beside it.
+fn memory([weights, cache, activations]: [usize; 3], overhead: Option<usize>) -> String {
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let overhead = overhead.map_or_else(String::new, |bytes| format!("; beside them {:.1} MiB (measured)", mib(bytes)));
+    format!(
+        "weights {:.1} MiB, cache {:.1} MiB, activations {:.1} MiB{overhead}",
+        mib(weights),
+        mib(cache),
+        mib(activations)
     )
 }
 
@@ -342,18 +417,14 @@ fn line(row: &BenchRow) -> String {
 }
 
 fn summary(report: &BenchReport) -> String {
-    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
-    let [weights, cache, activations] = report.memory;
     let bandwidth =
         report.read_bandwidth.map_or_else(|| "unknown".to_owned(), |bandwidth| format!("{:.1} GB/s", bandwidth / 1e9));
     format!(
         "{} by {} threads with {}; they read {bandwidth}\n\
-         memory: weights {:.1} MiB, cache {:.1} MiB, activations {:.1} MiB\n",
+         memory: {}\n",
         report.model,
         report.threads,
         report.instructions,
-        mib(weights),
-        mib(cache),
-        mib(activations),
+        memory(report.memory, report.overhead),
     )
 }

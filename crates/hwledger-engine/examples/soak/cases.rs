@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hwledger_engine::sampling::{Choice, Dry, Random, SamplingSettings};
+use hwledger_engine::sampling::{Choice, Dry, Random, ResponseFormat, SamplingSettings};
 use hwledger_engine::scheduler::{Event, FinishReason, Request, Scheduler, SubmitError};
 use hwledger_engine::text::Tokenizer;
 
@@ -41,6 +41,11 @@ const WORDS: [&str; 32] = [
     "again",
     "?",
 ];
+
+/// What some replies must follow.
+const SCHEMA: &str = r#"{"type": "object", "properties": {"name": {"type": "string", "maxLength": 20},
+    "size": {"type": "integer", "minimum": 0, "maximum": 99}, "list": {"type": "array", "items": {"type": "boolean"},
+    "maxItems": 4}}, "required": ["name", "size", "list"], "additionalProperties": false}"#;
 
 /// A reply as it came.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -163,6 +168,7 @@ impl Mix {
             prompt: self.prompt(prompt),
             tokens_max,
             sampling: self.settings(),
+            format: ResponseFormat::Text,
             stops: Vec::new(),
             ignores_end: self.once_in(4),
         };
@@ -171,6 +177,8 @@ impl Mix {
             0 => request.sampling.logit_bias = vec![(u32::MAX, 1.0)],
             1 => request.stops = vec![String::new()],
             2 => request.stops = vec!["\u{1}never".to_owned()],
+            3 | 4 => request.format = ResponseFormat::JsonSchema(SCHEMA.to_owned()),
+            5 => request.format = ResponseFormat::Regex("[a-c]{2,9}( [0-9]{1,3})?".to_owned()),
             _ => {}
         }
         request

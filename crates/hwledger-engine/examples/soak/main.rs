@@ -5,8 +5,8 @@
 //! [--sequences N] [--context N] [--cache-tokens N] [--instructions SET] [--growth-limit MIB] [--wait-limit SECONDS]
 //! [--output FILE] [--fault pages|tokens|memory|stall]`
 //!
-//! Requests come without end: short and long prompts, greedy and seeded replies, penalties, stop texts, replies that
-//! reach the end of the context, cancellations before, at and after the first token, settings that fail after they
+//! Requests come without end: short and long prompts, greedy and seeded replies, penalties, stop texts, replies
+//! that follow a schema or a pattern, replies that reach the end of the context, cancellations before, at and after the first token, settings that fail after they
 //! were taken, requests that are refused, bursts beyond what may wait, and lulls. The cache holds half of what the
 //! sequences could fill, so that requests wait for pages. The seed decides what comes, time decides beside what.
 //!

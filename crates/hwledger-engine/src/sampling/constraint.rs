@@ -20,8 +20,11 @@ pub enum ConstraintError {
     /// The schema or grammar is wrong or asks for too much.
     #[error("the grammar cannot be used: {0}")]
     Grammar(String),
-    /// A schema that is no JSON.
-    #[error("the schema is no JSON: {0}")]
+    /// A grammar in the notation of another engine.
+    #[error("the grammar is written with `::=`, but must be in Lark's notation, such as `start: \"yes\" | \"no\"`")]
+    Notation,
+    /// A schema that is no JSON schema.
+    #[error("the text is no JSON schema: {0}")]
     Schema(String),
     /// A token that the grammar does not allow here.
     #[error("token {token} is not allowed here: {reason}")]
@@ -31,6 +34,31 @@ pub enum ConstraintError {
         /// Why.
         reason: String,
     },
+}
+
+/// What a reply must look like, by the names of OpenAI's `response_format` as far as it has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ResponseFormat {
+    /// Any text.
+    #[default]
+    Text,
+    /// A JSON object (`json_object`).
+    JsonObject,
+    /// JSON that follows this schema (`json_schema`).
+    JsonSchema(String),
+    /// Text that this regular expression matches as a whole.
+    Regex(String),
+    /// Text that follows this grammar in Lark's notation.
+    Grammar(String),
+}
+
+/// Space between the words of JSON: none, one, or a line's end and its indentation. A model that has nothing to say would
+/// go on with spaces otherwise, of which JSON allows any number.
+const SPACE: &str = r"( |\n[ \t]{0,20})";
+
+/// The first line of what the library says, without what it shows of its own state.
+fn one_line(error: &str) -> String {
+    error.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason was given").to_owned()
 }
 
 /// A vocabulary as the grammar library sees it.
@@ -88,9 +116,28 @@ impl ConstraintFactory {
         Ok(Self { factory, ends })
     }
 
+    /// What a format asks of replies; none for plain text.
+    pub fn of(&self, format: &ResponseFormat) -> Result<Option<Constraint>, ConstraintError> {
+        Ok(Some(match format {
+            ResponseFormat::Text => return Ok(None),
+            ResponseFormat::JsonObject => self.json_schema(r#"{"type": "object"}"#)?,
+            ResponseFormat::JsonSchema(schema) => self.json_schema(schema)?,
+            ResponseFormat::Regex(pattern) => self.regex(pattern)?,
+            ResponseFormat::Grammar(grammar) => self.lark(grammar)?,
+        }))
+    }
+
     /// Replies are JSON that follows this schema.
     pub fn json_schema(&self, schema: &str) -> Result<Constraint, ConstraintError> {
-        let schema = serde_json::from_str(schema).map_err(|error| ConstraintError::Schema(error.to_string()))?;
+        let mut schema: serde_json::Value =
+            serde_json::from_str(schema).map_err(|error| ConstraintError::Schema(error.to_string()))?;
+        if !(schema.is_object() || schema.is_boolean()) {
+            return Err(ConstraintError::Schema("it is neither an object nor true or false".to_owned()));
+        }
+        // The library's own settings, which a schema may state itself.
+        if let Some(object) = schema.as_object_mut() {
+            object.entry("x-guidance").or_insert_with(|| serde_json::json!({"whitespace_pattern": SPACE}));
+        }
         self.constraint(TopLevelGrammar::from_json_schema(schema))
     }
 
@@ -101,19 +148,23 @@ impl ConstraintFactory {
 
     /// Replies follow this grammar in Lark's notation.
     pub fn lark(&self, grammar: &str) -> Result<Constraint, ConstraintError> {
+        if grammar.contains("::=") {
+            return Err(ConstraintError::Notation);
+        }
         self.constraint(TopLevelGrammar::from_lark(grammar.to_owned()))
     }
 
     fn constraint(&self, grammar: TopLevelGrammar) -> Result<Constraint, ConstraintError> {
         let matcher = Matcher::new(self.factory.create_parser(grammar));
         match matcher.get_error() {
-            Some(error) => Err(ConstraintError::Grammar(error)),
+            Some(error) => Err(ConstraintError::Grammar(one_line(&error))),
             None => Ok(Constraint { matcher, ends: Arc::clone(&self.ends), is_finished: false }),
         }
     }
 }
 
 /// Follows one reply through a grammar.
+#[derive(Clone)]
 pub struct Constraint {
     matcher: Matcher,
     ends: Arc<[u32]>,
@@ -132,14 +183,24 @@ impl Constraint {
         let allowed =
             self.matcher.compute_mask_or_eos().map_err(|error| ConstraintError::Grammar(error.to_string()))?;
         let may_end = self.is_finished || self.ends.iter().any(|&end| allowed.is_allowed(end));
-        for (token, logit) in (0..).zip(logits.iter_mut()) {
-            let is_end = self.ends.binary_search(&token).is_ok();
-            // Models pad their logits beyond the vocabulary.
-            let is_known = (token as usize) < allowed.len();
-            let is_allowed = if is_end { may_end } else { is_known && allowed.is_allowed(token) };
-            if !is_allowed {
-                *logit = f32::NEG_INFINITY;
+        let ends: Vec<f32> = self.ends.iter().filter_map(|&end| logits.get(end as usize).copied()).collect();
+        // Models pad their logits beyond the vocabulary.
+        let padding = allowed.len().min(logits.len());
+        logits[padding..].fill(f32::NEG_INFINITY);
+        for (bits, logits) in allowed.as_slice().iter().zip(logits.chunks_mut(32)) {
+            match *bits {
+                0 => logits.fill(f32::NEG_INFINITY),
+                u32::MAX => {}
+                bits => {
+                    for (_, logit) in logits.iter_mut().enumerate().filter(|(place, _)| bits >> place & 1 == 0) {
+                        *logit = f32::NEG_INFINITY;
+                    }
+                }
             }
+        }
+        // All ends are one to the grammar, which knows a single one.
+        for (&end, logit) in self.ends.iter().zip(ends) {
+            logits[end as usize] = if may_end { logit } else { f32::NEG_INFINITY };
         }
         Ok(())
     }
@@ -248,6 +309,9 @@ WORD: /[a-z]{1,4}/"#,
         let tokenizer = tokenizer("byte-gpt-2");
         let factory = ConstraintFactory::new(&tokenizer).unwrap();
         assert!(matches!(factory.json_schema("{"), Err(ConstraintError::Schema(_))));
+        assert!(matches!(factory.json_schema("3"), Err(ConstraintError::Schema(_))));
+        assert_eq!(factory.lark("root ::= \"yes\"").unwrap_err(), ConstraintError::Notation);
+        assert!(factory.regex("(").unwrap_err().to_string().lines().count() == 1);
         assert!(matches!(factory.json_schema(r#"{"type": "nothing"}"#), Err(ConstraintError::Grammar(_))));
         assert!(matches!(factory.lark("start: nothing"), Err(ConstraintError::Grammar(_))));
         let mut constraint = factory.regex("ab").unwrap();

@@ -1,5 +1,7 @@
 //! Why no token can be chosen.
 
+use super::constraint::ConstraintError;
+
 /// Settings or logits that give no token.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SamplingError {
@@ -27,6 +29,9 @@ pub enum SamplingError {
     /// No token has a finite logit.
     #[error("no token is allowed")]
     NoToken,
+    /// The schema or grammar of the reply.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
     /// A biased token beyond the vocabulary.
     #[error("`logit_bias` names token {token}, but there are {tokens}")]
     Bias {

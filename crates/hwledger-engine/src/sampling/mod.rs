@@ -2,12 +2,11 @@
 //!
 //! [`Sampler`] is a pure function of logits, history, settings and its random
 //! state: the same seed gives the same tokens on every machine. It applies, in
-//! this order: logit bias, repetition, presence and frequency penalties, DRY,
+//! this order: what a [`Constraint`] forbids, logit bias, repetition, presence and frequency penalties, DRY,
 //! temperature, top-k, top-p, min-p, typical-p. [`StopMatcher`] finds stop
 //! strings across token boundaries.
 
 mod candidates;
-#[cfg(feature = "constraint")]
 mod constraint;
 mod dry;
 mod error;
@@ -19,8 +18,7 @@ mod sampler_tests;
 mod settings;
 mod stop;
 
-#[cfg(feature = "constraint")]
-pub use constraint::{Constraint, ConstraintError, ConstraintFactory};
+pub use constraint::{Constraint, ConstraintError, ConstraintFactory, ResponseFormat};
 pub use error::SamplingError;
 pub use random::Random;
 pub use sampler::{Choice, History, Sampler};

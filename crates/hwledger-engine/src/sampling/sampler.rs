@@ -1,6 +1,7 @@
 //! The sampler.
 
 use super::candidates::Candidates;
+use super::constraint::Constraint;
 use super::error::SamplingError;
 use super::random::Random;
 use super::settings::SamplingSettings;
@@ -43,6 +44,7 @@ pub struct Choice {
 pub struct Sampler {
     settings: SamplingSettings,
     random: Random,
+    constraint: Option<Constraint>,
     /// The model's own logits, kept only where their probabilities are asked for.
     original: Vec<f32>,
 }
@@ -52,7 +54,17 @@ impl Sampler {
     pub fn new(settings: SamplingSettings) -> Result<Self, SamplingError> {
         settings.check()?;
         let random = Random::new(settings.seed);
-        Ok(Self { settings, random, original: Vec::new() })
+        Ok(Self { settings, random, constraint: None, original: Vec::new() })
+    }
+
+    /// The same sampler, choosing only what a constraint allows.
+    pub fn with_constraint(self, constraint: Option<Constraint>) -> Self {
+        Self { constraint, ..self }
+    }
+
+    /// Whether the reply is all that its constraint allows, so that nothing may follow.
+    pub fn is_finished(&self) -> bool {
+        self.constraint.as_ref().is_some_and(Constraint::is_finished)
     }
 
     /// Its settings.
@@ -68,6 +80,9 @@ impl Sampler {
             self.original.clear();
             self.original.extend_from_slice(logits);
         }
+        if let Some(constraint) = &mut self.constraint {
+            constraint.mask(logits)?;
+        }
         for &(token, bias) in &self.settings.logit_bias {
             let tokens = logits.len();
             *logits.get_mut(token as usize).ok_or(SamplingError::Bias { token, tokens })? += bias;
@@ -76,6 +91,9 @@ impl Sampler {
         dry::penalise(logits, history, &self.settings.dry);
         let (likeliest, most) = likeliest(logits)?;
         let token = if self.settings.temperature == 0.0 { likeliest } else { self.draw(logits, likeliest, most)? };
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(token)?;
+        }
         let Some(count) = self.settings.logprobs else {
             return Ok(Choice { token, logprob: None, top: Vec::new() });
         };

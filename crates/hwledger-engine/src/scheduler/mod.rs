@@ -15,7 +15,7 @@ use crate::PAGE_TOKENS;
 use crate::cache::SequenceId;
 use crate::error::RunError;
 use crate::graph::{Decoder, Outputs, Slice};
-use crate::sampling::Sampler;
+use crate::sampling::{Constraint, ConstraintFactory, ResponseFormat, Sampler};
 use crate::text::Tokenizer;
 
 use pace::Pace;
@@ -54,6 +54,8 @@ impl Default for SchedulerOptions {
 pub struct Scheduler {
     decoder: Decoder,
     tokenizer: Option<Arc<Tokenizer>>,
+    /// Made for the first request that asks for it: large vocabularies take a while.
+    constraints: Option<ConstraintFactory>,
     options: SchedulerOptions,
     waiting: VecDeque<Waiting>,
     running: Vec<Running>,
@@ -83,6 +85,7 @@ impl Scheduler {
         Self {
             decoder,
             tokenizer,
+            constraints: None,
             options,
             waiting: VecDeque::new(),
             running: Vec::new(),
@@ -145,10 +148,24 @@ impl Scheduler {
         if self.waiting.len() >= self.options.waiting_max {
             return Err(SubmitError::Full { waiting: self.waiting.len() });
         }
+        let submitted = Instant::now();
+        let constraint = self.constraint(&request.format)?;
         let id = RequestId(self.next);
         self.next += 1;
-        self.waiting.push_back(Waiting { id, request, submitted: Instant::now(), tokens_max });
+        self.waiting.push_back(Waiting { id, request, constraint, submitted, tokens_max });
         Ok(id)
+    }
+
+    /// What a reply of some format must follow.
+    fn constraint(&mut self, format: &ResponseFormat) -> Result<Option<Constraint>, SubmitError> {
+        if *format == ResponseFormat::Text {
+            return Ok(None);
+        }
+        let factory = match self.constraints.take() {
+            Some(factory) => factory,
+            None => ConstraintFactory::new(self.tokenizer.as_deref().ok_or(SubmitError::NoTokenizer)?)?,
+        };
+        Ok(self.constraints.insert(factory).of(format)?)
     }
 
     /// Ends a request at the next step; one that is over already stays so.

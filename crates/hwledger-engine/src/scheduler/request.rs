@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::RunError;
-use crate::sampling::{Choice, SamplingError, SamplingSettings};
+use crate::sampling::{Choice, ConstraintError, ResponseFormat, SamplingError, SamplingSettings};
 
 /// A reply that is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Request {
     pub tokens_max: Option<usize>,
     /// How tokens are chosen.
     pub sampling: SamplingSettings,
+    /// What the reply must look like.
+    pub format: ResponseFormat,
     /// Texts that end the reply; they are not part of it.
     pub stops: Vec<String>,
     /// Whether the model's own end tokens are passed over (for measuring).
@@ -69,6 +71,12 @@ pub enum SubmitError {
     /// A setting is out of its range.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// The reply cannot be made to look as asked.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
+    /// A reply that must look in some way, where tokens have no text.
+    #[error("without a tokenizer no reply can be made to follow a grammar")]
+    NoTokenizer,
 }
 
 /// Why a reply ended.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::cache::SequenceId;
-use crate::sampling::{History, Sampler, SamplingError, StopMatcher};
+use crate::sampling::{Constraint, History, Sampler, SamplingError, StopMatcher};
 use crate::text::{Detokenizer, Tokenizer};
 
 use super::request::{Event, FinishReason, ReplyError, Request, RequestId, Usage};
@@ -13,6 +13,8 @@ use super::request::{Event, FinishReason, ReplyError, Request, RequestId, Usage}
 pub(super) struct Waiting {
     pub(super) id: RequestId,
     pub(super) request: Request,
+    /// What the reply must follow.
+    pub(super) constraint: Option<Constraint>,
     pub(super) submitted: Instant,
     /// The most tokens of the reply.
     pub(super) tokens_max: usize,
@@ -43,7 +45,7 @@ impl Running {
         sequence: SequenceId,
         tokenizer: Option<&Tokenizer>,
     ) -> Result<Self, SamplingError> {
-        let Waiting { id, request, submitted, tokens_max } = waiting;
+        let Waiting { id, request, constraint, submitted, tokens_max } = waiting;
         let started = Instant::now();
         let usage = Usage { prompt_tokens: request.prompt.len(), waited: started - submitted, ..Usage::default() };
         Ok(Self {
@@ -54,7 +56,7 @@ impl Running {
             generated: Vec::new(),
             tokens_max,
             ignores_end: request.ignores_end,
-            sampler: Sampler::new(request.sampling)?,
+            sampler: Sampler::new(request.sampling)?.with_constraint(constraint),
             detokenizer: tokenizer.map(Detokenizer::continuing),
             stops: StopMatcher::new(request.stops)?,
             usage,
@@ -101,7 +103,7 @@ impl Running {
             text = self.stops.push(&detokenizer.push(token)).text;
         }
         events.push(Event::Token { request: self.id, choice, text });
-        if is_end || self.stops.is_stopped() {
+        if is_end || self.stops.is_stopped() || self.sampler.is_finished() {
             self.finish(FinishReason::Stop, events);
             return true;
         }

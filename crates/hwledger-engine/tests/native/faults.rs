@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use hwledger_core::ElementType;
-use hwledger_engine::sampling::SamplingSettings;
+use hwledger_engine::sampling::{ResponseFormat, SamplingSettings};
 use hwledger_engine::scheduler::{Event, Request};
 use hwledger_engine::{Engine, EngineOptions, LoadError};
 use hwledger_formats::gguf::read_header;
@@ -219,6 +219,7 @@ fn request(prompt: &[u32], tokens_max: usize) -> Request {
         prompt: prompt.to_vec(),
         tokens_max: Some(tokens_max),
         sampling: SamplingSettings::default(),
+        format: ResponseFormat::Text,
         stops: Vec::new(),
         ignores_end: true,
     }

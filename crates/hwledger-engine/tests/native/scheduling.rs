@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hwledger_core::ElementType;
-use hwledger_engine::sampling::SamplingSettings;
+use hwledger_engine::sampling::{ResponseFormat, SamplingSettings};
 use hwledger_engine::scheduler::{Event, FinishReason, Request, RequestId, Scheduler, SchedulerOptions, SubmitError};
 use hwledger_engine::{Engine, EngineOptions, PAGE_TOKENS};
 
@@ -14,7 +14,7 @@ use crate::noise::Noise;
 
 const CONTEXT: usize = 128;
 
-fn engine(cache_pages: usize, waiting_max: usize) -> Engine {
+pub(crate) fn engine(cache_pages: usize, waiting_max: usize) -> Engine {
     let recipe = Recipe { heads: 6, kv_heads: 2, ..Recipe::new("llama") }.with_weights(ElementType::Q8_0);
     let scheduler = SchedulerOptions {
         sequences_max: 5,
@@ -48,6 +48,7 @@ fn request(seed: u64, prompt: usize, tokens_max: usize) -> Request {
             logit_bias: bias.collect(),
             ..SamplingSettings::default()
         },
+        format: ResponseFormat::Text,
         stops: Vec::new(),
         ignores_end: false,
     }
@@ -55,18 +56,20 @@ fn request(seed: u64, prompt: usize, tokens_max: usize) -> Request {
 
 /// What became of one request.
 #[derive(Debug, Default, PartialEq)]
-struct Reply {
-    tokens: Vec<u32>,
-    text: String,
+pub(crate) struct Reply {
+    pub(crate) tokens: Vec<u32>,
+    /// The likeliest tokens at each place, where they were asked for.
+    pub(crate) top: Vec<Vec<(u32, f32)>>,
+    pub(crate) text: String,
     /// How it ended; every time that it did.
-    ends: Vec<Result<FinishReason, String>>,
+    pub(crate) ends: Vec<Result<FinishReason, String>>,
 }
 
 #[derive(Default)]
-struct Replies(HashMap<RequestId, Reply>);
+pub(crate) struct Replies(pub(crate) HashMap<RequestId, Reply>);
 
 impl Replies {
-    fn take(&mut self, event: Event) {
+    pub(crate) fn take(&mut self, event: Event) {
         let id = match &event {
             Event::Token { request, .. } | Event::Finished { request, .. } | Event::Failed { request, .. } => *request,
         };
@@ -75,6 +78,7 @@ impl Replies {
         match event {
             Event::Token { choice, text, .. } => {
                 reply.tokens.push(choice.token);
+                reply.top.push(choice.top);
                 reply.text += &text;
             }
             Event::Finished { reason, text, usage, .. } => {
@@ -87,7 +91,7 @@ impl Replies {
     }
 }
 
-fn alone(request: Request) -> Reply {
+pub(crate) fn alone(request: Request) -> Reply {
     let mut engine = engine(8, 8);
     let id = engine.scheduler.submit(request).unwrap();
     let mut replies = Replies::default();
@@ -95,7 +99,7 @@ fn alone(request: Request) -> Reply {
     replies.0.remove(&id).unwrap()
 }
 
-fn assert_nothing_is_left(engine: &Engine) {
+pub(crate) fn assert_nothing_is_left(engine: &Engine) {
     assert!(engine.scheduler.is_idle());
     let cache = engine.scheduler.decoder().cache();
     assert_eq!((cache.pages_used(), cache.sequences()), (0, 0));

@@ -70,6 +70,8 @@ pub struct BenchReport {
     pub rows: Vec<BenchRow>,
     /// Bytes of weights, cache and activations that the engine took.
     pub memory: [usize; 3],
+    /// Bytes of the process beside these, measured: its resident set less them. None where the system does not say.
+    pub overhead: Option<usize>,
 }
 
 /// Measures a model. `tell` gets each row as it is done.
@@ -104,7 +106,8 @@ pub fn bench(
             rows.last().into_iter().for_each(&mut tell);
         }
     }
-    let MemoryReport { weights, cache, activations } = session.memory();
+    let memory = session.memory();
+    let MemoryReport { weights, cache, activations } = memory;
     Ok(BenchReport {
         model: session.name.clone(),
         threads,
@@ -112,6 +115,7 @@ pub fn bench(
         read_bandwidth: bandwidth,
         rows,
         memory: [weights, cache, activations],
+        overhead: memory.overhead(),
     })
 }
 

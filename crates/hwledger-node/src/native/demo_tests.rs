@@ -5,7 +5,7 @@ use hwledger_engine::graph::{Outputs, Slice};
 use hwledger_engine::scheduler::{Event, Request};
 use serde_json::Value;
 
-use super::{DEMO, FinishReason, NativeOptions, ReplyRequest, SamplingSettings, Session};
+use super::{DEMO, FinishReason, NativeOptions, ReplyRequest, ResponseFormat, SamplingSettings, Session};
 use crate::locate::LocateOptions;
 
 /// The most that the mean loss of a window may be off: activations are rounded to bytes, products to bfloat16.
@@ -30,7 +30,7 @@ fn request(text: &str, is_chat: bool) -> ReplyRequest {
         is_raw: !is_chat,
         tokens_max: Some(24),
         sampling: SamplingSettings::default(),
-        stops: Vec::new(),
+        ..ReplyRequest::default()
     }
 }
 
@@ -51,6 +51,7 @@ fn greedy_replies_are_those_of_double_precision() {
                 prompt: tokens,
                 tokens_max: Some(expected.len()),
                 sampling: request.sampling,
+                format: ResponseFormat::Text,
                 stops: Vec::new(),
                 ignores_end: true,
             })

@@ -1,5 +1,6 @@
 //! Running models by the native engine: replies, and what they take.
 
+mod answer;
 mod bench;
 #[cfg(test)]
 mod demo_tests;
@@ -11,16 +12,17 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use hwledger_engine::model::{Directory, ModelFile};
-use hwledger_engine::{Engine, EngineOptions, InstructionSet, MemoryReport};
+use hwledger_engine::{Engine, EngineOptions, InstructionSet};
 
 use crate::locate::{LocateOptions, Located, Source, Tensors, locate};
 
+pub use answer::{Logprobs, MemoryAnswer, ReplyAnswer, ReplyUsage};
 pub use bench::{BenchOptions, BenchReport, BenchRow, bench};
 pub use error::NativeError;
-pub use hwledger_engine::CacheFormat;
-pub use hwledger_engine::sampling::SamplingSettings;
+pub use hwledger_engine::sampling::{ResponseFormat, SamplingSettings};
 pub use hwledger_engine::scheduler::{FinishReason, SchedulerOptions, Usage};
-pub use reply::{Reply, ReplyRequest};
+pub use hwledger_engine::{CacheFormat, MemoryReport};
+pub use reply::{Reply, ReplyRequest, ReplyToken, TokenLogprob};
 
 /// The name of the model that is part of the program.
 pub const DEMO: &str = "demo";

@@ -198,7 +198,9 @@ fn flatten(name: &str, value: &Value, row: &mut BTreeMap<String, Cell>) {
         Value::Object(map) => {
             // Sorted, so that of two leaves with one name the same one stays whatever the order of the file.
             let sorted: BTreeMap<&String, &Value> = map.iter().collect();
-            sorted.into_iter().for_each(|(key, value)| flatten(&within(key), value, row));
+            for (key, value) in sorted {
+                flatten(&within(key), value, row);
+            }
         }
         Value::Array(list) => {
             list.iter().enumerate().for_each(|(index, value)| flatten(&within(&index.to_string()), value, row));
