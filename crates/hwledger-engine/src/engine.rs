@@ -10,7 +10,7 @@ use crate::PAGE_TOKENS;
 use crate::error::LoadError;
 use crate::graph::{Decoder, Machine};
 use crate::memory::MemoryReport;
-use crate::model::{Directory, LoadOptions, ModelFile, Tensors, load};
+use crate::model::{Directory, LoadOptions, LoadProgress, ModelFile, Tensors, load_with_progress};
 use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::text::{ChatTemplate, TemplateError, Tokenizer};
 
@@ -72,15 +72,16 @@ pub struct Engine {
 impl Engine {
     /// Loads a GGUF model.
     pub fn open(files: Vec<ModelFile>, options: &EngineOptions) -> Result<Self, LoadError> {
-        Self::of(&Tensors::new(files)?, options)
+        Self::load(&Tensors::new(files)?, options, &|_| ())
     }
 
     /// Loads a model of safetensors files, of Hugging Face or MLX.
     pub fn open_directory(directory: Directory, options: &EngineOptions) -> Result<Self, LoadError> {
-        Self::of(&Tensors::of_directory(directory)?, options)
+        Self::load(&Tensors::of_directory(directory)?, options, &|_| ())
     }
 
-    fn of(tensors: &Tensors, options: &EngineOptions) -> Result<Self, LoadError> {
+    /// Loads a model whose headers were read, and tells on the way how far it is.
+    pub fn load(tensors: &Tensors, options: &EngineOptions, tell: &dyn Fn(LoadProgress)) -> Result<Self, LoadError> {
         let (tokenizer, template) = texts(tensors)?;
         let tokenizer = Arc::new(tokenizer);
         let context = match (options.context, tensors.context()) {
@@ -91,7 +92,7 @@ impl Engine {
         let set = options.instructions.map_or_else(InstructionSet::detect, InstructionSet::or_less);
         let pool = Pool::new(options.threads.max(1)).map_err(|source| LoadError::Memory { what: "threads", source })?;
         let load_options = LoadOptions { context, packed_directory: options.packed_directory.clone() };
-        let model = load(tensors, &load_options, &pool)?;
+        let model = load_with_progress(tensors, &load_options, &pool, tell)?;
         let (tokens, rows) = (tokenizer.vocabulary_size(), model.embedding.shape.rows);
         if tokens > rows {
             return Err(LoadError::Vocabulary { tokens, rows });

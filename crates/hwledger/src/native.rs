@@ -1,14 +1,17 @@
 //! `run` and `bench`: models on this machine by the native engine.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use hwledger_node::locate::LocateOptions;
 use hwledger_node::native::{
-    BenchOptions, BenchReport, BenchRow, FinishReason, MemoryReport, NativeError, NativeOptions, ReplyAnswer,
-    ReplyRequest, ReplyToken, ResponseFormat, SamplingSettings, Session, TokenLogprob, Usage, bench, instructions,
+    BenchOptions, BenchReport, BenchRow, FinishReason, LoadProgress, MemoryReport, NativeError, NativeOptions,
+    ReplyAnswer, ReplyRequest, ReplyToken, ResponseFormat, SamplingSettings, Session, TokenLogprob, Usage, bench,
+    instructions,
 };
 use hwledger_node::planner::with_causes;
 use hwledger_node::request::tokens;
@@ -149,6 +152,34 @@ fn depth(text: &str) -> Result<usize, String> {
     if text == "0" { Ok(0) } else { length(text) }
 }
 
+/// How long a model loads before anything is said about it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Loads a model; where that takes a while, a line of the terminal says how far it is.
+fn open(model: &str, locate: &LocateOptions, arguments: &NativeArguments) -> Result<Session, NativeError> {
+    let (start, is_shown) = (Instant::now(), Cell::new(false));
+    let is_terminal = io::stderr().is_terminal();
+    let session = Session::open_with_progress(model, locate, &arguments.options()?, &|progress| {
+        if is_terminal && start.elapsed() > PATIENCE {
+            is_shown.set(true);
+            // A terminal that is gone misses nothing.
+            let _ = write!(io::stderr(), "\r{}{CLEAR}", loading(progress));
+        }
+    });
+    if is_shown.get() {
+        let _ = write!(io::stderr(), "\r{CLEAR}");
+    }
+    session
+}
+
+/// Clears the rest of a terminal's line.
+const CLEAR: &str = "\x1b[K";
+
+fn loading(progress: LoadProgress) -> String {
+    let gb = |bytes: u64| bytes as f64 / 1e9;
+    format!("loading: {:.2} of {:.2} GB", gb(progress.bytes_read), gb(progress.bytes))
+}
+
 fn refuse(error: &NativeError) -> ExitCode {
     let status = fail(with_causes(error));
     if let Some(hint) = error.hint() {
@@ -208,7 +239,7 @@ fn answer(locate: &LocateOptions, arguments: &RunArguments) -> Result<ExitCode, 
         return Err(Failure::Usage("`--json` needs a prompt".to_owned()));
     }
     let format = arguments.format()?;
-    let mut session = Session::open(&arguments.model, locate, &arguments.native.options()?)?;
+    let mut session = open(&arguments.model, locate, &arguments.native)?;
     for note in session.notes() {
         writeln!(io::stderr(), "note: {note}")?;
     }
@@ -381,7 +412,7 @@ pub(crate) fn measure(locate: &LocateOptions, arguments: &BenchArguments) -> Exi
 }
 
 fn measured(locate: &LocateOptions, arguments: &BenchArguments) -> Result<BenchReport, NativeError> {
-    let mut session = Session::open(&arguments.model, locate, &arguments.native.options()?)?;
+    let mut session = open(&arguments.model, locate, &arguments.native)?;
     let options = BenchOptions {
         prompts: arguments.prompt.clone(),
         generated: arguments.generate,
@@ -427,4 +458,15 @@ fn summary(report: &BenchReport) -> String {
         report.instructions,
         memory(report.memory, report.overhead),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_told_in_gigabytes() {
+        let progress = LoadProgress { bytes_read: 1_234_567_890, bytes: 40_000_000_000 };
+        assert_eq!(loading(progress), "loading: 1.23 of 40.00 GB");
+    }
 }

@@ -11,7 +11,7 @@ use crate::error::LoadError;
 
 use super::latent;
 use super::packed::PackedStore;
-use super::tensors::Tensors;
+use super::tensors::{LoadProgress, Tensors};
 use super::{
     AttentionWeights, DenseWeights, ExpertWeights, FeedForwardWeights, HeadShape, LayerWeights, Model, Projection,
     Settings,
@@ -30,12 +30,22 @@ pub struct LoadOptions {
 ///
 /// What the engine does not run is refused by name before any weight is read.
 pub fn load(tensors: &Tensors, options: &LoadOptions, pool: &Pool) -> Result<Model, LoadError> {
+    load_with_progress(tensors, options, pool, &|_| ())
+}
+
+/// Loads a model, and tells after each matrix how far it is.
+pub fn load_with_progress(
+    tensors: &Tensors,
+    options: &LoadOptions,
+    pool: &Pool,
+    tell: &dyn Fn(LoadProgress),
+) -> Result<Model, LoadError> {
     let spec = tensors.spec()?;
     check(&spec)?;
     let settings = tensors.settings(&spec, options.context)?;
     latent::check_turning(&spec, &settings)?;
     let store = PackedStore::open(options.packed_directory.as_deref(), tensors);
-    let loader = Loader { tensors, spec: &spec, settings: &settings, store: RefCell::new(store), pool };
+    let loader = Loader { tensors, spec: &spec, settings: &settings, store: RefCell::new(store), pool, tell };
     let model = loader.model()?;
     loader.store.into_inner().finish();
     Ok(model)
@@ -95,6 +105,7 @@ pub(super) struct Loader<'a> {
     settings: &'a Settings,
     store: RefCell<PackedStore>,
     pub(super) pool: &'a Pool,
+    tell: &'a dyn Fn(LoadProgress),
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the kernels refuse to compile for less than 64 bits")]
@@ -278,6 +289,7 @@ impl Loader<'_> {
             return Ok(weight);
         }
         let weight = self.tensors.matrix(name, shape, self.pool)?;
+        (self.tell)(self.tensors.progress());
         if format.is_some() {
             self.store.borrow_mut().add(name, &weight);
         }

@@ -17,10 +17,10 @@ use hwledger_kernels::PackedWeight;
 pub use conventions::{Conventions, ExpertGroups, Routing, WindowRotary};
 pub use gguf::GgufTensors;
 pub use hugging_face::{Directory, HuggingFaceTensors};
-pub use load::{LoadOptions, load};
+pub use load::{LoadOptions, load, load_with_progress};
 pub use rotary::{Rotary, Yarn};
 pub use settings::Settings;
-pub use tensors::{ModelFile, Tensors};
+pub use tensors::{LoadProgress, ModelFile, Tensors};
 
 /// A projection: matrices on top of each other over the same input, with their biases one after the other.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hwledger_core::{ElementType, ModelSpec};
 use hwledger_formats::gguf::model_spec;
@@ -23,6 +24,8 @@ pub struct ModelFile {
     /// Its path, or its name where it has none.
     pub path: PathBuf,
     content: Content,
+    /// Bytes of tensors that were read from it.
+    bytes_read: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -35,12 +38,12 @@ impl ModelFile {
     /// Opens a file.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let file = File::open(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), content: Content::File(file) })
+        Ok(Self { path: path.to_owned(), content: Content::File(file), bytes_read: AtomicU64::new(0) })
     }
 
     /// A file that is part of the program.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Self {
-        Self { path: PathBuf::from(name), content: Content::Bytes(bytes) }
+        Self { path: PathBuf::from(name), content: Content::Bytes(bytes), bytes_read: AtomicU64::new(0) }
     }
 
     /// Bytes of the file.
@@ -84,6 +87,7 @@ impl ModelFile {
         if bytes.len() != length {
             return Err(failed(io::ErrorKind::UnexpectedEof.into()));
         }
+        self.bytes_read.fetch_add(length as u64, Ordering::Relaxed);
         Ok(bytes)
     }
 }
@@ -148,6 +152,16 @@ impl AffineMatrix {
     }
 }
 
+/// How far the loading of a model is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// Bytes of its files that were read; fewer than all at the end where weights were already kept repacked, or where
+    /// files hold more than the model.
+    pub bytes_read: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+}
+
 /// The files of a model with their headers.
 #[derive(Debug)]
 pub enum Tensors {
@@ -166,6 +180,20 @@ impl Tensors {
     /// Reads the configuration and the headers of a safetensors model.
     pub fn of_directory(directory: Directory) -> Result<Self, LoadError> {
         HuggingFaceTensors::new(directory).map(|tensors| Self::HuggingFace(Box::new(tensors)))
+    }
+
+    /// How much of the files was read until now.
+    pub fn progress(&self) -> LoadProgress {
+        let of = |files: &mut dyn Iterator<Item = &ModelFile>| {
+            files.fold(LoadProgress { bytes_read: 0, bytes: 0 }, |sum, file| LoadProgress {
+                bytes_read: sum.bytes_read + file.bytes_read.load(Ordering::Relaxed),
+                bytes: sum.bytes + file.size().unwrap_or(0),
+            })
+        };
+        match self {
+            Self::Gguf(tensors) => of(&mut tensors.files()),
+            Self::HuggingFace(tensors) => of(&mut tensors.files()),
+        }
     }
 
     /// The shapes of the model.

@@ -23,7 +23,7 @@ fn request(seed: u64, format: ResponseFormat) -> Request {
         sampling: SamplingSettings { temperature: 1.0, seed, logprobs: Some(2), ..SamplingSettings::default() },
         format,
         stops: Vec::new(),
-        ignores_end: seed % 3 == 0,
+        ignores_end: seed.is_multiple_of(3),
     }
 }
 

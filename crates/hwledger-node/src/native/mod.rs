@@ -11,7 +11,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use hwledger_engine::model::{Directory, ModelFile};
+use hwledger_engine::model::{Directory, ModelFile, Tensors as Weights};
 use hwledger_engine::{Engine, EngineOptions, InstructionSet};
 
 use crate::locate::{LocateOptions, Located, Source, Tensors, locate};
@@ -19,6 +19,7 @@ use crate::locate::{LocateOptions, Located, Source, Tensors, locate};
 pub use answer::{Logprobs, MemoryAnswer, ReplyAnswer, ReplyUsage};
 pub use bench::{BenchOptions, BenchReport, BenchRow, bench};
 pub use error::NativeError;
+pub use hwledger_engine::model::LoadProgress;
 pub use hwledger_engine::sampling::{ResponseFormat, SamplingSettings};
 pub use hwledger_engine::scheduler::{FinishReason, SchedulerOptions, Usage};
 pub use hwledger_engine::{CacheFormat, MemoryReport};
@@ -79,36 +80,22 @@ pub struct Session {
 impl Session {
     /// Finds a model on this machine and loads it; [`DEMO`] is part of the program.
     pub fn open(model: &str, locate_options: &LocateOptions, options: &NativeOptions) -> Result<Self, NativeError> {
-        if model == DEMO {
-            let file = ModelFile::embedded("demo.gguf", DEMO_FILE);
-            return Self::from_files(DEMO.to_owned(), vec![file], options);
-        }
-        let located = locate(model, locate_options)?;
-        let Located { name, config, tensors, .. } = located;
-        match tensors {
-            Tensors::Gguf(sources) => Self::from_files(name, open_files(model, &sources)?, options),
-            Tensors::Safetensors { is_complete: false, .. } => Err(NativeError::Incomplete(model.to_owned())),
-            Tensors::Safetensors { index, files: sources, .. } => {
-                let folder = sources.first().and_then(Source::path).and_then(Path::parent).unwrap_or(Path::new(""));
-                let directory = Directory {
-                    folder: folder.to_owned(),
-                    config: config.ok_or_else(|| NativeError::NoConfiguration(model.to_owned()))?,
-                    index,
-                    files: open_files(model, &sources)?,
-                };
-                Ok(Self { name, engine: Engine::open_directory(directory, &engine_options(options))? })
-            }
-            Tensors::None => Err(NativeError::NoWeights(model.to_owned())),
-        }
+        Self::open_with_progress(model, locate_options, options, &|_| ())
     }
 
-    /// Loads a model from its files.
-    pub(crate) fn from_files(
-        name: String,
-        files: Vec<ModelFile>,
+    /// Finds a model on this machine and loads it, and tells on the way how far it is.
+    pub fn open_with_progress(
+        model: &str,
+        locate_options: &LocateOptions,
         options: &NativeOptions,
+        tell: &dyn Fn(LoadProgress),
     ) -> Result<Self, NativeError> {
-        Ok(Self { name, engine: Engine::open(files, &engine_options(options))? })
+        let (name, weights) = if model == DEMO {
+            (DEMO.to_owned(), Weights::new(vec![ModelFile::embedded("demo.gguf", DEMO_FILE)])?)
+        } else {
+            find(model, locate_options)?
+        };
+        Ok(Self { name, engine: Engine::load(&weights, &engine_options(options), tell)? })
     }
 
     /// What is worth knowing about how the weights are held.
@@ -125,6 +112,26 @@ impl Session {
     pub const fn context(&self) -> usize {
         self.engine.context
     }
+}
+
+/// A model on this machine by its name, and its files.
+fn find(model: &str, locate_options: &LocateOptions) -> Result<(String, Weights), NativeError> {
+    let Located { name, config, tensors, .. } = locate(model, locate_options)?;
+    let weights = match tensors {
+        Tensors::Gguf(sources) => Weights::new(open_files(model, &sources)?)?,
+        Tensors::Safetensors { is_complete: false, .. } => return Err(NativeError::Incomplete(model.to_owned())),
+        Tensors::Safetensors { index, files: sources, .. } => {
+            let folder = sources.first().and_then(Source::path).and_then(Path::parent).unwrap_or(Path::new(""));
+            Weights::of_directory(Directory {
+                folder: folder.to_owned(),
+                config: config.ok_or_else(|| NativeError::NoConfiguration(model.to_owned()))?,
+                index,
+                files: open_files(model, &sources)?,
+            })?
+        }
+        Tensors::None => return Err(NativeError::NoWeights(model.to_owned())),
+    };
+    Ok((name, weights))
 }
 
 /// Opens the files of a model, which must be on this machine.

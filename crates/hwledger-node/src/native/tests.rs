@@ -1,8 +1,9 @@
 //! Directories of safetensors files, as `hwledger run` opens them.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 
-use super::{NativeError, NativeOptions, ReplyRequest, Session};
+use super::{DEMO, LoadProgress, NativeError, NativeOptions, ReplyRequest, Session};
 use crate::locate::LocateOptions;
 use crate::locate::tests::Scratch;
 
@@ -72,4 +73,26 @@ fn what_is_missing_is_named() {
     let scratch = Scratch::new();
     scratch.write("model.safetensors", weights());
     assert!(matches!(open(&scratch), Err(NativeError::NoConfiguration(_))));
+}
+
+#[test]
+fn loading_tells_how_far_it_is() {
+    let scratch = Scratch::new();
+    scratch.write("config.json", CONFIG);
+    scratch.write("model.safetensors", weights());
+    scratch.write("tokenizer.json", TOKENIZER);
+    for (model, matrices) in [(scratch.path().to_str().unwrap(), 8), (DEMO, 29)] {
+        let told = RefCell::new(Vec::new());
+        let options = NativeOptions { threads: Some(1), keeps_nothing: true, ..NativeOptions::default() };
+        Session::open_with_progress(model, &LocateOptions::default(), &options, &|progress| {
+            told.borrow_mut().push(progress);
+        })
+        .unwrap();
+        let told = told.into_inner();
+        assert_eq!(told.len(), matrices, "{told:?}");
+        assert!(told.is_sorted_by_key(|progress| progress.bytes_read), "{told:?}");
+        let &LoadProgress { bytes_read, bytes } = told.last().unwrap();
+        // All but headers, and the norms that are read last.
+        assert!(bytes_read <= bytes && bytes_read * 10 > bytes * 9, "{bytes_read} of {bytes}");
+    }
 }

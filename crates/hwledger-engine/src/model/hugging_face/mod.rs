@@ -69,6 +69,11 @@ enum Module {
 }
 
 impl HuggingFaceTensors {
+    /// The files with weights.
+    pub(in crate::model) fn files(&self) -> impl Iterator<Item = &ModelFile> {
+        self.files.iter()
+    }
+
     /// Reads the configuration and the headers. What the engine does not run is refused here, by name.
     pub fn new(directory: Directory) -> Result<Self, LoadError> {
         let Directory { folder, config, index, files } = directory;
