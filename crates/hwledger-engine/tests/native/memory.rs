@@ -58,13 +58,9 @@ fn check(recipe: &Recipe, format: CacheFormat, sequences: usize, context: usize)
     let error = (total - found.total() as f64).abs();
     println!("{name}: {total} planned, {} taken", found.total());
     // Experts' batches depend on which are chosen.
-    if recipe.experts.is_some() {
-        return;
+    if recipe.experts.is_none() {
+        assert!(error < TOLERANCE * total + TOLERANCE_BYTES, "{name}: {total} planned, {found:?}");
     }
-    // The plan is for processors with tiles; the others do without the forms of activations that these need.
-    let tiles = if InstructionSet::Amx.is_available() { 0.0 } else { part(planned.compute) };
-    let is_between = found.total() as f64 <= total && error <= tiles;
-    assert!(error < TOLERANCE * total + TOLERANCE_BYTES || is_between, "{name}: {total} planned, {found:?}");
 }
 
 #[test]
