@@ -1,49 +1,48 @@
 //! What the machine can do at most, measured: the lines of a roofline.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Instant;
 
 use crate::elementwise::for_every_set;
 use crate::instruction_set::InstructionSet;
-use crate::memory::Memory;
+use crate::memory::Buffer;
 use crate::pool::Pool;
 
 /// Bytes that are read: beyond the caches of most machines.
 const READ_BYTES: usize = 1 << 30;
-/// Bytes of one chunk.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Numbers of four bytes in one chunk.
+const CHUNK_NUMBERS: usize = 1 << 18;
 /// How often each measurement is made; the best counts, since others' work only slows.
 const REPETITIONS: usize = 5;
 
-/// Adds up numbers in as many lanes as fill two registers, so that only memory is waited for.
+/// Adds up numbers in as many lanes as fill four registers, so that only memory is waited for.
 #[inline(always)]
-fn sum_body(bytes: &[u8], total: &mut u64) {
-    let mut lanes = [0_u64; 32];
-    for line in bytes.chunks_exact(256) {
-        for (lane, eight) in lanes.iter_mut().zip(line.chunks_exact(8)) {
-            let eight = [eight[0], eight[1], eight[2], eight[3], eight[4], eight[5], eight[6], eight[7]];
-            *lane = lane.wrapping_add(u64::from_le_bytes(eight));
+fn sum_body(numbers: &[i32], total: &mut i32) {
+    let mut lanes = [0_i32; 64];
+    for line in numbers.as_chunks::<64>().0 {
+        for (lane, number) in lanes.iter_mut().zip(line) {
+            *lane = lane.wrapping_add(*number);
         }
     }
     *total = lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane));
 }
 
 for_every_set! {
-    fn sum(bytes: &[u8], total: &mut u64) = sum_body
+    fn sum(numbers: &[i32], total: &mut i32) = sum_body
 }
 
 /// Bytes per second that the threads read from memory together. None where the system refuses the memory.
 pub fn read_bandwidth(pool: &Pool, set: InstructionSet) -> Option<f64> {
-    let mut memory = Memory::zeroed(READ_BYTES).ok()?;
+    let mut memory = Buffer::<i32>::zeroed(READ_BYTES / 4).ok()?;
     // Pages exist once they are written.
-    pool.run_on_chunks(memory.bytes_mut(), CHUNK_BYTES, &|_, chunk| chunk.fill(1));
+    pool.run_on_chunks(&mut memory, CHUNK_NUMBERS, &|_, chunk| chunk.fill(1));
     let mut best = f64::INFINITY;
-    let found = AtomicU64::new(0);
+    let found = AtomicI32::new(0);
     for _ in 0..REPETITIONS {
         let start = Instant::now();
-        pool.run(READ_BYTES / CHUNK_BYTES, &|chunk| {
+        pool.run(READ_BYTES / 4 / CHUNK_NUMBERS, &|chunk| {
             let mut total = 0;
-            sum(set, &memory.bytes()[chunk * CHUNK_BYTES..][..CHUNK_BYTES], &mut total);
+            sum(set, &memory[chunk * CHUNK_NUMBERS..][..CHUNK_NUMBERS], &mut total);
             found.fetch_add(total, Ordering::Relaxed);
         });
         best = best.min(start.elapsed().as_secs_f64());

@@ -235,6 +235,21 @@ fn run_chunk(chunk: &Chunk<'_>, set: InstructionSet) {
 }
 
 impl Out {
+    /// Asks for the lines that [`Self::write`] will write: where it waits for them, all that is stored after waits too.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn ask(self, tokens: Range<usize>, group: usize) {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        for token in tokens {
+            let at = self.start.wrapping_add(token * self.stride + group * ROWS_INTERLEAVED);
+            // SAFETY: a prefetch may point anywhere.
+            #[expect(unsafe_code, reason = "SIMD")]
+            unsafe {
+                _mm_prefetch::<_MM_HINT_ET0>(at.cast());
+            }
+        }
+    }
+
     /// Writes the outputs of one token for a group of rows.
     ///
     /// # Safety

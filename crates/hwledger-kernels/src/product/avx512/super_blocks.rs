@@ -63,6 +63,7 @@ unsafe fn tile<const M: usize>(
         sums: parts.sums.as_ptr(),
         offsets: parts.offsets.as_ptr(),
     };
+    out.ask(parts.tile.first..parts.tile.first + parts.tile.tokens, group);
     let units = group_bytes.len() / format.unit_bytes();
     let weights = group_bytes.as_ptr();
     // SAFETY: the group has `units` units and the tile their columns.
