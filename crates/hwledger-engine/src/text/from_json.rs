@@ -15,9 +15,11 @@ const BEGINS: &[&str] =
 
 pub(super) fn read(bytes: &[u8]) -> Result<Inner, TextError> {
     // The library indexes by what the file says: a wrong file may make it panic.
-    let library = std::panic::catch_unwind(|| Library::from_bytes(bytes))
+    let mut library = std::panic::catch_unwind(|| Library::from_bytes(bytes))
         .unwrap_or_else(|_| Err("the file contradicts itself".into()))
         .map_err(TextError::Json)?;
+    // Embedding models' files cut and fill up texts for training; whoever asks decides that here.
+    library.with_padding(None).with_truncation(None).map_err(TextError::Json)?;
     let decoder = match library.get_decoder() {
         Some(decoder) => serde_json::to_value(decoder).map_err(|error| TextError::Json(error.into()))?,
         None => Value::Null,
