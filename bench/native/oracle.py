@@ -1,4 +1,4 @@
-"""Logits of tiny random models by an implementation that is not ours: transformers, in double precision.
+"""Logits of tiny random models, and states of encoders, by an implementation that is not ours: transformers, in double precision.
 
     oracle.py FOLDER [NAME...]              # models, logits and golden files into FOLDER
     oracle.py FOLDER --llama-cpp PEERS      # also GGUF through llama.cpp's own converter, and its logits
@@ -15,6 +15,8 @@ A weight is a function of its name and its index alone, so that a test can make 
     z = splitmix64's output function of x + 0x9e3779b97f4a7c15
     weight = base + int8(z >> 56) * 2^exponent         (exact in F16)
 with `base` and `exponent` of each tensor in model.json.
+
+Encoders have `states.npy` instead ([tokens of all texts, width], f32): the last layer's, each text computed alone.
 
 Double precision is meant: the modules cast to torch.float32 in norms, softmax and rotations, so that
 name stands for float64 while the model is built and run.
@@ -270,6 +272,22 @@ MODELS = {
         "rope_interleave": True,
     },
 }
+# Texts of encoders: one token, a few, more than two pages of attention.
+TEXTS = [[5], [(11 * i + 3) % 304 for i in range(9)], [(7 * i * i + 13 * i + 5) % 304 for i in range(70)]]
+BERT = {"model_type": "bert", "architectures": ["BertModel"], "vocab_size": VOCABULARY, "hidden_size": 96, "num_hidden_layers": 3}
+BERT |= {"num_attention_heads": 3, "intermediate_size": 200, "max_position_embeddings": 80, "type_vocab_size": 2}
+BERT |= {"layer_norm_eps": 1e-12, "hidden_act": "gelu", "pad_token_id": 0}
+# Positions count from the one after padding's.
+ROBERTA = {"model_type": "xlm-roberta", "architectures": ["XLMRobertaModel"], "type_vocab_size": 1, "pad_token_id": 1}
+ROBERTA |= {"max_position_embeddings": 82, "layer_norm_eps": 1e-5}
+ENCODERS = {
+    "bert": BERT,
+    "bert-tanh": BERT | {"hidden_act": "gelu_new"},
+    "xlm-roberta": BERT | ROBERTA,
+    "nomic-bert": BERT
+    | {"model_type": "nomic_bert", "architectures": ["NomicBertModel"], "hidden_act": "silu"}
+    | {"rope_parameters": {"rope_type": "default", "rope_theta": 1000.0}},
+}
 # What llama.cpp's file format or its graph leaves out: such a model gets no GGUF, or one with other results.
 NO_GGUF = {
     "llama-dynamic": "llama.cpp has no dynamic scaling of the base",
@@ -301,15 +319,15 @@ def weights(name, shape, base, exponent):
 def recipe(config, name, shape):
     """Base and exponent that keep activations near one and attention far from even."""
     if len(shape) == 1:
-        if "norm" in name and name.endswith("weight"):
+        if "norm" in name.lower() and name.endswith("weight"):
             return (0 if config["model_type"].startswith("gemma") else 1), -10
         return 0, -6 if name.endswith("sinks") else -9
-    if "embed_tokens" in name:
+    if "embed_tokens" in name or "_embeddings" in name:
         return 0, -8
     inputs = shape[-2] if config["model_type"] == "gpt_oss" and name.endswith("_proj") and "experts" in name else shape[-1]
     if name.endswith("_bias"):  # of experts
         return 0, -9
-    sharp = any(part in name for part in ("q_proj", "k_proj", "q_b_proj"))
+    sharp = any(part in name for part in ("q_proj", "k_proj", "q_b_proj", "self.query", "self.key"))
     if config["model_type"] == "gpt_oss" and "gate_up_proj" in name:
         sharp = 4  # beyond swiglu_limit now and then
     return 0, sharp - round(math.log2(74 * math.sqrt(inputs)))
@@ -375,6 +393,57 @@ def make(folder, name, config):
     return about, logits
 
 
+def make_encoder(folder, name, config):
+    import safetensors.numpy
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    loaded = transformers.AutoConfig.from_pretrained(folder)
+    eager = {"attn_implementation": "eager"}
+    with tempfile.TemporaryDirectory() as scratch:
+        transformers.AutoModel.from_config(loaded).save_pretrained(scratch)
+        shapes = {key: value.shape for key, value in safetensors.numpy.load_file(Path(scratch) / "model.safetensors").items()}
+    tensors = [(key, list(shapes[key]), *recipe(config, key, shapes[key])) for key in sorted(shapes) if "pooler" not in key]
+    made = {tensor[0]: weights(*tensor) for tensor in tensors}
+    safetensors.numpy.save_file(made, folder / "model.safetensors", {"format": "pt"})
+
+    single = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, **eager).eval()
+    with double_precision(torch):
+        model = type(single)(single.config).double().eval()
+        missing = model.load_state_dict({key: value.double() for key, value in single.state_dict().items()})
+        assert not missing.missing_keys and not missing.unexpected_keys
+    rows, near = [], []
+    for text in TEXTS:
+        # Padding inside a text would be skipped by the positions of RoBERTa.
+        assert config["pad_token_id"] not in text or config["model_type"] in ("bert", "nomic_bert")
+        ids = torch.tensor([text])
+        everything = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        with torch.no_grad():
+            near.append(single(**everything).last_hidden_state[0].double().numpy())
+            with double_precision(torch):
+                rows.append(model(**everything).last_hidden_state[0])
+        assert rows[-1].dtype == torch.float64
+    states, near = np.concatenate([row.numpy() for row in rows]), np.concatenate(near)
+    assert states.shape == (sum(map(len, TEXTS)), config["hidden_size"]) and np.isfinite(states).all()
+    np.save(folder / "states.npy", states.astype(np.float32))
+    about = {
+        "name": name,
+        "texts": TEXTS,
+        "transformers": transformers.__version__,
+        "torch": torch.__version__.split("+")[0],
+        "tensors": tensors,
+        "safetensors_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        "states_deviation": round(float(states.std()), 4),
+        "single_precision_error": float(f"{np.abs(near - states).max():.2e}"),
+    }
+    return about
+
+
 def convert(folder, source, kind):
     """llama.cpp's own converter, in this process, with a made-up vocabulary in place of a tokenizer's."""
     sys.path[:0] = [str(source / "gguf-py"), str(source)]
@@ -419,7 +488,22 @@ def main():
     parser.add_argument("--golden", type=Path, help="folder for NAME.json and NAME.npy, all that a test needs")
     parser.add_argument("--llama-cpp", type=Path, help="folder that peers.sh built into")
     options = parser.parse_args()
+    for name in options.names or ENCODERS:
+        if name not in ENCODERS:
+            continue
+        folder = options.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        about = make_encoder(folder, name, ENCODERS[name])
+        (folder / "model.json").write_text(json.dumps(about) + "\n")
+        if options.golden:
+            options.golden.mkdir(parents=True, exist_ok=True)
+            (options.golden / f"{name}.json").write_text(json.dumps({"config": ENCODERS[name]} | about) + "\n")
+            shutil.copy(folder / "states.npy", options.golden / f"{name}.npy")
+        deviation, error = about["states_deviation"], about["single_precision_error"]
+        print(f"{name:20} deviation {deviation:8.3f}  single precision {error:.1e}", flush=True)
     for name in options.names or MODELS:
+        if name in ENCODERS:
+            continue
         folder = options.folder / name
         shutil.rmtree(folder, ignore_errors=True)
         about, logits = make(folder, name, MODELS[name])

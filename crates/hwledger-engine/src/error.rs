@@ -108,6 +108,17 @@ pub enum LoadError {
         /// What the model was trained for.
         known: usize,
     },
+    /// A model made to write, of which no embedding was asked for by its name.
+    #[error("the model's files do not say which states make an embedding")]
+    NoPooling,
+    /// Vectors longer than the model's, or of no length.
+    #[error("vectors of {asked} elements cannot be cut from the model's {width}")]
+    Dimensions {
+        /// Asked for.
+        asked: usize,
+        /// What the model has.
+        width: usize,
+    },
     /// No memory.
     #[error("no memory for {what}")]
     Memory {
@@ -129,6 +140,9 @@ pub enum RunError {
         /// How many tokens there are.
         vocabulary: usize,
     },
+    /// A text without tokens.
+    #[error("a text without tokens has no embedding")]
+    NoTokens,
     /// More tokens than a sequence may have.
     #[error("{tokens} tokens do not fit a context of {context}")]
     Context {
@@ -148,7 +162,7 @@ pub enum RunError {
         pages: usize,
     },
     /// The model computed something that is no number.
-    #[error("the model computed logits that are not numbers; its weights or its input are broken")]
+    #[error("the model computed values that are not numbers; its weights or its input are broken")]
     NotANumber,
     /// No memory.
     #[error("no memory for {what}")]

@@ -1,6 +1,6 @@
 //! What the engine has taken, in bytes.
 
-use crate::graph::Decoder;
+use crate::graph::{Decoder, Encoder};
 
 /// Bytes that the engine has taken from the system, by what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,11 @@ impl MemoryReport {
             cache: decoder.cache().bytes(),
             activations: decoder.workspace_bytes(),
         }
+    }
+
+    /// What an encoder has taken until now.
+    pub fn of_encoder(encoder: &Encoder) -> Self {
+        Self { weights: encoder.model().weight_bytes(), cache: 0, activations: encoder.workspace_bytes() }
     }
 
     /// All of it.

@@ -60,6 +60,14 @@ impl Arithmetic {
     }
 }
 
+/// Batches of at least so many tokens are all multiplied by the same arithmetic, whatever the weights.
+pub const fn uniform_tokens(set: InstructionSet) -> usize {
+    match set {
+        InstructionSet::Amx => AMX_TOKENS_MIN,
+        _ => 1,
+    }
+}
+
 /// Tokens side by side in one tile: token `first` of the batch and those after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tile {

@@ -11,7 +11,7 @@ use crate::instruction_set::InstructionSet;
 use crate::pool::Pool;
 
 /// Queries of one key head that are taken side by side.
-const QUERIES_TOGETHER: usize = 4;
+pub(crate) const QUERIES_TOGETHER: usize = 4;
 /// Tokens of one sequence that one chunk takes over the same pages.
 const TOKENS_TOGETHER: usize = 16;
 /// Query heads of one key head that one chunk takes: where all share one key head (latent attention), threads still
@@ -59,7 +59,7 @@ pub struct Batch<'a> {
     pub out: &'a mut [f32],
 }
 
-struct Out(*mut f32);
+pub(crate) struct Out(pub(crate) *mut f32);
 #[expect(unsafe_code, reason = "threads write different heads of the same rows")]
 // SAFETY: it only carries the address; each chunk writes its own tokens' own heads.
 unsafe impl Sync for Out {}
@@ -84,9 +84,14 @@ struct Working {
 
 /// The running softmax of one query.
 #[derive(Clone, Copy)]
-struct State {
+pub(crate) struct State {
     maximum: f32,
-    total: f32,
+    pub(crate) total: f32,
+}
+
+impl State {
+    /// Of a query that has seen nothing.
+    pub(crate) const EMPTY: Self = Self { maximum: f32::NEG_INFINITY, total: 0.0 };
 }
 
 thread_local! {
@@ -152,7 +157,7 @@ pub fn attend(
                 let sink = scoring.sinks.map(|sinks| sinks[task.query_head + query % heads]);
                 working.states.push(match sink {
                     Some(sink) => State { maximum: sink, total: 1.0 },
-                    None => State { maximum: f32::NEG_INFINITY, total: 0.0 },
+                    None => State::EMPTY,
                 });
             }
             let query_rows: Vec<&[f32]> = (0..count)
@@ -199,16 +204,19 @@ pub fn attend(
 }
 
 /// Some queries of one key head over one page.
-struct PageStep<'a> {
-    queries: &'a [&'a [f32]],
-    keys: &'a [f32],
-    values: &'a [f32],
-    value: usize,
-    scoring: &'a Scoring<'a>,
+pub(crate) struct PageStep<'a> {
+    pub(crate) queries: &'a [&'a [f32]],
+    /// `[element][token]`.
+    pub(crate) keys: &'a [f32],
+    /// `[token][element]`.
+    pub(crate) values: &'a [f32],
+    /// Elements of a value.
+    pub(crate) value: usize,
+    pub(crate) scoring: &'a Scoring<'a>,
     /// Position of the page's first token.
-    first: usize,
-    /// Position of each query.
-    positions: [usize; QUERIES_TOGETHER],
+    pub(crate) first: usize,
+    /// Position of the last token that each query sees.
+    pub(crate) positions: [usize; QUERIES_TOGETHER],
 }
 
 /// Values of one output that are summed side by side.
@@ -340,7 +348,7 @@ fn add_page_body(step: &PageStep<'_>, states: &mut [State], sums: &mut [f32]) {
 }
 
 for_every_set! {
-    fn add_page(step: &PageStep<'_>, states: &mut [State], sums: &mut [f32]) = add_page_body
+    pub(crate) fn add_page(step: &PageStep<'_>, states: &mut [State], sums: &mut [f32]) = add_page_body
 }
 
 #[cfg(test)]

@@ -200,7 +200,7 @@ for_every_set! {
     pub fn activate(gate: Gate, values: &[f32], out: &mut [f32]) = activate_body
 }
 
-/// One over the root of a mean of squares. No number where the squares were too large to add up: zeros would hide
+/// One over the root of a mean of squares, or of a variance. No number where the squares were too large to add up: zeros would hide
 /// that the row is lost.
 #[inline(always)]
 fn inverse_root(mean: f32, epsilon: f32) -> f32 {
@@ -236,19 +236,20 @@ for_every_set! {
 }
 
 #[inline(always)]
-fn layer_norm_body(row: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32]) {
+fn layer_norm_body(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
     let count = row.len() as f32;
     let mean = sum_of(row, |value| value) / count;
     let variance = sum_of(row, |value| (value - mean) * (value - mean)) / count;
-    let factor = 1.0 / (variance + epsilon).sqrt();
-    for (index, (out, &value)) in out.iter_mut().zip(row).enumerate() {
-        *out = ((value - mean) * factor).mul_add(weight[index], bias[index]);
+    let factor = inverse_root(variance, epsilon);
+    for ((value, &weight), &bias) in row.iter_mut().zip(weight).zip(bias) {
+        *value = ((*value - mean) * factor).mul_add(weight, bias);
     }
 }
 
 for_every_set! {
-    /// Layer normalisation (Ba et al. 2016); `weight` and `bias` have the row's length.
-    pub fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32]) = layer_norm_body
+    /// Layer normalisation (Ba et al. 2016) of a row in place:
+    /// `row = (row - mean) / sqrt(variance + epsilon) x weight + bias`.
+    pub fn layer_norm(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) = layer_norm_body
 }
 
 /// Which two elements of a head turn together.
@@ -354,13 +355,55 @@ mod tests {
         }
     }
 
+    /// The error function by its Taylor series, which double precision sums up to 4 without loss that matters here.
+    fn exact_error_function(x: f64) -> f64 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..120 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    }
+
+    #[test]
+    fn gelu_is_that_of_the_error_function() {
+        let values: Vec<f32> = (-500..=500).map(|index| index as f32 / 100.0).collect();
+        let mut out = vec![0.0; values.len()];
+        activate(InstructionSet::detect(), Gate::Gelu, &values, &mut out);
+        for (&found, &x) in out.iter().zip(&values) {
+            let x = f64::from(x);
+            let expected = 0.5 * x * (1.0 + exact_error_function(x / 2.0_f64.sqrt()));
+            assert!((f64::from(found) - expected).abs() < 1e-6, "{x}: {found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn layer_norm_is_that_of_its_paper() {
+        let (values, weight, bias) = (row(133), row(140), row(150));
+        let mut out = values.clone();
+        layer_norm(InstructionSet::detect(), &mut out, &weight[..133], &bias[17..], 1e-5);
+        let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / 133.0;
+        let variance = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / 133.0;
+        for (index, &found) in out.iter().enumerate() {
+            let normalised = (f64::from(values[index]) - mean) / (variance + 1e-5).sqrt();
+            let expected = normalised * f64::from(weight[index]) + f64::from(bias[17 + index]);
+            assert!((f64::from(found) - expected).abs() < 1e-5, "{index}: {found} for {expected}");
+        }
+        // Squares that overflow are no silence.
+        let mut out = [1e30, -1e30];
+        layer_norm(InstructionSet::detect(), &mut out, &[1.0; 2], &[0.0; 2], 1e-5);
+        assert!(out.iter().all(|value| value.is_nan()));
+    }
+
     #[test]
     fn every_set_computes_the_same_bits() {
         let (values, weight) = (row(133), row(133));
         let all = |set| {
-            let mut outs = vec![vec![0.0; 133]; 4];
+            let mut outs = vec![vec![0.0; 133]; 5];
             rms_norm(set, &values, &weight, 1e-5, &mut outs[0]);
-            layer_norm(set, &values, &weight, &values, 1e-5, &mut outs[1]);
+            outs[1].copy_from_slice(&values);
+            layer_norm(set, &mut outs[1], &weight, &values, 1e-5);
+            activate(set, Gate::Gelu, &values, &mut outs[4]);
             gated(set, Gate::Silu, &values, &weight, &mut outs[2]);
             outs[3].copy_from_slice(&values);
             let (cosines, sines) = (row(32), row(32));

@@ -13,6 +13,7 @@ compile_error!("the native engine needs a machine of 64 bits: models are larger 
 
 mod activation;
 pub mod attention;
+pub mod bidirectional;
 pub mod cache;
 pub mod elementwise;
 mod half;
@@ -24,7 +25,7 @@ pub mod product;
 mod quantise;
 mod weight;
 
-pub use activation::{Activations, Arithmetic, TILE_TOKENS_MAX};
+pub use activation::{Activations, Arithmetic, TILE_TOKENS_MAX, uniform_tokens};
 pub use half::{bf16_from_f32, f16_from_f32, f32_from_bf16, f32_from_f16};
 pub use instruction_set::InstructionSet;
 pub use memory::{Buffer, Memory, Plain, Region};

@@ -1,7 +1,7 @@
 //! The native engine: repacked weights, pages of keys and values, the buffers of one step.
 //!
 //! The engine's own report of what it took is the truth that these formulas are tested against
-//! (`crates/hwledger-engine/tests/memory.rs`).
+//! (`crates/hwledger-engine/tests/native/memory.rs` and `encoder/memory.rs` beside it).
 
 use super::parallel::check_magnitude;
 use super::{Components, DeviceMemory, EngineError, MemoryPlan};
@@ -66,6 +66,11 @@ pub const fn packed_bytes(element_type: ElementType, rows: u64, columns: u64, co
         .saturating_mul(rows.div_ceil(ROWS_INTERLEAVED))
         .saturating_mul(columns.div_ceil(unit_columns))
         .saturating_mul(unit_bytes)
+}
+
+/// Whether a model only reads: every token of a text sees all of it.
+const fn is_encoder(model: &ModelSpec) -> bool {
+    !model.is_causal && model.encoder.is_none()
 }
 
 /// Bytes of a tensor in memory: matrices repacked, all else in single precision.
@@ -192,6 +197,8 @@ struct Widths {
 fn widths(model: &ModelSpec) -> Widths {
     let mut widths =
         Widths { wide: 0, mixed: 0, inner: 0, pairs: 0, latent: 0, batches: 0, key_columns: 0, value_columns: 0 };
+    // Heads turn where positions are not learned.
+    let has_positions = model.embedding.iter().any(|weight| weight.role == Role::PositionEmbedding);
     for layer in &model.decoder.kinds {
         if let Some(latent) = latent_extents(layer) {
             latent_widths(&mut widths, latent);
@@ -201,7 +208,9 @@ fn widths(model: &ModelSpec) -> Widths {
             widths.wide = widths.wide.max(keys.saturating_add(kv_heads.saturating_mul(*value_dim)));
             widths.mixed = widths.mixed.max(mixed);
             widths.inner = widths.inner.max(mixed);
-            widths.pairs = widths.pairs.max(key_dim / 2);
+            if !has_positions {
+                widths.pairs = widths.pairs.max(key_dim / 2);
+            }
         }
         let (wide, inner) = feed_forward_widths(layer);
         widths.wide = widths.wide.max(wide);
@@ -251,6 +260,11 @@ struct Forms {
     has_tiles: bool,
 }
 
+/// Whether activations become bytes in blocks of 32 columns to be multiplied with weights of this type.
+const fn takes_blocks(element_type: ElementType) -> bool {
+    matches!(held(element_type), ElementType::Q8_0 | ElementType::Q4_0 | ElementType::Grouped { .. })
+}
+
 /// The forms that matrices need; `seen` says of a role and a type in which type such a matrix is held, if it counts.
 fn forms(
     model: &ModelSpec,
@@ -263,10 +277,14 @@ fn forms(
             |weight: &Weight, kind| u64::from(!weight.is_vector() && seen(weight.role, kind).is_some_and(is_such));
         sum_of_weights(format, model, counted) > 0
     };
+    let has_tiles = has_amx && has(|kind| !matches!(kind, ElementType::F16 | ElementType::F32));
+    // With tiles, bytes are for steps too short for them; an encoder has none of these.
+    let has_bytes = !(has_tiles && is_encoder(model));
     Forms {
-        has_blocks: has(|kind| matches!(kind, ElementType::Q8_0 | ElementType::Q4_0)),
-        has_super_blocks: has(|kind| matches!(kind, ElementType::Q4K | ElementType::Q5K | ElementType::Q6K)),
-        has_tiles: has_amx && has(|kind| !matches!(kind, ElementType::F16 | ElementType::F32)),
+        has_blocks: has_bytes && has(takes_blocks),
+        has_super_blocks: has_bytes
+            && has(|kind| matches!(kind, ElementType::Q4K | ElementType::Q5K | ElementType::Q6K)),
+        has_tiles,
     }
 }
 
@@ -321,12 +339,75 @@ fn compute_bytes(model: &ModelSpec, format: Option<&WeightFormat>, tokens: u64, 
         )
 }
 
+/// Bytes of an encoder's tensor in memory: of segments only the first, which texts alone have.
+fn encoder_weight_bytes(weight: &Weight, element_type: ElementType, hidden: u64) -> u64 {
+    match weight.role {
+        Role::TypeEmbedding => hidden.saturating_mul(4),
+        _ => weight_bytes(weight, element_type),
+    }
+}
+
+/// Whether the processor multiplies in the tiles of AMX.
+fn has_amx(settings: &Settings, assumptions: &mut Assumptions) -> bool {
+    assumptions.or(settings.amx, "amx", false, "most processors have none")
+}
+
+/// The memory of an encoder.
+///
+/// **Formula**: repacked weights of all but what stands behind the layers + buffers of a step. **Assumptions**: texts
+/// come up to the context, and short ones are computed together up to 512 tokens.
+fn plan_encoder(
+    model: &ModelSpec,
+    settings: &Settings,
+    assumptions: &mut Assumptions,
+) -> Result<MemoryPlan, EngineError> {
+    let format = asked_or_stored(model, settings, assumptions)?;
+    let model = &ModelSpec { head: Vec::new(), ..model.clone() };
+    let context = settings.context.or(model.context_max).unwrap_or(CHUNK_TOKENS).max(1);
+    let texts = settings.sequences.unwrap_or(1).max(1).saturating_mul(context);
+    let has_amx = has_amx(settings, assumptions);
+    // Steps are filled up to a whole tile.
+    let tokens_min = if has_amx { TILE_TOKENS_MIN } else { 1 };
+    let tokens = context.max(texts.min(CHUNK_TOKENS)).max(tokens_min);
+    let weights = sum_of_weights(format.as_ref(), model, |weight, element_type| {
+        encoder_weight_bytes(weight, element_type, model.hidden_size)
+    });
+    let overhead = PROCESS_BYTES + model.vocabulary_size.saturating_mul(TOKENIZER_BYTES_PER_TOKEN);
+    let components = Components {
+        weights: Some(Estimate::exact(Bytes(weights))),
+        kv_cache: Some(Estimate::ZERO),
+        recurrent_state: Some(Estimate::ZERO),
+        compute: Some(Estimate::within(Bytes(compute_bytes(model, format.as_ref(), tokens, has_amx)), 0.75, 1.1)),
+        output: Some(Estimate::ZERO),
+        overhead: Some(Estimate::within(Bytes(overhead), 0.9, 1.25)),
+    };
+    Ok(MemoryPlan {
+        devices: vec![host(settings, components)],
+        kv_cache_tokens: None,
+        available_kv: None,
+        max_concurrency: None,
+    })
+}
+
+/// The processor's memory.
+fn host(settings: &Settings, components: Components) -> DeviceMemory {
+    let device = settings.devices.first();
+    DeviceMemory {
+        name: device.map_or_else(|| DeviceMemory::HOST.to_owned(), |device| device.name.clone()),
+        components,
+        capacity: device.and_then(Device::total).map(|total| total.value).or(settings.host_memory),
+    }
+}
+
 /// The memory of `model` in the native engine on one processor.
 ///
 /// **Formula**: repacked weights + pages of all sequences' contexts + buffers of a step of 512 tokens + logits of
 /// every sequence. **Assumption**: replies fill their contexts.
 pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumptions) -> Result<MemoryPlan, EngineError> {
     check_magnitude(NAME, model, settings)?;
+    if is_encoder(model) {
+        return plan_encoder(model, settings, assumptions);
+    }
     let format = asked_or_stored(model, settings, assumptions)?;
     let context = settings.context.unwrap_or(4096).max(1);
     let sequences = settings.sequences.unwrap_or(1).max(1);
@@ -338,13 +419,12 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
             return Err(EngineError::Refused { engine: NAME, setting: "kv_type_k", why });
         }
     };
-    let has_amx = assumptions.or(settings.amx, "amx", false, "most processors have none");
+    let has_amx = has_amx(settings, assumptions);
     let weights = weights_bytes(model, format.as_ref());
     let chunk = settings.batch.unwrap_or(CHUNK_TOKENS).min(CHUNK_TOKENS);
     let tokens = chunk.min(settings.prompt.unwrap_or(context)).max(sequences);
     let overhead = Bytes(PROCESS_BYTES + model.vocabulary_size.saturating_mul(TOKENIZER_BYTES_PER_TOKEN));
     let logits = sequences.saturating_mul(model.vocabulary_size).saturating_mul(4);
-    let device = settings.devices.first();
     let components = Components {
         weights: Some(Estimate::exact(Bytes(weights))),
         kv_cache: Some(Estimate::exact(Bytes(cache_bytes(model, cache_type, sequences, context)))),
@@ -354,11 +434,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
         overhead: Some(Estimate::within(overhead, 0.9, 1.25)),
     };
     Ok(MemoryPlan {
-        devices: vec![DeviceMemory {
-            name: device.map_or_else(|| DeviceMemory::HOST.to_owned(), |device| device.name.clone()),
-            components,
-            capacity: device.and_then(Device::total).map(|total| total.value).or(settings.host_memory),
-        }],
+        devices: vec![host(settings, components)],
         kv_cache_tokens: Some(Estimate::exact(
             sequences.saturating_mul(context.div_ceil(PAGE_TOKENS)).saturating_mul(PAGE_TOKENS),
         )),
@@ -378,9 +454,10 @@ mod tests {
         let blocks = [1 << 14, 7168].map(|group| ElementType::Grouped { bits: 8, group, group_bits: 32 });
         for element_type in [ElementType::Fp8, blocks[0], blocks[1]] {
             assert_eq!(bytes(element_type), 3 * 2048 * 7168 * 2);
-            assert!(is_plain(element_type));
+            assert!(is_plain(element_type) && !takes_blocks(element_type));
         }
         let affine = ElementType::Grouped { bits: 8, group: 64, group_bits: 32 };
         assert_eq!(bytes(affine), 3 * 2048 * (7168 + 7168 / 64 * 4));
+        assert!(takes_blocks(affine));
     }
 }

@@ -1,6 +1,8 @@
-//! The decoder: one graph for every architecture, over a batch of tokens of any sequences.
+//! Two graphs: the decoder of every architecture that writes text, over a batch of tokens of any sequences, and the
+//! encoder of those that only read it.
 
 mod attention;
+mod encoder;
 mod experts;
 mod feed_forward;
 mod latent;
@@ -18,6 +20,8 @@ use crate::cache::{Cache, SequenceId};
 use crate::error::RunError;
 use crate::model::{HeadShape, Model, Projection};
 
+pub use encoder::Encoder;
+use workspace::Widths;
 pub use workspace::Workspace;
 
 /// Which logits a slice of a batch asks for.
@@ -132,6 +136,29 @@ impl Decoder {
         Ok(&mut self.workspace.logits[..layout.outputs.len() * vocabulary])
     }
 
+    /// Computes a batch and returns what the language head would see, a row of the model's width for every token,
+    /// whatever logits are asked for.
+    ///
+    /// On failure no sequence has changed.
+    pub fn states(&mut self, slices: &[Slice<'_>]) -> Result<&[f32], RunError> {
+        let layout = self.lay_out(slices)?;
+        if let Err(error) = self.compute(&layout) {
+            self.undo(&layout);
+            return Err(error);
+        }
+        let Self { model, machine, workspace, .. } = self;
+        let (count, hidden) = (layout.tokens.len(), model.embedding.shape.columns);
+        let states = &mut workspace.stream[..count * hidden];
+        machine.pool.run_on_chunks(states, hidden, &|_, row| {
+            rms_norm_in_place(machine.set, row, &model.output_norm, model.settings.epsilon);
+        });
+        if states.iter().any(|value| !value.is_finite()) {
+            self.undo(&layout);
+            return Err(RunError::NotANumber);
+        }
+        Ok(&self.workspace.stream[..count * hidden])
+    }
+
     /// Tokens of the vocabulary: rows of the language head.
     pub fn vocabulary(&self) -> usize {
         self.model.head.as_ref().map_or(self.model.embedding.shape.rows, Projection::rows)
@@ -173,11 +200,13 @@ impl Decoder {
     }
 
     fn compute(&mut self, layout: &BatchLayout) -> Result<(), RunError> {
+        let vocabulary = self.vocabulary();
         let Self { model, cache, machine, workspace } = self;
         let failed = |source| RunError::Memory { what: "activations", source };
         let count = layout.tokens.len();
         let hidden = model.embedding.shape.columns;
-        workspace.reserve(model, count, layout.outputs.len()).map_err(failed)?;
+        let logits = layout.outputs.len() * vocabulary;
+        workspace.reserve(Widths::of(model), count, logits).map_err(failed)?;
         workspace.turn(model, &layout.positions);
         let scale = model.settings.embedding_scale;
         machine.pool.run_on_chunks(&mut workspace.stream[..count * hidden], hidden, &|token, row| {

@@ -4,7 +4,7 @@ use std::io;
 
 use hwledger_kernels::{Activations, Buffer};
 
-use crate::model::{FeedForwardWeights, Model, Projection};
+use crate::model::{AttentionWeights, EncoderModel, FeedForwardWeights, Model, Projection, Rotary};
 
 use super::latent::HEADS_TOGETHER;
 
@@ -73,41 +73,19 @@ impl Workspace {
             + angles
     }
 
-    /// Room for a batch.
-    pub(crate) fn reserve(&mut self, model: &Model, tokens: usize, outputs: usize) -> io::Result<()> {
-        let hidden = model.embedding.shape.columns;
-        let vocabulary = model.head.as_ref().map_or(model.embedding.shape.rows, Projection::rows);
-        let (mut wide, mut mixed) = (0, 0);
-        let (mut queries, mut absorbed, mut latents, mut together) = (0, 0, 0, 0);
-        for layer in &model.layers {
-            wide = wide.max(layer.attention.input.rows());
-            mixed = mixed.max(layer.attention.output.columns());
-            if let Some(latent) = &layer.attention.latent {
-                let heads = layer.attention.shape.heads.min(HEADS_TOGETHER);
-                together = together.max(heads);
-                queries = queries.max(latent.query_up.as_ref().map_or(0, Projection::rows));
-                absorbed = absorbed.max(heads * (latent.rank + latent.rope));
-                latents = latents.max(heads * latent.rank);
-            }
-            wide = wide.max(match &layer.feed_forward {
-                FeedForwardWeights::Dense(dense) => dense.input.rows(),
-                FeedForwardWeights::Experts(experts) => {
-                    let shared = experts.shared.as_ref().map_or(0, |shared| shared.input.rows());
-                    experts.router.rows().max(shared).max(experts.used * 2 * experts.down.shape.columns)
-                }
-            });
-        }
-        self.stream.reserve(tokens * hidden)?;
-        self.part.reserve(tokens * hidden)?;
-        self.wide.reserve(tokens * wide)?;
-        self.mixed.reserve(tokens * mixed)?;
-        self.queries.reserve(tokens * queries)?;
-        self.absorbed.reserve(tokens * absorbed)?;
-        self.latents.reserve(tokens * latents)?;
-        while self.chosen.len() < together {
+    /// Room for a batch and some numbers of logits.
+    pub(crate) fn reserve(&mut self, widths: Widths, tokens: usize, logits: usize) -> io::Result<()> {
+        self.stream.reserve(tokens * widths.hidden)?;
+        self.part.reserve(tokens * widths.hidden)?;
+        self.wide.reserve(tokens * widths.wide)?;
+        self.mixed.reserve(tokens * widths.mixed)?;
+        self.queries.reserve(tokens * widths.queries)?;
+        self.absorbed.reserve(tokens * widths.absorbed)?;
+        self.latents.reserve(tokens * widths.latents)?;
+        while self.chosen.len() < widths.together {
             self.chosen.push(Activations::new()?);
         }
-        self.logits.reserve(outputs * vocabulary)
+        self.logits.reserve(logits)
     }
 
     /// Computes the angles of a batch's positions.
@@ -115,16 +93,80 @@ impl Workspace {
         let is_same = !model.settings.windows_turn_apart();
         for (index, (rotary, (cosines, sines))) in model.settings.rotary.iter().zip(self.angles.iter_mut()).enumerate()
         {
-            let pairs = rotary.frequencies.len();
-            let count = if index == 1 && is_same { 0 } else { positions.len() * pairs };
-            cosines.resize(count, 0.0);
-            sines.resize(count, 0.0);
-            if count > 0 {
-                let rows = cosines.chunks_exact_mut(pairs).zip(sines.chunks_exact_mut(pairs));
-                for (&position, (cosines, sines)) in positions.iter().zip(rows) {
-                    rotary.at(position, cosines, sines);
+            let positions = if index == 1 && is_same { &[] } else { positions };
+            turn(rotary, positions, cosines, sines);
+        }
+    }
+}
+
+/// Computes the angles of positions, `[token][pairs]` each.
+pub(crate) fn turn(rotary: &Rotary, positions: &[usize], cosines: &mut Vec<f32>, sines: &mut Vec<f32>) {
+    let pairs = rotary.frequencies.len();
+    cosines.resize(positions.len() * pairs, 0.0);
+    sines.resize(positions.len() * pairs, 0.0);
+    if pairs > 0 {
+        let rows = cosines.chunks_exact_mut(pairs).zip(sines.chunks_exact_mut(pairs));
+        for (&position, (cosines, sines)) in positions.iter().zip(rows) {
+            rotary.at(position, cosines, sines);
+        }
+    }
+}
+
+/// Numbers of a row of each buffer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Widths {
+    /// Of the residual stream.
+    pub(crate) hidden: usize,
+    /// Of the widest input projection.
+    pub(crate) wide: usize,
+    /// Of the outputs of attention.
+    pub(crate) mixed: usize,
+    /// Of query heads that were made of a latent.
+    pub(crate) queries: usize,
+    /// Of queries in the latent's space.
+    pub(crate) absorbed: usize,
+    /// Of summed latents.
+    pub(crate) latents: usize,
+    /// Heads of latent attention that are computed together, each with a batch of its own.
+    pub(crate) together: usize,
+}
+
+impl Widths {
+    /// Those of a decoder.
+    pub(crate) fn of(model: &Model) -> Self {
+        let mut widths = Self { hidden: model.embedding.shape.columns, ..Self::default() };
+        for layer in &model.layers {
+            widths.add(&layer.attention);
+            widths.wide = widths.wide.max(match &layer.feed_forward {
+                FeedForwardWeights::Dense(dense) => dense.input.rows(),
+                FeedForwardWeights::Experts(experts) => {
+                    let shared = experts.shared.as_ref().map_or(0, |shared| shared.input.rows());
+                    experts.router.rows().max(shared).max(experts.used * 2 * experts.down.shape.columns)
                 }
-            }
+            });
+        }
+        widths
+    }
+
+    /// Those of an encoder.
+    pub(crate) fn of_encoder(model: &EncoderModel) -> Self {
+        let mut widths = Self { hidden: model.embedding.shape.columns, ..Self::default() };
+        for layer in &model.layers {
+            widths.add(&layer.attention);
+            widths.wide = widths.wide.max(layer.feed_forward.input.rows());
+        }
+        widths
+    }
+
+    fn add(&mut self, attention: &AttentionWeights) {
+        self.wide = self.wide.max(attention.input.rows());
+        self.mixed = self.mixed.max(attention.output.columns());
+        if let Some(latent) = &attention.latent {
+            let heads = attention.shape.heads.min(HEADS_TOGETHER);
+            self.together = self.together.max(heads);
+            self.queries = self.queries.max(latent.query_up.as_ref().map_or(0, Projection::rows));
+            self.absorbed = self.absorbed.max(heads * (latent.rank + latent.rope));
+            self.latents = self.latents.max(heads * latent.rank);
         }
     }
 }

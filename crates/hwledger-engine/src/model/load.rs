@@ -45,8 +45,8 @@ pub fn load_with_progress(
     let settings = tensors.settings(&spec, options.context)?;
     latent::check_turning(&spec, &settings)?;
     let store = PackedStore::open(options.packed_directory.as_deref(), tensors);
-    let loader = Loader { tensors, spec: &spec, settings: &settings, store: RefCell::new(store), pool, tell };
-    let model = loader.model()?;
+    let loader = Loader { tensors, spec: &spec, store: RefCell::new(store), pool, tell };
+    let model = loader.model(&settings)?;
     loader.store.into_inner().finish();
     Ok(model)
 }
@@ -55,7 +55,7 @@ pub fn load_with_progress(
 fn check(spec: &ModelSpec) -> Result<(), LoadError> {
     let refuse = |what: &str| Err(LoadError::Unsupported(what.to_owned()));
     if !spec.is_causal {
-        return refuse("encoders in this way");
+        return refuse("encoders to write text: `hwledger embed` makes embeddings with them");
     }
     if spec.encoder.is_some() {
         return refuse("encoder-decoder models");
@@ -99,13 +99,13 @@ fn check(spec: &ModelSpec) -> Result<(), LoadError> {
     Ok(())
 }
 
+/// Reads a model's weights by their names.
 pub(super) struct Loader<'a> {
     pub(super) tensors: &'a Tensors,
     pub(super) spec: &'a ModelSpec,
-    settings: &'a Settings,
-    store: RefCell<PackedStore>,
+    pub(super) store: RefCell<PackedStore>,
     pub(super) pool: &'a Pool,
-    tell: &'a dyn Fn(LoadProgress),
+    pub(super) tell: &'a dyn Fn(LoadProgress),
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the kernels refuse to compile for less than 64 bits")]
@@ -114,7 +114,7 @@ pub(super) const fn size(value: u64) -> usize {
 }
 
 impl Loader<'_> {
-    fn model(&self) -> Result<Model, LoadError> {
+    fn model(&self, settings: &Settings) -> Result<Model, LoadError> {
         let (hidden, vocabulary) = (size(self.spec.hidden_size), size(self.spec.vocabulary_size));
         let rows = self.tensors.rows("token_embd.weight").map_or(vocabulary, size);
         let embedding = self.matrix("token_embd.weight", Shape::matrix(rows, hidden))?;
@@ -126,22 +126,27 @@ impl Loader<'_> {
         let layers = self.spec.decoder.layers().enumerate();
         Ok(Model {
             spec: self.spec.clone(),
-            settings: self.settings.clone(),
+            settings: settings.clone(),
             embedding,
-            layers: layers.map(|(index, layer)| self.layer(index, layer)).collect::<Result<_, _>>()?,
+            layers: layers.map(|(index, layer)| self.layer(index, layer, settings)).collect::<Result<_, _>>()?,
             output_norm: self.required_vector("output_norm.weight", hidden)?,
             head,
         })
     }
 
-    fn layer(&self, index: usize, layer: &hwledger_core::model::Layer) -> Result<LayerWeights, LoadError> {
+    fn layer(
+        &self,
+        index: usize,
+        layer: &hwledger_core::model::Layer,
+        settings: &Settings,
+    ) -> Result<LayerWeights, LoadError> {
         let hidden = size(self.spec.hidden_size);
         let norm = |name: &str| self.vector(&format!("blk.{index}.{name}.weight"), hidden);
         let Mixer::Attention(attention) = &layer.mixer else {
             return Err(LoadError::Unsupported("layers without attention".to_owned()));
         };
         let post_attention = norm("post_attention_norm")?;
-        let is_feed_forward_norm = self.settings.conventions.post_attention_norm_is_feed_forward_norm;
+        let is_feed_forward_norm = settings.conventions.post_attention_norm_is_feed_forward_norm;
         let (post_attention_norm, feed_forward_norm) =
             if is_feed_forward_norm { (None, post_attention) } else { (post_attention, norm("ffn_norm")?) };
         Ok(LayerWeights {
@@ -166,7 +171,7 @@ impl Loader<'_> {
         })
     }
 
-    fn attention(&self, index: usize, attention: &Attention) -> Result<AttentionWeights, LoadError> {
+    pub(super) fn attention(&self, index: usize, attention: &Attention) -> Result<AttentionWeights, LoadError> {
         let hidden = size(self.spec.hidden_size);
         let shape = HeadShape {
             heads: size(attention.heads),
@@ -216,7 +221,7 @@ impl Loader<'_> {
         })
     }
 
-    fn dense(
+    pub(super) fn dense(
         &self,
         index: usize,
         [gate, up, down]: [&str; 3],

@@ -1,11 +1,13 @@
 //! A model that can be run: its shapes, its numbers, its repacked weights.
 
 mod conventions;
+mod encoder;
 mod gguf;
 mod hugging_face;
 mod latent;
 mod load;
 mod packed;
+mod pooling;
 mod positions;
 mod rotary;
 mod settings;
@@ -15,9 +17,11 @@ use hwledger_core::ModelSpec;
 use hwledger_kernels::PackedWeight;
 
 pub use conventions::{Conventions, ExpertGroups, Routing, WindowRotary};
+pub use encoder::{EncoderLayer, EncoderModel, EncoderSettings, LayerNorm, load_encoder};
 pub use gguf::GgufTensors;
 pub use hugging_face::{Directory, HuggingFaceTensors};
 pub use load::{LoadOptions, load, load_with_progress};
+pub use pooling::{Pooling, PoolingSettings};
 pub use rotary::{Rotary, Yarn};
 pub use settings::Settings;
 pub use tensors::{LoadProgress, ModelFile, Tensors};

@@ -11,8 +11,10 @@ use hwledger_kernels::{AffineTensor, PackError, PackedFormat, PackedWeight, Pool
 
 use crate::error::LoadError;
 
+use super::encoder::EncoderSettings;
 use super::gguf::GgufTensors;
 use super::hugging_face::{Directory, HuggingFaceTensors};
+use super::pooling::PoolingSettings;
 use super::settings::Settings;
 
 /// Most elements of a tensor that is read as plain numbers: norms, biases, factors.
@@ -209,6 +211,24 @@ impl Tensors {
         match self {
             Self::Gguf(tensors) => Settings::read(&tensors.header, spec, context, &|name| tensors.vector(name, None)),
             Self::HuggingFace(tensors) => tensors.settings(context),
+        }
+    }
+
+    /// The numbers of an encoder. `context` is the longest text that will be run.
+    pub fn encoder_settings(&self, spec: &ModelSpec, context: usize) -> Result<EncoderSettings, LoadError> {
+        match self {
+            Self::Gguf(tensors) => {
+                EncoderSettings::read(&tensors.header, spec, context, &|name| tensors.vector(name, None))
+            }
+            Self::HuggingFace(tensors) => tensors.encoder_settings(),
+        }
+    }
+
+    /// How the files say that states become one vector.
+    pub fn pooling(&self) -> Result<PoolingSettings, LoadError> {
+        match self {
+            Self::Gguf(tensors) => PoolingSettings::read(&tensors.header),
+            Self::HuggingFace(tensors) => tensors.pooling(),
         }
     }
 

@@ -133,6 +133,16 @@ impl Tokenizer {
         Ok(tokens)
     }
 
+    /// The same, cut to at most `max` tokens: what is lost is the end of the text. Whether anything was.
+    pub fn encode_prompt_up_to(&self, text: &str, max: usize) -> Result<(Vec<u32>, bool), TextError> {
+        let Inner { prefix, suffix, .. } = &*self.inner;
+        let mut own = self.encode(text, false)?;
+        let room = max.saturating_sub(prefix.len() + suffix.len());
+        let is_cut = own.len() > room;
+        own.truncate(room);
+        Ok(([prefix, own.as_slice(), suffix].concat(), is_cut))
+    }
+
     /// The text of `tokens`: control tokens are left out, broken UTF-8 is U+FFFD,
     /// and the space that [`encode`](Self::encode) puts in front is taken off.
     pub fn decode(&self, tokens: &[u32]) -> String {

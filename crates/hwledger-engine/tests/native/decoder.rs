@@ -89,7 +89,7 @@ fn bytes_of(values: &[f64], size: usize) -> Vec<f64> {
     values.chunks(size).flat_map(block).collect()
 }
 
-fn silu(x: f64) -> f64 {
+pub(crate) fn silu(x: f64) -> f64 {
     x / (1.0 + (-x).exp())
 }
 

@@ -251,7 +251,7 @@ fn numbers_that_overflow_end_their_own_request() {
             Event::Token { .. } => {}
         });
         let expected = [
-            (bad, "the model computed logits that are not numbers; its weights or its input are broken".to_owned()),
+            (bad, "the model computed values that are not numbers; its weights or its input are broken".to_owned()),
             (good, "length".to_owned()),
         ];
         assert_eq!(ends, expected, "{weight}");

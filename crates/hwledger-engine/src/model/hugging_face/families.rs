@@ -6,6 +6,7 @@ use hwledger_kernels::elementwise::{Gate, RotaryPairs};
 
 use crate::model::conventions::{Conventions, PLAIN, Routing};
 
+use super::encoder::EncoderNames;
 use super::names::NormNames;
 
 /// One family.
@@ -29,6 +30,8 @@ pub(super) struct Family {
     pub(super) has_query_scalar: bool,
     /// How experts are chosen where a configuration does not say (`topk_method`); none for families without the key.
     pub(super) expert_choice: Option<ExpertChoice>,
+    /// Of encoders, how they name their tensors.
+    pub(super) encoder: Option<EncoderNames>,
 }
 
 /// Which experts compete for a token.
@@ -62,6 +65,7 @@ const LLAMA: Family = Family {
     window_positions: WindowPositions::Same,
     has_query_scalar: false,
     expert_choice: None,
+    encoder: None,
 };
 
 /// The family of a `model_type`; none for those that the engine does not run.
@@ -116,6 +120,9 @@ pub(super) fn family(model_type: &str) -> Option<Family> {
             rope_base: 150_000.0,
             ..LLAMA
         },
+        "bert" => Family { encoder: Some(EncoderNames::Bert), ..LLAMA },
+        "roberta" | "xlm-roberta" | "camembert" => Family { encoder: Some(EncoderNames::Roberta), ..LLAMA },
+        "nomic_bert" => Family { encoder: Some(EncoderNames::Nomic), ..LLAMA },
         _ => return None,
     })
 }

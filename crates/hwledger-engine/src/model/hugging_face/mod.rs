@@ -1,5 +1,6 @@
 //! Models as their publishers keep them: a `config.json` and safetensors files, of Hugging Face or MLX.
 
+mod encoder;
 mod experts;
 mod families;
 mod fp8;
@@ -7,6 +8,7 @@ mod interleaved;
 mod latent;
 mod matrix;
 mod names;
+mod pooling;
 mod settings;
 mod text;
 
@@ -86,7 +88,9 @@ impl HuggingFaceTensors {
         let tensors = read_headers(&files, index.as_deref())?;
         let has_head = tensors.contains_key("lm_head.weight");
         let is_head_tied = match config.get("tie_word_embeddings").and_then(Value::as_bool) {
-            Some(false) if !has_head => return Err(LoadError::MissingTensor("lm_head.weight".to_owned())),
+            Some(false) if !has_head && family.encoder.is_none() => {
+                return Err(LoadError::MissingTensor("lm_head.weight".to_owned()));
+            }
             Some(is_tied) => is_tied,
             None => !has_head,
         };
@@ -151,7 +155,10 @@ impl HuggingFaceTensors {
         if name.stem == "output" && self.is_head_tied {
             return None;
         }
-        let modules = name.modules(self.family.norms).into_iter();
+        let modules = match self.family.encoder {
+            Some(names) => names.modules(name),
+            None => name.modules(self.family.norms),
+        };
         modules.into_iter().find_map(|module| {
             if module.contains('*') {
                 self.part(&module.replace('*', "0"), name.kind).map(|_| Module::PerExpert(module))

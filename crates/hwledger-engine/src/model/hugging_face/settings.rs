@@ -19,7 +19,7 @@ const YARN_BETA_SLOW: f64 = 1.0;
 
 /// An object of the configuration.
 #[derive(Clone, Copy)]
-pub(super) struct Keys<'a>(&'a Map<String, Value>);
+pub(super) struct Keys<'a>(pub(super) &'a Map<String, Value>);
 
 impl<'a> Keys<'a> {
     pub(super) fn get(self, key: &str) -> Option<&'a Value> {
@@ -39,7 +39,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn required(self, key: &str, hint: &'static str) -> Result<f64, LoadError> {
+    pub(super) fn required(self, key: &str, hint: &'static str) -> Result<f64, LoadError> {
         self.positive(key)?.ok_or_else(|| LoadError::Setting { key: key.to_owned(), found: "missing".to_owned(), hint })
     }
 
@@ -62,7 +62,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-fn wrong(key: &str, value: &Value, hint: &'static str) -> LoadError {
+pub(super) fn wrong(key: &str, value: &Value, hint: &'static str) -> LoadError {
     let found: String = value.to_string().chars().take(60).collect();
     LoadError::Setting { key: key.to_owned(), found, hint }
 }
@@ -139,6 +139,9 @@ impl HuggingFaceTensors {
 
     /// The longest sequence that the model knows, with the stretch of its positions.
     pub(in crate::model) fn context(&self) -> Option<usize> {
+        if self.family.encoder.is_some() {
+            return self.encoder_context();
+        }
         let keys = Keys(&self.config);
         let stated = keys.number("max_position_embeddings").ok()??;
         let scaling = keys.object("rope_parameters").or(keys.object("rope_scaling"));

@@ -55,7 +55,7 @@ impl HuggingFaceTensors {
     }
 
     /// A small file of JSON; `null` where there is none.
-    fn json(&self, name: &str) -> Result<Value, LoadError> {
+    pub(super) fn json(&self, name: &str) -> Result<Value, LoadError> {
         let Some(bytes) = self.small_file(name)? else { return Ok(Value::Null) };
         serde_json::from_slice(&bytes)
             .map_err(|error| LoadError::Read { path: self.folder.join(name), source: error.into() })
