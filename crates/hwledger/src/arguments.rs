@@ -12,6 +12,7 @@ use crate::chip::ChipCommand;
 use crate::cost::{CostArguments, PriceArguments};
 use crate::device_list::DevicesArguments;
 use crate::efficiency::EfficiencyArguments;
+use crate::embed::EmbedArguments;
 use crate::hardware_search::SearchArguments;
 use crate::location::{Location, ModelsArguments};
 use crate::native::{BenchArguments, RunArguments};
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Run(Box<RunArguments>),
     /// Measure a model on this machine: prefill, decode, decode of several sequences at once
     Bench(Box<BenchArguments>),
+    /// Turn texts into vectors by a model on this machine
+    Embed(Box<EmbedArguments>),
     /// Say what memory a model takes, layer by layer and device by device
     Plan(Box<PlanArguments>),
     /// Find the largest context, the most sequences and the finest weights that fit

@@ -6,6 +6,7 @@ mod chip;
 mod cost;
 mod device_list;
 mod efficiency;
+mod embed;
 mod hardware_search;
 mod location;
 mod native;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     match &command {
         Command::Run(arguments) => return native::run(&options, arguments),
         Command::Bench(arguments) => return native::measure(&options, arguments),
+        Command::Embed(arguments) => return embed::run(&options, arguments),
         _ => {}
     }
     let planner = match calibrate::with_store(Planner::new(options.clone()), calibration.as_deref()) {
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
             Some(path) => return plan_requests(&planner, path),
             None => plan(&planner, &arguments),
         },
-        Command::Run(_) | Command::Bench(_) => unreachable!("answered above"),
+        Command::Run(_) | Command::Bench(_) | Command::Embed(_) => unreachable!("answered above"),
         Command::Fit(question) => fit(&planner, &question),
         Command::Compare(question) => compare(&planner, &question),
         Command::Export(question) => export(&planner, &question),

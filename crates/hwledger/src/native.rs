@@ -24,21 +24,28 @@ pub(crate) struct NativeArguments {
     /// Longest sequence in tokens, prompt and reply together (default: 4096, or what the model knows)
     #[arg(long, short, value_name = "TOKENS", value_parser = length)]
     context: Option<usize>,
-    /// Threads that compute (default: one per processor)
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
-    /// Use no better instructions than this set; a wrong name lists them
-    #[arg(long, value_name = "SET")]
-    instructions: Option<String>,
+    #[command(flatten)]
+    machine: MachineArguments,
     /// Numbers of the cache, by their name
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f16", "q8_0"])]
     kv_type: String,
-    /// Make repacked weights anew instead of keeping them on disk for the next start
-    #[arg(long)]
-    no_packed_cache: bool,
 }
 
-fn length(text: &str) -> Result<usize, String> {
+/// By what a model is computed, and what of it is kept.
+#[derive(Debug, Args)]
+pub(crate) struct MachineArguments {
+    /// Threads that compute (default: one per processor)
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+    /// Use no better instructions than this set; a wrong name lists them
+    #[arg(long, value_name = "SET")]
+    pub(crate) instructions: Option<String>,
+    /// Make repacked weights anew instead of keeping them on disk for the next start
+    #[arg(long)]
+    pub(crate) no_packed_cache: bool,
+}
+
+pub(crate) fn length(text: &str) -> Result<usize, String> {
     let count = tokens(text)?;
     usize::try_from(count).map_err(|error| error.to_string())
 }
@@ -47,11 +54,11 @@ impl NativeArguments {
     fn options(&self) -> Result<NativeOptions, NativeError> {
         Ok(NativeOptions {
             context: self.context,
-            threads: self.threads.map(usize::from),
-            instructions: self.instructions.as_deref().map(instructions).transpose()?,
+            threads: self.machine.threads.map(usize::from),
+            instructions: self.machine.instructions.as_deref().map(instructions).transpose()?,
             has_small_cache: self.kv_type == "q8_0",
             sequences: None,
-            keeps_nothing: self.no_packed_cache,
+            keeps_nothing: self.machine.no_packed_cache,
         })
     }
 }
@@ -157,9 +164,15 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Loads a model; where that takes a while, a line of the terminal says how far it is.
 fn open(model: &str, locate: &LocateOptions, arguments: &NativeArguments) -> Result<Session, NativeError> {
+    let options = arguments.options()?;
+    with_progress(|tell| Session::open_with_progress(model, locate, &options, tell))
+}
+
+/// Loads something; where that takes a while, a line of the terminal says how far it is.
+pub(crate) fn with_progress<T>(load: impl FnOnce(&dyn Fn(LoadProgress)) -> T) -> T {
     let (start, is_shown) = (Instant::now(), Cell::new(false));
     let is_terminal = io::stderr().is_terminal();
-    let session = Session::open_with_progress(model, locate, &arguments.options()?, &|progress| {
+    let loaded = load(&|progress| {
         if is_terminal && start.elapsed() > PATIENCE {
             is_shown.set(true);
             // A terminal that is gone misses nothing.
@@ -169,7 +182,7 @@ fn open(model: &str, locate: &LocateOptions, arguments: &NativeArguments) -> Res
     if is_shown.get() {
         let _ = write!(io::stderr(), "\r{CLEAR}");
     }
-    session
+    loaded
 }
 
 /// Clears the rest of a terminal's line.
@@ -180,7 +193,8 @@ fn loading(progress: LoadProgress) -> String {
     format!("loading: {:.2} of {:.2} GB", gb(progress.bytes_read), gb(progress.bytes))
 }
 
-fn refuse(error: &NativeError) -> ExitCode {
+/// Says why something cannot be run, and what to do about it.
+pub(crate) fn report(error: &NativeError) -> ExitCode {
     let status = fail(with_causes(error));
     if let Some(hint) = error.hint() {
         let _ = writeln!(io::stderr(), "hint: {hint}");
@@ -196,14 +210,14 @@ pub(crate) fn run(locate: &LocateOptions, arguments: &RunArguments) -> ExitCode 
     match answer(locate, arguments) {
         Ok(status) => status,
         Err(Failure::Usage(words)) => fail(words),
-        Err(Failure::Native(error)) => refuse(&error),
+        Err(Failure::Native(error)) => report(&error),
         Err(Failure::Terminal(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(Failure::Terminal(error)) => fail(error),
     }
 }
 
 /// Why no answer could be given.
-enum Failure {
+pub(crate) enum Failure {
     /// What is asked cannot be read.
     Usage(String),
     Native(NativeError),
@@ -296,7 +310,7 @@ fn converse(session: &mut Session, chat: &mut Chat<'_>) -> Result<ExitCode, Fail
                     // The conversation is as it was before: the person may say something else.
                     Err(Failure::Native(error)) => {
                         chat.messages.truncate(kept);
-                        refuse(&error);
+                        report(&error);
                     }
                     Err(failure) => return Err(failure),
                 }
@@ -391,7 +405,7 @@ fn usage(usage: &Usage, session: &Session) -> String {
 }
 
 /// What the engine has taken, and what the process holds beside it.
-fn memory([weights, cache, activations]: [usize; 3], overhead: Option<usize>) -> String {
+pub(crate) fn memory([weights, cache, activations]: [usize; 3], overhead: Option<usize>) -> String {
     let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     let overhead = overhead.map_or_else(String::new, |bytes| format!("; beside them {:.1} MiB (measured)", mib(bytes)));
     format!(
@@ -407,7 +421,7 @@ pub(crate) fn measure(locate: &LocateOptions, arguments: &BenchArguments) -> Exi
     match measured(locate, arguments) {
         Ok(report) if arguments.json => say(&json(&report), true),
         Ok(report) => say(&summary(&report), true),
-        Err(error) => refuse(&error),
+        Err(error) => report(&error),
     }
 }
 

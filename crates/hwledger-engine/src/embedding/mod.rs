@@ -11,7 +11,10 @@ use hwledger_kernels::{InstructionSet, Pool};
 use crate::error::{LoadError, RunError};
 use crate::graph::{Decoder, Encoder, Machine, Outputs, Slice};
 use crate::memory::MemoryReport;
-use crate::model::{Directory, LoadOptions, ModelFile, Pooling, PoolingSettings, Tensors, load, load_encoder};
+use crate::model::{
+    Directory, LoadOptions, LoadProgress, ModelFile, Pooling, PoolingSettings, Tensors, load_encoder_with_progress,
+    load_with_progress,
+};
 use crate::text::{TextError, Tokenizer};
 use crate::{CONTEXT_DEFAULT, PAGE_TOKENS};
 
@@ -81,15 +84,16 @@ enum Graph {
 impl Embedder {
     /// Loads a GGUF model.
     pub fn open(files: Vec<ModelFile>, options: &EmbedderOptions) -> Result<Self, LoadError> {
-        Self::of(&Tensors::new(files)?, options)
+        Self::load(&Tensors::new(files)?, options, &|_| ())
     }
 
     /// Loads a model of safetensors files.
     pub fn open_directory(directory: Directory, options: &EmbedderOptions) -> Result<Self, LoadError> {
-        Self::of(&Tensors::of_directory(directory)?, options)
+        Self::load(&Tensors::of_directory(directory)?, options, &|_| ())
     }
 
-    fn of(tensors: &Tensors, options: &EmbedderOptions) -> Result<Self, LoadError> {
+    /// Loads a model whose headers were read, and tells on the way how far it is.
+    pub fn load(tensors: &Tensors, options: &EmbedderOptions, tell: &dyn Fn(LoadProgress)) -> Result<Self, LoadError> {
         let mut notes = tensors.notes();
         let spec = tensors.spec()?;
         let (pooling, is_normalised) = pooling(tensors, spec.is_causal, options, &mut notes)?;
@@ -110,13 +114,13 @@ impl Embedder {
         let machine = |pool| Machine { pool, set };
         let failed = |error: RunError| LoadError::Unsupported(error.to_string());
         let (graph, rows, context) = if spec.is_causal {
-            let model = load(tensors, &load_options, &pool)?;
+            let model = load_with_progress(tensors, &load_options, &pool, tell)?;
             let rows = model.embedding.shape.rows;
             let pages = asked.div_ceil(PAGE_TOKENS);
             let decoder = Decoder::new(Arc::new(model), CacheFormat::F16, pages, machine(pool)).map_err(failed)?;
             (Graph::Decoder(Box::new(decoder)), rows, asked)
         } else {
-            let model = load_encoder(tensors, &load_options, &pool)?;
+            let model = load_encoder_with_progress(tensors, &load_options, &pool, tell)?;
             let context = match model.positions_max() {
                 Some(max) if options.context.is_some_and(|asked| asked > max) => {
                     return Err(LoadError::Context { asked, known: max });

@@ -17,7 +17,7 @@ use hwledger_core::ModelSpec;
 use hwledger_kernels::PackedWeight;
 
 pub use conventions::{Conventions, ExpertGroups, Routing, WindowRotary};
-pub use encoder::{EncoderLayer, EncoderModel, EncoderSettings, LayerNorm, load_encoder};
+pub use encoder::{EncoderLayer, EncoderModel, EncoderSettings, LayerNorm, load_encoder, load_encoder_with_progress};
 pub use gguf::GgufTensors;
 pub use hugging_face::{Directory, HuggingFaceTensors};
 pub use load::{LoadOptions, load, load_with_progress};

@@ -51,6 +51,25 @@ pub enum NativeError {
     /// A measurement failed.
     #[error("the model could not be measured")]
     Run(#[from] hwledger_engine::RunError),
+    /// No text to embed.
+    #[error("there is no text to embed")]
+    NoTexts,
+    /// A text of no tokens, of a model that puts none about it.
+    #[error("text {number} has no tokens, and so no embedding")]
+    EmptyText {
+        /// Its place among the texts, from 1.
+        number: usize,
+    },
+    /// A text longer than the model takes.
+    #[error("text {number} has {tokens} tokens, which do not fit a context of {context}")]
+    LongText {
+        /// Its place among the texts, from 1.
+        number: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// The context.
+        context: usize,
+    },
     /// A bench that asks for more than the context holds.
     #[error("{tokens} tokens do not fit a context of {context}")]
     BenchContext {
@@ -76,6 +95,11 @@ impl NativeError {
                 Some(format!("there are {}", names.join(", ")))
             }
             Self::NoTemplate | Self::BadTemplate(_) => Some("`--raw` completes the text as it is".to_owned()),
+            Self::NoTexts => Some("name texts after the model, or pipe in one per line".to_owned()),
+            Self::LongText { .. } => Some("`--truncate` cuts the end off such texts".to_owned()),
+            Self::Load(LoadError::NoPooling) => {
+                Some("`--pooling last` takes the state of the last token, `--pooling mean` the mean".to_owned())
+            }
             Self::BenchContext { .. } => Some("ask for a longer `--context`".to_owned()),
             _ => None,
         }

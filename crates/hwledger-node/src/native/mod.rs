@@ -1,9 +1,10 @@
-//! Running models by the native engine: replies, and what they take.
+//! Running models by the native engine: replies, embeddings, and what they take.
 
 mod answer;
 mod bench;
 #[cfg(test)]
 mod demo_tests;
+mod embed;
 mod error;
 mod reply;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use crate::locate::{LocateOptions, Located, Source, Tensors, locate};
 
 pub use answer::{Logprobs, MemoryAnswer, ReplyAnswer, ReplyUsage};
 pub use bench::{BenchOptions, BenchReport, BenchRow, bench};
+pub use embed::{EmbedOptions, EmbedReport, EmbedRequest, EmbedSession, Embedding, Pooling};
 pub use error::NativeError;
 pub use hwledger_engine::model::LoadProgress;
 pub use hwledger_engine::sampling::{ResponseFormat, SamplingSettings};
@@ -90,11 +92,7 @@ impl Session {
         options: &NativeOptions,
         tell: &dyn Fn(LoadProgress),
     ) -> Result<Self, NativeError> {
-        let (name, weights) = if model == DEMO {
-            (DEMO.to_owned(), Weights::new(vec![ModelFile::embedded("demo.gguf", DEMO_FILE)])?)
-        } else {
-            find(model, locate_options)?
-        };
+        let (name, weights) = find(model, locate_options)?;
         Ok(Self { name, engine: Engine::load(&weights, &engine_options(options), tell)? })
     }
 
@@ -114,8 +112,11 @@ impl Session {
     }
 }
 
-/// A model on this machine by its name, and its files.
+/// Finds a model on this machine, with its name and its headers; [`DEMO`] is part of the program.
 fn find(model: &str, locate_options: &LocateOptions) -> Result<(String, Weights), NativeError> {
+    if model == DEMO {
+        return Ok((DEMO.to_owned(), Weights::new(vec![ModelFile::embedded("demo.gguf", DEMO_FILE)])?));
+    }
     let Located { name, config, tensors, .. } = locate(model, locate_options)?;
     let weights = match tensors {
         Tensors::Gguf(sources) => Weights::new(open_files(model, &sources)?)?,

@@ -10,7 +10,7 @@ use crate::error::LoadError;
 use crate::model::LoadOptions;
 use crate::model::load::{Loader, size};
 use crate::model::packed::PackedStore;
-use crate::model::tensors::Tensors;
+use crate::model::tensors::{LoadProgress, Tensors};
 
 use super::{EncoderLayer, EncoderModel, LayerNorm};
 
@@ -18,11 +18,21 @@ use super::{EncoderLayer, EncoderModel, LayerNorm};
 ///
 /// What the engine does not run is refused by name before any weight is read.
 pub fn load_encoder(tensors: &Tensors, options: &LoadOptions, pool: &Pool) -> Result<EncoderModel, LoadError> {
+    load_encoder_with_progress(tensors, options, pool, &|_| ())
+}
+
+/// Loads an encoder, and tells after each matrix how far it is.
+pub fn load_encoder_with_progress(
+    tensors: &Tensors,
+    options: &LoadOptions,
+    pool: &Pool,
+    tell: &dyn Fn(LoadProgress),
+) -> Result<EncoderModel, LoadError> {
     let spec = tensors.spec()?;
     let settings = tensors.encoder_settings(&spec, options.context)?;
     check(&spec)?;
     let store = PackedStore::open(options.packed_directory.as_deref(), tensors);
-    let loader = Loader { tensors, spec: &spec, store: RefCell::new(store), pool, tell: &|_| () };
+    let loader = Loader { tensors, spec: &spec, store: RefCell::new(store), pool, tell };
     let hidden = size(spec.hidden_size);
     let rows = |name: &str, default: u64| size(tensors.rows(name).unwrap_or(default));
     let table = |name: &str, default: u64| loader.matrix(name, Shape::matrix(rows(name, default), hidden));

@@ -9,7 +9,7 @@ use hwledger_kernels::PackedWeight;
 
 use super::{AttentionWeights, DenseWeights};
 
-pub use load::load_encoder;
+pub use load::{load_encoder, load_encoder_with_progress};
 pub use settings::EncoderSettings;
 
 /// The weights of a layer normalisation.
