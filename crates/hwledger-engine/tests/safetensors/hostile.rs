@@ -51,6 +51,11 @@ fn what_is_not_run_is_refused_by_name() {
     check(r#""model_type": "mamba""#, &none, &refuses("models of the type `mamba`"));
     check(r#""model_type": "llama", "hidden_act": "quick_gelu""#, &none, &refuses("the activation `quick_gelu`"));
     check(
+        r#""model_type": "qwen2", "is_causal": false"#,
+        &none,
+        &refuses("decoders whose tokens see those after them (`is_causal`)"),
+    );
+    check(
         r#""model_type": "llama", "rope_scaling": {"type": "mrope"}"#,
         &none,
         &refuses("positions scaled by `mrope`"),
@@ -144,4 +149,37 @@ fn a_tensor_in_two_files_needs_an_index() {
     let files = vec![small_model().file("a.safetensors"), small_model().file("b.safetensors")];
     let error = directory(&config, None, files).unwrap_err().to_string();
     assert!(error.ends_with("is in two files, and there is no index that says which counts"), "{error}");
+}
+
+#[test]
+fn encoders_that_are_computed_otherwise_are_refused_by_name() {
+    const ENCODER: &str = r#""vocab_size": 32, "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4,
+        "intermediate_size": 96, "max_position_embeddings": 64, "architectures": ["Model"]"#;
+    let settings = |keys: &str| {
+        let files = vec![Safetensors::default().file("model.safetensors")];
+        let tensors = directory(&format!("{{{ENCODER}, {keys}}}"), None, files)?;
+        tensors.encoder_settings(&tensors.spec()?, 64)
+    };
+    let check = |keys: &str, expected: &str| {
+        let error = settings(keys).unwrap_err().to_string();
+        assert!(error.contains(expected), "{keys}: {error}");
+    };
+    let bert = r#""model_type": "bert", "layer_norm_eps": 1e-12"#;
+    let nomic = r#""model_type": "nomic_bert", "layer_norm_epsilon": 1e-12, "rotary_emb_base": 1000"#;
+    settings(bert).unwrap();
+    let found = settings(nomic).unwrap();
+    assert!((found.rotary.unwrap().frequencies[1] - 1000.0_f64.powf(-0.125)).abs() < 1e-12);
+    let roberta = settings(r#""model_type": "xlm-roberta", "layer_norm_eps": 1e-5, "pad_token_id": 1"#).unwrap();
+    assert_eq!(roberta.first_position, 2);
+    check(r#""model_type": "mpnet", "layer_norm_eps": 1e-12"#, "models of the type `mpnet`");
+    check(r#""model_type": "modernbert", "layer_norm_eps": 1e-12"#, "models of the type `modernbert`");
+    check(r#""model_type": "bert""#, "the key `layer_norm_eps` is missing");
+    check(&format!(r#"{bert}, "position_embedding_type": "alibi""#), "positions of the kind `alibi`");
+    check(&format!(r#"{bert}, "hidden_act": "quick_gelu""#), "the activation `quick_gelu`");
+    check(&format!(r#"{bert}, "is_decoder": true"#), "see only those before them");
+    check(&format!(r#"{nomic}, "prenorm": true"#), "`prenorm`");
+    check(&format!(r#"{nomic}, "rotary_emb_interleaved": true"#), "`rotary_emb_interleaved`");
+    check(&format!(r#"{nomic}, "rope_parameters": {{"rope_type": "yarn"}}"#), "positions scaled by `yarn`");
+    let wrong = r#""model_type": "roberta", "layer_norm_eps": 1e-5, "pad_token_id": -1"#;
+    check(wrong, "the key `pad_token_id` is -1");
 }

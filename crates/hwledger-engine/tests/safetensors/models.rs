@@ -30,6 +30,8 @@ struct Pair {
     noise: Noise,
     safetensors: Safetensors,
     gguf: Gguf,
+    /// Whether names in safetensors lack `model.`.
+    is_bare: bool,
 }
 
 impl Pair {
@@ -52,13 +54,14 @@ impl Pair {
         }
         gguf.number(&format!("{architecture}.attention.layer_norm_rms_epsilon"), 1e-5);
         gguf.number(&format!("{architecture}.rope.freq_base"), 10_000.0);
-        Self { noise: Noise(1), safetensors: Safetensors::default(), gguf }
+        Self { noise: Noise(1), safetensors: Safetensors::default(), gguf, is_bare: false }
     }
 
     fn put(&mut self, ours: &str, theirs: &str, shape: &[usize], kind: As) {
         let columns = *shape.last().unwrap();
         let size = if shape.len() == 1 { 0.5 } else { 2.0 / (columns as f32).sqrt() };
         let values = self.noise.values(shape.iter().product(), size);
+        let theirs = if self.is_bare { theirs.strip_prefix("model.").unwrap() } else { theirs };
         self.safetensors.floats(theirs, shape, &values);
         let values = match kind {
             As::Same => values,
@@ -212,6 +215,18 @@ fn qwen3_normalises_queries_and_keys() {
         pair.feed_forward(layer);
     }
     pair.check(r#""model_type": "qwen3""#);
+}
+
+#[test]
+fn models_that_embed_are_saved_without_their_head() {
+    let mut pair = Pair { is_bare: true, ..Pair::new("qwen2") };
+    pair.frame(As::Same, false);
+    for layer in 0..LAYERS {
+        pair.norms(layer, TWO_NORMS, As::Same);
+        pair.attention(layer, false, true);
+        pair.feed_forward(layer);
+    }
+    pair.check(r#""model_type": "qwen2", "tie_word_embeddings": true"#);
 }
 
 #[test]

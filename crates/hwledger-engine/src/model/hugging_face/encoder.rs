@@ -93,7 +93,7 @@ impl HuggingFaceTensors {
     pub(in crate::model) fn encoder_settings(&self) -> Result<EncoderSettings, LoadError> {
         let keys = Keys(&self.config);
         let Some(names) = self.family.encoder else {
-            return Err(LoadError::Unsupported("decoders as encoders".to_owned()));
+            return Err(LoadError::Unsupported(format!("encoders of the type `{}`", self.spec.architecture)));
         };
         let kind = keys.text("position_embedding_type").unwrap_or("absolute");
         if kind != "absolute" {

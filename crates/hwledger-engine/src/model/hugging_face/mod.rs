@@ -151,14 +151,21 @@ impl HuggingFaceTensors {
         [usual, bare].into_iter().find(|name| self.tensors.contains_key(name))
     }
 
+    /// The modules that may hold a tensor of a decoder.
+    fn decoder_modules(&self, name: OurName<'_>) -> Vec<String> {
+        let mut modules = name.modules(self.family.norms);
+        // Models saved without their head, as those that embed are.
+        let bare: Vec<String> =
+            modules.iter().filter_map(|module| module.strip_prefix("model.")).map(str::to_owned).collect();
+        modules.extend(bare);
+        modules
+    }
+
     fn module(&self, name: OurName<'_>) -> Option<Module> {
         if name.stem == "output" && self.is_head_tied {
             return None;
         }
-        let modules = match self.family.encoder {
-            Some(names) => names.modules(name),
-            None => name.modules(self.family.norms),
-        };
+        let modules = self.family.encoder.map_or_else(|| self.decoder_modules(name), |names| names.modules(name));
         modules.into_iter().find_map(|module| {
             if module.contains('*') {
                 self.part(&module.replace('*', "0"), name.kind).map(|_| Module::PerExpert(module))

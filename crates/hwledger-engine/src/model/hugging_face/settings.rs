@@ -73,6 +73,9 @@ impl HuggingFaceTensors {
         let (keys, family) = (Keys(&self.config), &self.family);
         let attention = self.spec.decoder.layers().find_map(|layer| layer.mixer.attention());
         let attention = attention.ok_or_else(|| LoadError::Unsupported("models without attention".to_owned()))?;
+        if keys.get("is_causal").and_then(Value::as_bool) == Some(false) {
+            return Err(LoadError::Unsupported("decoders whose tokens see those after them (`is_causal`)".to_owned()));
+        }
         if keys.get("clip_qkv").is_some() {
             return Err(LoadError::Unsupported("attention with clipped inputs (`clip_qkv`)".to_owned()));
         }
