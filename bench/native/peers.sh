@@ -88,9 +88,11 @@ build="$folder/$variant"
 "${low[@]}" cmake --build "$build" --parallel "$jobs" --target llama-quantize
 "${low[@]}" cmake --build "$build" --parallel "$jobs" --target "${bench[@]}" "${others[@]}"
 
-if [ "$variant" = native ]; then # for oracle.py
-    c++ -std=c++17 -O1 "$here/logits.cpp" -I"$source/include" -I"$source/ggml/include" -o "$build/bin/logits" \
-        "$build"/src/libllama.a "$build"/ggml/src/libggml{,-cpu,-base}.a -fopenmp -ldl -pthread
+if [ "$variant" = native ]; then # for oracle.py and embeddings.py
+    for program in logits states; do
+        c++ -std=c++17 -O1 "$here/$program.cpp" -I"$source/include" -I"$source/ggml/include" -o "$build/bin/$program" \
+            "$build"/src/libllama.a "$build"/ggml/src/libggml{,-cpu,-base}.a -fopenmp -ldl -pthread
+    done
 fi
 
 part() { sed --quiet "s/^set($2 *\([0-9]*\)).*/\1/p" "$source/$1"; }
