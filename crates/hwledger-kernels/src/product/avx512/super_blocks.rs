@@ -168,11 +168,26 @@ unsafe fn q4_k<const M: usize, const FIFTH_BIT: bool>(weights: *const u8, units:
     sums
 }
 
+/// Multiplications that hold one token's next part back.
+const LINKS: usize = 4;
+
+/// `value`, but not before `earlier` is known, and some cycles later; `nothing` is zero, which compilers may not know.
+///
+/// One token's products are done long before its weights come from memory. A processor that then runs ahead asks for
+/// lines by itself, out of order, in place of those asked for: held back, it read `Q6_K` half as fast again (Zen 4).
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn held_back(value: __m512i, earlier: __m512i, nothing: __m512i) -> __m512i {
+    let link = (0..LINKS).fold(earlier, |link, _| _mm512_mullo_epi32(link, nothing));
+    _mm512_add_epi32(value, link)
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn q6_k<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
     let mut sums = [_mm512_setzero_ps(); M];
     let low = _mm512_set1_epi8(15);
     let top = _mm512_set1_epi8(48);
+    let nothing = std::hint::black_box(_mm512_setzero_si512());
     for unit in 0..units {
         // SAFETY: within the group and the tile.
         unsafe {
@@ -186,17 +201,17 @@ unsafe fn q6_k<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m
                     // The offset of all numbers is taken off beforehand.
                     let parts = [4 * pair + quarter, 4 * pair + quarter + 2];
                     let start = |part: usize| {
-                        std::array::from_fn::<_, M, _>(|slot| _mm512_set1_epi32(*at.offsets.add(part * M + slot)))
+                        std::array::from_fn::<_, M, _>(|slot| {
+                            let offset = _mm512_set1_epi32(*at.offsets.add(part * M + slot));
+                            if M == 1 { held_back(offset, whole[slot], nothing) } else { offset }
+                        })
                     };
                     let mut dots = parts.map(start);
-                    // Its own order of use is none that a processor follows: all 53 lines are asked for in theirs,
-                    // but for one token some are left to wake the processor's own prefetching.
+                    // Its own order of use is none that a processor follows: all 53 lines are asked for in theirs.
                     let ahead = weights.wrapping_add((2 * pair + quarter) * 6 * 64);
                     ask(ahead, 0, 2);
                     for within in 0..4 {
-                        if M > 1 || within != 3 {
-                            ask(ahead, 2 + within, 1);
-                        }
+                        ask(ahead, 2 + within, 1);
                         let step = quarter * 4 + within;
                         let both = load(weights.add(pair * 512 + step * 64));
                         let bits = load(weights.add(2048 + pair / 2 * 512 + step * 64));
