@@ -4,7 +4,7 @@
 # The library comes from the source that the crate llama-cpp-sys-2 vendors, which was newer than the
 # Python package's when this was pinned; the crate leaves the tools' sources out, so these, and
 # nothing else, come from the source package llama-cpp-python. VARIANT is `native` (the default: all
-# that the compiler finds on this machine), `noamx` (the same without AMX), or `python` (everything
+# that the compiler finds on this machine), `noamx` (the same without AMX), `avx2` (without AMX and AVX-512), or `python` (everything
 # from the Python package, for comparing versions).
 #
 # Needs a C++17 compiler, cargo and Python 3. llama-quantize is built first. JOBS and NICE are read
@@ -18,7 +18,7 @@ package_sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 bench=(llama-bench llama-batched-bench)
 others=(llama-completion llama-perplexity)
 
-folder="${1:?usage: peers.sh FOLDER [native|noamx|python]}"
+folder="${1:?usage: peers.sh FOLDER [native|noamx|avx2|python]}"
 variant="${2:-native}"
 here="$(cd "$(dirname "$0")" && pwd)"
 mkdir -p "$folder/src"
@@ -51,7 +51,7 @@ fi
 source="$folder/src/llama.cpp-$variant"
 options=()
 case "$variant" in
-native | noamx)
+native | noamx | avx2)
     source="$folder/src/llama.cpp"
     if [ ! -d "$source" ]; then
         cp --recursive "$crate_source/llama.cpp" "$source.part"
@@ -63,11 +63,16 @@ native | noamx)
 python) source="$python_source/vendor/llama.cpp" ;;
 *) echo "unknown variant: $variant" >&2; exit 2 ;;
 esac
-# -march=native is all that GGML_NATIVE adds on x86, so AMX goes by taking it back.
-if [ "$variant" = noamx ]; then
+# -march=native is all that GGML_NATIVE adds on x86, so instructions go by taking them back.
+case "$variant" in
+noamx) without="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16" ;;
+avx2) without="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16 -mno-avx512f" ;;
+*) without="" ;;
+esac
+if [ -n "$without" ]; then
     others=()
     for language in C CXX; do
-        options+=("-DCMAKE_${language}_FLAGS_RELEASE=-O3 -DNDEBUG -mno-amx-tile -mno-amx-int8 -mno-amx-bf16")
+        options+=("-DCMAKE_${language}_FLAGS_RELEASE=-O3 -DNDEBUG $without")
     done
 fi
 

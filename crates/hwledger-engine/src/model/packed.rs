@@ -28,6 +28,10 @@ const SAMPLE_BYTES: u64 = 16 << 10;
 /// Bytes before the first tensor: room for the table of any model, of which a sparse file stores what is used.
 const TABLE_BYTES: usize = 4 << 20;
 
+/// Tensors are written in stretches of this, at multiples of it: the system then holds the file in huge pages, which
+/// one token's products read by a quarter faster (Linux 6.18, ext4).
+const STRETCH_BYTES: usize = 2 << 20;
+
 /// What a packed file is made of.
 pub(super) type Key = [u8; 32];
 
@@ -60,7 +64,10 @@ pub(super) struct Writing {
     path: PathBuf,
     key: Key,
     entries: Vec<Entry>,
+    /// Where what comes next is written.
     end: u64,
+    /// The last bytes before it, which are not yet in the file.
+    pending: Vec<u8>,
 }
 
 /// The key of a model's packed file: the layout, and of each of its files the length, the time of its last change
@@ -139,22 +146,38 @@ impl Writing {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&partial)?;
-        Ok(Self { file, partial, path, key, entries: Vec::new(), end: TABLE_BYTES as u64 })
+        let mut file = options.open(&partial)?;
+        file.seek(SeekFrom::Start(TABLE_BYTES as u64))?;
+        Ok(Self { file, partial, path, key, entries: Vec::new(), end: TABLE_BYTES as u64, pending: Vec::new() })
     }
 
     fn add(&mut self, name: &str, weight: &PackedWeight) -> io::Result<()> {
         let bytes = weight.bytes();
-        self.file.seek(SeekFrom::Start(self.end))?;
-        self.file.write_all(bytes)?;
+        let offset = self.end.next_multiple_of(GRID);
+        let gap = usize::try_from(offset - self.end).map_err(|_| invalid())?;
+        self.append(&vec![0; gap])?;
+        self.append(bytes)?;
         self.entries.push(Entry {
             name: name.to_owned(),
             form: weight.format.to_string(),
             shape: weight.shape,
-            offset: self.end,
+            offset,
             bytes: bytes.len() as u64,
         });
-        self.end = (self.end + bytes.len() as u64).next_multiple_of(GRID);
+        Ok(())
+    }
+
+    /// Writes bytes at the end, a whole stretch at a time.
+    fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.end += bytes.len() as u64;
+        while self.pending.len() + bytes.len() >= STRETCH_BYTES {
+            let (now, later) = bytes.split_at(STRETCH_BYTES - self.pending.len());
+            self.pending.extend_from_slice(now);
+            self.file.write_all(&self.pending)?;
+            self.pending.clear();
+            bytes = later;
+        }
+        self.pending.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -176,8 +199,9 @@ impl Writing {
         if table.len() > TABLE_BYTES {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
+        self.file.write_all(&self.pending)?;
         // Up to the grid, so that a file that was cut short is always seen.
-        self.file.set_len(self.end)?;
+        self.file.set_len(self.end.next_multiple_of(GRID))?;
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&table)?;
         self.file.sync_all()?;
