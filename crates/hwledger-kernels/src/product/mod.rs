@@ -194,15 +194,11 @@ fn run_chunk(chunk: &Chunk<'_>, set: InstructionSet) {
         #[cfg(target_arch = "x86_64")]
         Arithmetic::ByteTiles => groups.for_each(|group| amx::bytes::group(weight, copy, group, activations, out)),
         #[cfg(target_arch = "x86_64")]
-        arithmetic if set >= InstructionSet::Avx512 => {
-            for group in groups {
-                match arithmetic {
-                    Arithmetic::Bytes => avx512::bytes_group(weight, copy, group, activations, out),
-                    Arithmetic::SuperBlocks => avx512::super_blocks::group(weight, copy, group, activations, out),
-                    _ => avx512::float_group(weight, copy, group, activations, out),
-                }
-            }
-        }
+        arithmetic if set >= InstructionSet::Avx512 => match arithmetic {
+            Arithmetic::Bytes => avx512::bytes_groups(chunk.matrix, groups, activations, out),
+            Arithmetic::SuperBlocks => avx512::super_blocks::groups(chunk.matrix, groups, activations, out),
+            _ => groups.for_each(|group| avx512::float_group(weight, copy, group, activations, out)),
+        },
         #[cfg(target_arch = "x86_64")]
         arithmetic if set >= InstructionSet::Avx2 => {
             let has_vnni = set == InstructionSet::AvxVnni;

@@ -5,20 +5,23 @@
 pub(super) mod super_blocks;
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use crate::activation::{Activations, TileParts};
 use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
-use super::{Out, with_floats};
+use super::{Matrix, Out, with_floats};
 
 /// Bytes of weights ahead of use that are asked for: less hides too little of the memory's latency behind one
 /// token's work, more falls out of the nearest cache before its use (`benches/products.rs`, Zen 4).
 const PREFETCH_BYTES: usize = 8192;
 
-/// Sixteen rows times the batch, in bytes. The caller knows that the processor has the instructions.
-pub(super) fn bytes_group(weight: &PackedWeight, copy: usize, group: usize, activations: &Activations, out: Out) {
-    let bytes = weight.group(copy, group);
-    for parts in activations.tiles() {
+/// Groups of sixteen rows times the batch, in bytes. The caller knows that the processor has the instructions.
+pub(super) fn bytes_groups(matrix: Matrix<'_>, groups: Range<usize>, activations: &Activations, out: Out) {
+    let (weight, copy) = (matrix.weight, matrix.copy);
+    let tiles: Vec<_> = activations.tiles().collect();
+    for (group, &parts) in groups.flat_map(|group| tiles.iter().map(move |parts| (group, parts))) {
+        let bytes = weight.group(copy, group);
         // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
         unsafe {
             match parts.tile.width {

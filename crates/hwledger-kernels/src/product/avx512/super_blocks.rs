@@ -1,17 +1,20 @@
 //! K-quants times activations in super-blocks: all of 256 columns in whole numbers, then one conversion.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use crate::activation::{Activations, SuperBlockParts};
-use crate::weight::{PackedFormat, PackedWeight, ROWS_INTERLEAVED};
+use crate::weight::{PackedFormat, ROWS_INTERLEAVED};
 
-use super::super::Out;
+use super::super::{Matrix, Out};
 use super::{add_four, ask, halves, load, load_and_ask};
 
-/// Sixteen rows times the batch. The caller knows that the processor has the instructions.
-pub(in crate::product) fn group(weight: &PackedWeight, copy: usize, group: usize, activations: &Activations, out: Out) {
-    let bytes = weight.group(copy, group);
-    for parts in activations.super_blocks() {
+/// Groups of sixteen rows times the batch. The caller knows that the processor has the instructions.
+pub(in crate::product) fn groups(matrix: Matrix<'_>, groups: Range<usize>, activations: &Activations, out: Out) {
+    let (weight, copy) = (matrix.weight, matrix.copy);
+    let tiles: Vec<_> = activations.super_blocks().collect();
+    for (group, &parts) in groups.flat_map(|group| tiles.iter().map(move |parts| (group, parts))) {
+        let bytes = weight.group(copy, group);
         // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
         unsafe {
             match parts.tile.width {
@@ -96,7 +99,7 @@ fn add_part<const M: usize>(whole: &mut [__m512i; M], dots: &[__m512i; M], scale
 /// The minima of two parts, side by side in 16 bits for each row.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn minima(from: *const u8) -> __m512i {
+unsafe fn two_minima(from: *const u8) -> __m512i {
     // SAFETY: the caller has 32 bytes there.
     let [first, second] = unsafe { [_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(16).cast())] };
     let (low, high) = (_mm_unpacklo_epi8(first, second), _mm_unpackhi_epi8(first, second));
@@ -151,7 +154,10 @@ unsafe fn q4_k<const M: usize, const FIFTH_BIT: bool>(weights: *const u8, units:
             if FIFTH_BIT {
                 ask(weights, 44, 1);
             }
-            let minima = [0, 1, 2, 3].map(|pair| minima(weights.add(tail + 128 + pair * 32)));
+            let mut minima = [_mm512_setzero_si512(); 4];
+            for (pair, minima) in minima.iter_mut().enumerate() {
+                *minima = two_minima(weights.add(tail + 128 + pair * 32));
+            }
             let (d, dmin) = (halves(weights.add(tail + 256)), halves(weights.add(tail + 288)));
             for slot in 0..M {
                 let mut least = _mm512_setzero_si512();
@@ -178,7 +184,10 @@ const LINKS: usize = 4;
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn held_back(value: __m512i, earlier: __m512i, nothing: __m512i) -> __m512i {
-    let link = (0..LINKS).fold(earlier, |link, _| _mm512_mullo_epi32(link, nothing));
+    let mut link = earlier;
+    for _ in 0..LINKS {
+        link = _mm512_mullo_epi32(link, nothing);
+    }
     _mm512_add_epi32(value, link)
 }
 
@@ -200,13 +209,15 @@ unsafe fn q6_k<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m
                 for quarter in 0..2 {
                     // The offset of all numbers is taken off beforehand.
                     let parts = [4 * pair + quarter, 4 * pair + quarter + 2];
-                    let start = |part: usize| {
-                        std::array::from_fn::<_, M, _>(|slot| {
-                            let offset = _mm512_set1_epi32(*at.offsets.add(part * M + slot));
-                            if M == 1 { held_back(offset, whole[slot], nothing) } else { offset }
-                        })
-                    };
-                    let mut dots = parts.map(start);
+                    let mut dots = [[_mm512_setzero_si512(); M]; 2];
+                    for (part, dots) in parts.into_iter().zip(&mut dots) {
+                        for (slot, dot) in dots.iter_mut().enumerate() {
+                            *dot = _mm512_set1_epi32(*at.offsets.add(part * M + slot));
+                            if M == 1 {
+                                *dot = held_back(*dot, whole[slot], nothing);
+                            }
+                        }
+                    }
                     // Its own order of use is none that a processor follows: all 53 lines are asked for in theirs.
                     let ahead = weights.wrapping_add((2 * pair + quarter) * 6 * 64);
                     ask(ahead, 0, 2);
