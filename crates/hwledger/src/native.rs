@@ -70,7 +70,7 @@ pub(crate) struct RunArguments {
     #[arg(value_name = "MODEL")]
     model: String,
     /// What to answer; what is piped in comes before it. Without either, a conversation in the terminal
-    #[arg(value_name = "PROMPT", trailing_var_arg = true)]
+    #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
     #[command(flatten)]
     native: NativeArguments,
