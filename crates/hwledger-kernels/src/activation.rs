@@ -150,6 +150,25 @@ pub(crate) struct TileParts<'a> {
     pub(crate) sums: &'a [f32],
 }
 
+/// One tile, in the form that weights of some format take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum QuantisedTile<'a> {
+    /// In blocks of 32 columns.
+    Blocks(TileParts<'a>),
+    /// In super-blocks of 256.
+    SuperBlocks(SuperBlockParts<'a>),
+}
+
+impl QuantisedTile<'_> {
+    /// Its tokens.
+    pub(crate) const fn tile(&self) -> Tile {
+        match self {
+            Self::Blocks(parts) => parts.tile,
+            Self::SuperBlocks(parts) => parts.tile,
+        }
+    }
+}
+
 impl Activations {
     /// Room for nothing yet.
     pub fn new() -> std::io::Result<Self> {
@@ -271,6 +290,16 @@ impl Activations {
     /// The tiles in super-blocks with their parts.
     pub(crate) fn super_blocks(&self) -> impl Iterator<Item = SuperBlockParts<'_>> {
         self.super_blocks.tiles(self.tokens, self.padded)
+    }
+
+    /// The tiles in the form that weights of a format take.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    pub(crate) fn quantised_tiles(&self, format: PackedFormat) -> Vec<QuantisedTile<'_>> {
+        if format.has_whole_scales() {
+            self.super_blocks().map(QuantisedTile::SuperBlocks).collect()
+        } else {
+            self.tiles().map(QuantisedTile::Blocks).collect()
+        }
     }
 
     /// `[token / 16][column / 32][16][32]` as bfloat16 bits; columns filled up to a multiple of 256.

@@ -3,12 +3,13 @@
 #![expect(unsafe_code, reason = "SIMD")]
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
-use crate::activation::{Activations, SuperBlockParts, TileParts};
+use crate::activation::{Activations, QuantisedTile};
 use crate::weight::{PackedFormat, PackedWeight};
 
 use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, Lanes, instructions};
-use super::{Out, with_floats};
+use super::{Matrix, Out, with_floats};
 
 /// AVX2 alone. Products of bytes are added in 16 bits as long as these suffice: activations are at least -128, so
 /// that two columns of 4-bit numbers are within 3840 (eight times in 16 bits), of 5 bits 7936, of 6 bits 16128
@@ -149,105 +150,58 @@ impl Lanes for AvxVnni {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn plain_tile<const W: usize, const M: usize>(
+unsafe fn plain_tile<const W: usize, const M: usize, const S: usize>(
     format: PackedFormat,
     bytes: &[u8],
-    parts: TileParts<'_>,
+    parts: QuantisedTile<'_>,
     group: usize,
     out: Out,
 ) {
     // SAFETY: as the caller says.
-    unsafe { short::bytes_tile::<Avx2, W, M>(format, bytes, parts, group, out) }
+    unsafe { short::quantised_tile::<Avx2, W, M, S>(format, bytes, parts, group, out) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-unsafe fn vnni_tile<const W: usize, const M: usize>(
+unsafe fn vnni_tile<const W: usize, const M: usize, const S: usize>(
     format: PackedFormat,
     bytes: &[u8],
-    parts: TileParts<'_>,
+    parts: QuantisedTile<'_>,
     group: usize,
     out: Out,
 ) {
     // SAFETY: as the caller says.
-    unsafe { short::bytes_tile::<AvxVnni, W, M>(format, bytes, parts, group, out) }
+    unsafe { short::quantised_tile::<AvxVnni, W, M, S>(format, bytes, parts, group, out) }
 }
 
-/// Sixteen rows times the batch, in bytes. The caller knows that the processor has AVX2, and AVX-VNNI if it says so.
-pub(super) fn bytes_group(
-    weight: &PackedWeight,
-    (copy, group): (usize, usize),
+/// Groups of sixteen rows times the batch, in bytes. The caller knows that the processor has AVX2, and AVX-VNNI if it
+/// says so.
+pub(super) fn quantised_groups(
+    matrix: Matrix<'_>,
+    groups: Range<usize>,
     activations: &Activations,
     out: Out,
     has_vnni: bool,
 ) {
-    let bytes = weight.group(copy, group);
-    for parts in activations.tiles() {
-        let tile = match (parts.tile.width, has_vnni) {
-            (1, false) => plain_tile::<1, 1>,
-            (2, false) => plain_tile::<2, 2>,
-            (4, false) => plain_tile::<4, 4>,
-            (6, false) => plain_tile::<6, 3>,
-            (_, false) => plain_tile::<8, 4>,
-            (1, true) => vnni_tile::<1, 1>,
-            (2, true) => vnni_tile::<2, 2>,
-            (4, true) => vnni_tile::<4, 4>,
-            (6, true) => vnni_tile::<6, 3>,
-            (_, true) => vnni_tile::<8, 4>,
-        };
-        // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
-        unsafe { tile(weight.format, bytes, parts, group, out) };
-    }
-}
-
-/// Sixteen rows times one tile in super-blocks.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn plain_super_blocks<const W: usize, const M: usize>(
-    format: PackedFormat,
-    bytes: &[u8],
-    parts: SuperBlockParts<'_>,
-    group: usize,
-    out: Out,
-) {
-    // SAFETY: as the caller says.
-    unsafe { short::super_blocks_tile::<Avx2, W, M>(format, bytes, parts, group, out) }
-}
-
-#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-unsafe fn vnni_super_blocks<const W: usize, const M: usize>(
-    format: PackedFormat,
-    bytes: &[u8],
-    parts: SuperBlockParts<'_>,
-    group: usize,
-    out: Out,
-) {
-    // SAFETY: as the caller says.
-    unsafe { short::super_blocks_tile::<AvxVnni, W, M>(format, bytes, parts, group, out) }
-}
-
-/// Sixteen rows times the batch, in super-blocks. The caller knows as for bytes what the processor has.
-pub(super) fn super_blocks_group(
-    weight: &PackedWeight,
-    (copy, group): (usize, usize),
-    activations: &Activations,
-    out: Out,
-    has_vnni: bool,
-) {
-    let bytes = weight.group(copy, group);
-    for parts in activations.super_blocks() {
-        let tile = match (parts.tile.width, has_vnni) {
-            (1, false) => plain_super_blocks::<1, 1>,
-            (2, false) => plain_super_blocks::<2, 2>,
-            (4, false) => plain_super_blocks::<4, 2>,
-            (6, false) => plain_super_blocks::<6, 2>,
-            (_, false) => plain_super_blocks::<8, 2>,
-            (1, true) => vnni_super_blocks::<1, 1>,
-            (2, true) => vnni_super_blocks::<2, 2>,
-            (4, true) => vnni_super_blocks::<4, 2>,
-            (6, true) => vnni_super_blocks::<6, 2>,
-            (_, true) => vnni_super_blocks::<8, 2>,
-        };
-        // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
-        unsafe { tile(weight.format, bytes, parts, group, out) };
+    let weight = matrix.weight;
+    let tiles = activations.quantised_tiles(weight.format);
+    for group in groups {
+        let bytes = weight.group(matrix.copy, group);
+        for &parts in &tiles {
+            let tile = match (parts.tile().width, has_vnni) {
+                (1, false) => plain_tile::<1, 1, 1>,
+                (2, false) => plain_tile::<2, 2, 2>,
+                (4, false) => plain_tile::<4, 4, 2>,
+                (6, false) => plain_tile::<6, 3, 2>,
+                (_, false) => plain_tile::<8, 4, 2>,
+                (1, true) => vnni_tile::<1, 1, 1>,
+                (2, true) => vnni_tile::<2, 2, 2>,
+                (4, true) => vnni_tile::<4, 4, 2>,
+                (6, true) => vnni_tile::<6, 3, 2>,
+                (_, true) => vnni_tile::<8, 4, 2>,
+            };
+            // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
+            unsafe { tile(weight.format, bytes, parts, group, out) };
+        }
     }
 }
 

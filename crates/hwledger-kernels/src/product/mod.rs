@@ -194,34 +194,26 @@ fn run_chunk(chunk: &Chunk<'_>, set: InstructionSet) {
         #[cfg(target_arch = "x86_64")]
         Arithmetic::ByteTiles => groups.for_each(|group| amx::bytes::group(weight, copy, group, activations, out)),
         #[cfg(target_arch = "x86_64")]
-        arithmetic if set >= InstructionSet::Avx512 => match arithmetic {
-            Arithmetic::Bytes => avx512::bytes_groups(chunk.matrix, groups, activations, out),
-            Arithmetic::SuperBlocks => avx512::super_blocks::groups(chunk.matrix, groups, activations, out),
-            _ => groups.for_each(|group| avx512::float_group(weight, copy, group, activations, out)),
-        },
+        Arithmetic::Float if set >= InstructionSet::Avx512 => {
+            groups.for_each(|group| avx512::float_group(weight, copy, group, activations, out));
+        }
         #[cfg(target_arch = "x86_64")]
-        arithmetic if set >= InstructionSet::Avx2 => {
+        _ if set >= InstructionSet::Avx512 => avx512::quantised_groups(chunk.matrix, groups, activations, out),
+        #[cfg(target_arch = "x86_64")]
+        Arithmetic::Float if set >= InstructionSet::Avx2 => {
+            groups.for_each(|group| avx2::float_group(weight, copy, group, activations, out));
+        }
+        #[cfg(target_arch = "x86_64")]
+        _ if set >= InstructionSet::Avx2 => {
             let has_vnni = set == InstructionSet::AvxVnni;
-            for group in groups {
-                match arithmetic {
-                    Arithmetic::Bytes => avx2::bytes_group(weight, (copy, group), activations, out, has_vnni),
-                    Arithmetic::SuperBlocks => {
-                        avx2::super_blocks_group(weight, (copy, group), activations, out, has_vnni);
-                    }
-                    _ => avx2::float_group(weight, copy, group, activations, out),
-                }
-            }
+            avx2::quantised_groups(chunk.matrix, groups, activations, out, has_vnni);
         }
         #[cfg(target_arch = "aarch64")]
-        arithmetic if set == InstructionSet::Neon => {
-            for group in groups {
-                match arithmetic {
-                    Arithmetic::Bytes => neon::bytes_group(weight, copy, group, activations, out),
-                    Arithmetic::SuperBlocks => neon::super_blocks_group(weight, copy, group, activations, out),
-                    _ => neon::float_group(weight, copy, group, activations, out),
-                }
-            }
+        Arithmetic::Float if set == InstructionSet::Neon => {
+            groups.for_each(|group| neon::float_group(weight, copy, group, activations, out));
         }
+        #[cfg(target_arch = "aarch64")]
+        _ if set == InstructionSet::Neon => neon::quantised_groups(chunk.matrix, groups, activations, out),
         Arithmetic::Bytes => groups.for_each(|group| scalar::bytes_group(weight, copy, group, activations, out)),
         Arithmetic::SuperBlocks => {
             groups.for_each(|group| scalar::super_blocks_group(weight, copy, group, activations, out));

@@ -4,12 +4,13 @@
 
 use std::arch::aarch64::*;
 use std::arch::asm;
+use std::ops::Range;
 
-use crate::activation::{Activations, SuperBlockParts, TileParts};
+use crate::activation::{Activations, QuantisedTile};
 use crate::weight::{PackedFormat, PackedWeight};
 
 use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, Lanes, instructions};
-use super::{Out, with_floats};
+use super::{Matrix, Out, with_floats};
 
 /// NEON with `sdot`.
 struct Neon;
@@ -107,61 +108,36 @@ impl Lanes for Neon {
     }
 }
 
-/// `W` tokens at once: there are 32 registers.
+/// In blocks `W` tokens at once: there are 32 registers.
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn bytes_tile<const W: usize>(format: PackedFormat, bytes: &[u8], parts: TileParts<'_>, group: usize, out: Out) {
-    // SAFETY: as the caller says.
-    unsafe { short::bytes_tile::<Neon, W, W>(format, bytes, parts, group, out) }
-}
-
-/// Sixteen rows times the batch, in bytes. The caller knows that the processor has the instructions.
-pub(super) fn bytes_group(weight: &PackedWeight, copy: usize, group: usize, activations: &Activations, out: Out) {
-    let bytes = weight.group(copy, group);
-    for parts in activations.tiles() {
-        let tile = match parts.tile.width {
-            1 => bytes_tile::<1>,
-            2 => bytes_tile::<2>,
-            4 => bytes_tile::<4>,
-            6 => bytes_tile::<6>,
-            _ => bytes_tile::<8>,
-        };
-        // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
-        unsafe { tile(weight.format, bytes, parts, group, out) };
-    }
-}
-
-/// Sixteen rows times one tile in super-blocks.
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn super_blocks<const W: usize, const M: usize>(
+unsafe fn tile<const W: usize, const S: usize>(
     format: PackedFormat,
     bytes: &[u8],
-    parts: SuperBlockParts<'_>,
+    parts: QuantisedTile<'_>,
     group: usize,
     out: Out,
 ) {
     // SAFETY: as the caller says.
-    unsafe { short::super_blocks_tile::<Neon, W, M>(format, bytes, parts, group, out) }
+    unsafe { short::quantised_tile::<Neon, W, W, S>(format, bytes, parts, group, out) }
 }
 
-/// Sixteen rows times the batch, in super-blocks. The caller knows that the processor has the instructions.
-pub(super) fn super_blocks_group(
-    weight: &PackedWeight,
-    copy: usize,
-    group: usize,
-    activations: &Activations,
-    out: Out,
-) {
-    let bytes = weight.group(copy, group);
-    for parts in activations.super_blocks() {
-        let tile = match parts.tile.width {
-            1 => super_blocks::<1, 1>,
-            2 => super_blocks::<2, 2>,
-            4 => super_blocks::<4, 4>,
-            6 => super_blocks::<6, 3>,
-            _ => super_blocks::<8, 4>,
-        };
-        // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
-        unsafe { tile(weight.format, bytes, parts, group, out) };
+/// Groups of sixteen rows times the batch, in bytes. The caller knows that the processor has the instructions.
+pub(super) fn quantised_groups(matrix: Matrix<'_>, groups: Range<usize>, activations: &Activations, out: Out) {
+    let weight = matrix.weight;
+    let tiles = activations.quantised_tiles(weight.format);
+    for group in groups {
+        let bytes = weight.group(matrix.copy, group);
+        for &parts in &tiles {
+            let tile = match parts.tile().width {
+                1 => tile::<1, 1>,
+                2 => tile::<2, 2>,
+                4 => tile::<4, 4>,
+                6 => tile::<6, 3>,
+                _ => tile::<8, 4>,
+            };
+            // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
+            unsafe { tile(weight.format, bytes, parts, group, out) };
+        }
     }
 }
 

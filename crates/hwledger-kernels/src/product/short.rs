@@ -5,12 +5,12 @@
 
 #![expect(unsafe_code, reason = "SIMD")]
 
-use crate::activation::{Activations, TileParts};
+use crate::activation::{Activations, QuantisedTile, Tile, TileParts};
 use crate::weight::{Affine, PackedFormat, ROWS_INTERLEAVED};
 
 mod super_blocks;
 
-pub(super) use super_blocks::super_blocks_tile;
+use super_blocks::super_blocks_tile;
 
 use super::Out;
 
@@ -161,9 +161,28 @@ impl Rows {
     }
 }
 
-/// Sixteen rows times one tile of `W` tokens, `M` of them at a time. The processor has the set of `L`.
+/// Sixteen rows times one tile of `W` tokens: in blocks `M` of them at a time, in super-blocks `S`. The processor has
+/// the set of `L`.
 #[inline(always)]
-pub(super) unsafe fn bytes_tile<L: Lanes, const W: usize, const M: usize>(
+pub(super) unsafe fn quantised_tile<L: Lanes, const W: usize, const M: usize, const S: usize>(
+    format: PackedFormat,
+    group_bytes: &[u8],
+    parts: QuantisedTile<'_>,
+    group: usize,
+    out: Out,
+) {
+    // SAFETY: as the caller says.
+    unsafe {
+        match parts {
+            QuantisedTile::Blocks(parts) => bytes_tile::<L, W, M>(format, group_bytes, parts, group, out),
+            QuantisedTile::SuperBlocks(parts) => super_blocks_tile::<L, W, S>(format, group_bytes, parts, group, out),
+        }
+    }
+}
+
+/// Sixteen rows times one tile in blocks.
+#[inline(always)]
+unsafe fn bytes_tile<L: Lanes, const W: usize, const M: usize>(
     format: PackedFormat,
     group_bytes: &[u8],
     parts: TileParts<'_>,
@@ -190,14 +209,26 @@ pub(super) unsafe fn bytes_tile<L: Lanes, const W: usize, const M: usize>(
             }
         }
     }
-    for slot in 0..parts.tile.tokens {
+    // SAFETY: the rows are the caller's, the tokens of the tile.
+    unsafe { write_sums::<L, W>(&sums, parts.tile, group, out) };
+}
+
+/// Writes the outputs of a tile's tokens, sixteen rows each.
+#[inline(always)]
+unsafe fn write_sums<L: Lanes, const W: usize>(
+    sums: &[[L::Floats; W]; REGISTERS_MAX],
+    tile: Tile,
+    group: usize,
+    out: Out,
+) {
+    for slot in 0..tile.tokens {
         let mut values = [0.0; ROWS_INTERLEAVED];
         for register in 0..ROWS_INTERLEAVED / L::ROWS {
             // SAFETY: there are sixteen values.
             unsafe { L::store(values[register * L::ROWS..].as_mut_ptr(), sums[register][slot]) };
         }
         // SAFETY: the rows are the caller's, the token of the tile.
-        unsafe { out.write(parts.tile.first + slot, group, &values) };
+        unsafe { out.write(tile.first + slot, group, &values) };
     }
 }
 

@@ -12,7 +12,7 @@ use crate::memory::Buffer;
 use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
 use super::super::Out;
-use super::super::avx512::{either, halves, load_and_ask};
+use super::super::avx512::{either, halves, load_and_ask, write_sums};
 use super::Configuration;
 
 /// Columns that share a scale.
@@ -110,14 +110,8 @@ unsafe fn tile<const M: usize>(scratch: &mut Scratch, columns: usize, parts: Til
         }
         first = next;
     }
-    for (slot, sum) in sums.into_iter().enumerate().take(parts.tile.tokens) {
-        let mut values = [0.0; ROWS_INTERLEAVED];
-        // SAFETY: there are sixteen values; the rows are the caller's.
-        unsafe {
-            _mm512_storeu_ps(values.as_mut_ptr(), sum);
-            out.write(parts.tile.first + slot, group, &values);
-        }
-    }
+    // SAFETY: the rows are the caller's, the tokens of the tile.
+    unsafe { write_sums(sums, parts.tile, group, out) };
 }
 
 /// Exact sums of `together` parts from part `first` on, into the scratch.

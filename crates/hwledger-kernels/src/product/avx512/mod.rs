@@ -2,12 +2,12 @@
 
 #![expect(unsafe_code, reason = "SIMD")]
 
-pub(super) mod super_blocks;
+mod super_blocks;
 
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use crate::activation::{Activations, TileParts};
+use crate::activation::{Activations, QuantisedTile, Tile, TileParts};
 use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
 use super::{Matrix, Out, with_floats};
@@ -17,20 +17,56 @@ use super::{Matrix, Out, with_floats};
 const PREFETCH_BYTES: usize = 8192;
 
 /// Groups of sixteen rows times the batch, in bytes. The caller knows that the processor has the instructions.
-pub(super) fn bytes_groups(matrix: Matrix<'_>, groups: Range<usize>, activations: &Activations, out: Out) {
-    let (weight, copy) = (matrix.weight, matrix.copy);
-    let tiles: Vec<_> = activations.tiles().collect();
-    for (group, &parts) in groups.flat_map(|group| tiles.iter().map(move |parts| (group, parts))) {
-        let bytes = weight.group(copy, group);
-        // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
+pub(super) fn quantised_groups(matrix: Matrix<'_>, groups: Range<usize>, activations: &Activations, out: Out) {
+    let weight = matrix.weight;
+    let tiles = activations.quantised_tiles(weight.format);
+    for group in groups {
+        let bytes = weight.group(matrix.copy, group);
+        for &parts in &tiles {
+            let tile = match parts.tile().width {
+                1 => tile::<1>,
+                2 => tile::<2>,
+                4 => tile::<4>,
+                6 => tile::<6>,
+                _ => tile::<8>,
+            };
+            // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
+            unsafe { tile(weight.format, bytes, parts, group, out) };
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn tile<const M: usize>(
+    format: PackedFormat,
+    group_bytes: &[u8],
+    parts: QuantisedTile<'_>,
+    group: usize,
+    out: Out,
+) {
+    let tile = parts.tile();
+    out.ask(tile.first..tile.first + tile.tokens, group);
+    // SAFETY: as the caller says.
+    let sums = unsafe {
+        match parts {
+            QuantisedTile::Blocks(parts) => blocks::<M>(format, group_bytes, parts),
+            QuantisedTile::SuperBlocks(parts) => super_blocks::sums::<M>(format, group_bytes, parts),
+        }
+    };
+    // SAFETY: as above.
+    unsafe { write_sums(sums, tile, group, out) };
+}
+
+/// Writes the outputs of a tile's tokens, sixteen rows each.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn write_sums<const M: usize>(sums: [__m512; M], tile: Tile, group: usize, out: Out) {
+    for (slot, sum) in sums.into_iter().enumerate().take(tile.tokens) {
+        let mut values = [0.0; ROWS_INTERLEAVED];
+        // SAFETY: there are sixteen values; the rows are the caller's.
         unsafe {
-            match parts.tile.width {
-                1 => bytes_tile::<1>(weight.format, bytes, parts, group, out),
-                2 => bytes_tile::<2>(weight.format, bytes, parts, group, out),
-                4 => bytes_tile::<4>(weight.format, bytes, parts, group, out),
-                6 => bytes_tile::<6>(weight.format, bytes, parts, group, out),
-                _ => bytes_tile::<8>(weight.format, bytes, parts, group, out),
-            }
+            _mm512_storeu_ps(values.as_mut_ptr(), sum);
+            out.write(tile.first + slot, group, &values);
         }
     }
 }
@@ -58,32 +94,17 @@ impl At {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn bytes_tile<const M: usize>(
-    format: PackedFormat,
-    group_bytes: &[u8],
-    parts: TileParts<'_>,
-    group: usize,
-    out: Out,
-) {
+unsafe fn blocks<const M: usize>(format: PackedFormat, group_bytes: &[u8], parts: TileParts<'_>) -> [__m512; M] {
     let at = At { bytes: parts.bytes.as_ptr(), scales: parts.scales.as_ptr(), sums: parts.sums.as_ptr() };
-    out.ask(parts.tile.first..parts.tile.first + parts.tile.tokens, group);
     let units = group_bytes.len() / format.unit_bytes();
     let weights = group_bytes.as_ptr();
     // SAFETY: the group has `units` units and the tile their columns.
-    let sums = unsafe {
+    unsafe {
         match format {
             PackedFormat::Q4 => q4::<M>(weights, units, at),
             PackedFormat::Affine(form) if form.is_four_bit => affine::<M, true>(form, weights, units, at),
             PackedFormat::Affine(form) => affine::<M, false>(form, weights, units, at),
             _ => q8::<M>(weights, units, at),
-        }
-    };
-    for (slot, sum) in sums.into_iter().enumerate().take(parts.tile.tokens) {
-        let mut values = [0.0; ROWS_INTERLEAVED];
-        // SAFETY: there are sixteen values; the rows are the caller's.
-        unsafe {
-            _mm512_storeu_ps(values.as_mut_ptr(), sum);
-            out.write(parts.tile.first + slot, group, &values);
         }
     }
 }

@@ -1,32 +1,11 @@
 //! K-quants times activations in super-blocks: all of 256 columns in whole numbers, then one conversion.
 
 use std::arch::x86_64::*;
-use std::ops::Range;
 
-use crate::activation::{Activations, SuperBlockParts};
-use crate::weight::{PackedFormat, ROWS_INTERLEAVED};
+use crate::activation::SuperBlockParts;
+use crate::weight::PackedFormat;
 
-use super::super::{Matrix, Out};
 use super::{add_four, ask, halves, load, load_and_ask};
-
-/// Groups of sixteen rows times the batch. The caller knows that the processor has the instructions.
-pub(in crate::product) fn groups(matrix: Matrix<'_>, groups: Range<usize>, activations: &Activations, out: Out) {
-    let (weight, copy) = (matrix.weight, matrix.copy);
-    let tiles: Vec<_> = activations.super_blocks().collect();
-    for (group, &parts) in groups.flat_map(|group| tiles.iter().map(move |parts| (group, parts))) {
-        let bytes = weight.group(copy, group);
-        // SAFETY: the group is whole, the tile has the columns of the matrix, the processor the instructions.
-        unsafe {
-            match parts.tile.width {
-                1 => tile::<1>(weight.format, bytes, parts, group, out),
-                2 => tile::<2>(weight.format, bytes, parts, group, out),
-                4 => tile::<4>(weight.format, bytes, parts, group, out),
-                6 => tile::<6>(weight.format, bytes, parts, group, out),
-                _ => tile::<8>(weight.format, bytes, parts, group, out),
-            }
-        }
-    }
-}
 
 /// Pointers to a tile at the start of a unit.
 #[derive(Clone, Copy)]
@@ -52,37 +31,27 @@ impl At {
     }
 }
 
+/// Sums of sixteen rows times one tile. The processor has the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn tile<const M: usize>(
+pub(super) unsafe fn sums<const M: usize>(
     format: PackedFormat,
     group_bytes: &[u8],
     parts: SuperBlockParts<'_>,
-    group: usize,
-    out: Out,
-) {
+) -> [__m512; M] {
     let at = At {
         bytes: parts.bytes.as_ptr(),
         scales: parts.scales.as_ptr(),
         sums: parts.sums.as_ptr(),
         offsets: parts.offsets.as_ptr(),
     };
-    out.ask(parts.tile.first..parts.tile.first + parts.tile.tokens, group);
     let units = group_bytes.len() / format.unit_bytes();
     let weights = group_bytes.as_ptr();
     // SAFETY: the group has `units` units and the tile their columns.
-    let sums = unsafe {
+    unsafe {
         match format {
             PackedFormat::Q4K => q4_k::<M, false>(weights, units, at),
             PackedFormat::Q5K => q4_k::<M, true>(weights, units, at),
             _ => q6_k::<M>(weights, units, at),
-        }
-    };
-    for (slot, sum) in sums.into_iter().enumerate().take(parts.tile.tokens) {
-        let mut values = [0.0; ROWS_INTERLEAVED];
-        // SAFETY: there are sixteen values; the rows are the caller's.
-        unsafe {
-            _mm512_storeu_ps(values.as_mut_ptr(), sum);
-            out.write(parts.tile.first + slot, group, &values);
         }
     }
 }

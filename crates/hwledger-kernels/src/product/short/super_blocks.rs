@@ -4,7 +4,7 @@ use crate::activation::SuperBlockParts;
 use crate::weight::{PackedFormat, ROWS_INTERLEAVED};
 
 use super::super::Out;
-use super::{Lanes, REGISTERS_MAX, Rows, add_eight};
+use super::{Lanes, REGISTERS_MAX, Rows, add_eight, write_sums};
 
 /// A tile of `W` tokens from some unit and token on.
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ impl At {
 
 /// Sixteen rows times one tile of `W` tokens, `M` of them at a time. The processor has the set of `L`.
 #[inline(always)]
-pub(in crate::product) unsafe fn super_blocks_tile<L: Lanes, const W: usize, const M: usize>(
+pub(super) unsafe fn super_blocks_tile<L: Lanes, const W: usize, const M: usize>(
     format: PackedFormat,
     group_bytes: &[u8],
     parts: SuperBlockParts<'_>,
@@ -65,15 +65,8 @@ pub(in crate::product) unsafe fn super_blocks_tile<L: Lanes, const W: usize, con
             }
         }
     }
-    for slot in 0..parts.tile.tokens {
-        let mut values = [0.0; ROWS_INTERLEAVED];
-        for register in 0..ROWS_INTERLEAVED / L::ROWS {
-            // SAFETY: there are sixteen values.
-            unsafe { L::store(values[register * L::ROWS..].as_mut_ptr(), sums[register][slot]) };
-        }
-        // SAFETY: the rows are the caller's, the token of the tile.
-        unsafe { out.write(parts.tile.first + slot, group, &values) };
-    }
+    // SAFETY: the rows are the caller's, the tokens of the tile.
+    unsafe { write_sums::<L, W>(&sums, parts.tile, group, out) };
 }
 
 /// `Q4_K` (`BITS` 4) and `Q5_K` (5).
