@@ -15,7 +15,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hwledger-formats", &["hwledger-core"]),
     ("hwledger-kernels", &["hwledger-core"]),
     ("hwledger-engine", &["hwledger-core", "hwledger-formats", "hwledger-kernels"]),
-    ("hwledger-node", &["hwledger-core", "hwledger-formats", "hwledger-engine"]),
+    ("hwledger-probe", &["hwledger-core"]),
+    ("hwledger-ledger", &["hwledger-core"]),
+    ("hwledger-node", &["hwledger-core", "hwledger-formats", "hwledger-engine", "hwledger-probe", "hwledger-ledger"]),
     ("hwledger", &["hwledger-core", "hwledger-node"]),
 ];
 

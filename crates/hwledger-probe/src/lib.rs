@@ -1,0 +1,8 @@
+//! What a machine has and what it is doing right now.
+//!
+//! Everything read, from a device or from a running engine, is a [`Reading`]: a number with its unit, where it comes
+//! from and when it was taken, or the reason why there is none.
+
+mod reading;
+
+pub use reading::{Outcome, Reading, Unit};
