@@ -29,6 +29,8 @@ const MUST_NOT_REACH: &[(&str, &[&str])] = &[
     ("hwledger-formats", &["ureq", "tokio", "rustls", "rayon"]),
     // Kernels compute; they know no file, model or thread pool of others.
     ("hwledger-kernels", &["ureq", "tokio", "rustls", "serde_json", "rayon"]),
+    // The ledger is a library over files: who serves it, and to whom, is decided elsewhere.
+    ("hwledger-ledger", &["ureq", "rustls", "axum", "hyper"]),
     // The engine serves calls, not sockets.
     ("hwledger-engine", &["ureq", "tokio", "rustls", "axum", "hyper"]),
 ];

@@ -1,0 +1,259 @@
+//! A record as plain files, which any web server can publish and anyone can check without this program's database:
+//! C2SP tlog-tiles, and beside them the public keys, the heads so far and the schemas of the events.
+//!
+//! | path | holds |
+//! | --- | --- |
+//! | `checkpoint` | the signed head that the bundle is of |
+//! | `tile/<level>/<index>[.p/<width>]` | hashes of the tree, 32 bytes each |
+//! | `tile/entries/<index>[.p/<width>]` | entries, each after two bytes of length, big-endian |
+//! | `keys` | public keys, one per line |
+//! | `checkpoints.log` | earlier heads, with a blank line after each |
+//! | `minimum-index` | the first entry whose data are there, where older ones were dropped |
+//! | `schemas/<kind>.v<version>.json` | what each kind of event holds |
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::Checkpoint;
+use crate::event::{KINDS, schema_of};
+use crate::hash::Hash;
+use crate::merkle::{TILE_HASHES, TileName, tiles_of};
+use crate::note::PublicKey;
+use crate::store::StoreError;
+use crate::store::sqlite::Reader;
+use crate::verify::{Source, TakeEntry};
+
+/// Bytes of a full bundle of entries at most.
+const ENTRIES_BYTES_MAX: u64 = TILE_HASHES * (2 + u16::MAX as u64);
+
+/// Bytes of the keys, the heads and the like at most.
+const TEXT_BYTES_MAX: u64 = 64 << 20;
+
+fn in_file<T>(path: &Path, result: io::Result<T>) -> Result<T, StoreError> {
+    result.map_err(|source| StoreError::File { path: path.display().to_string(), source })
+}
+
+fn unsuitable(path: &Path, what: impl Into<String>) -> StoreError {
+    StoreError::Unsuitable { path: path.display().to_string(), what: what.into() }
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    let path = folder.join(name);
+    let parent = path.parent().unwrap_or(folder);
+    in_file(parent, fs::create_dir_all(parent))?;
+    // Written beside and renamed: nobody who serves the folder ever sees half a file.
+    let temporary = path.with_extension("new");
+    in_file(&temporary, fs::write(&temporary, bytes))?;
+    in_file(&path, fs::rename(&temporary, &path))
+}
+
+/// Writes the record up to its last signed head to `folder`, which may hold an earlier export of the same ledger.
+/// Returns the head.
+///
+/// # Errors
+///
+/// Nothing is signed yet, the folder holds something else, or files cannot be written.
+pub fn export(reader: &Reader, keys: &[PublicKey], folder: &Path) -> Result<Checkpoint, StoreError> {
+    let heads = reader.checkpoints()?;
+    let Some((size, note)) = heads.last() else {
+        return Err(StoreError::Inconsistent("the ledger has no signed checkpoint yet".to_owned()));
+    };
+    let head = Checkpoint::verify(note, keys).map_err(|error| StoreError::Inconsistent(error.to_string()))?;
+    let existing = folder.join("checkpoint");
+    if let Ok(earlier) = fs::read_to_string(&existing) {
+        let is_same = Checkpoint::verify(&earlier, keys).is_ok_and(|earlier| earlier.origin == head.origin);
+        if !is_same {
+            return Err(unsuitable(&existing, "the folder holds the export of another ledger"));
+        }
+    } else if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(unsuitable(folder, "the folder is not empty"));
+    }
+    for (name, width) in tiles_of(*size) {
+        let stored = reader.tile(name)?.unwrap_or_default();
+        let hashes = usize::try_from(width).ok().and_then(|width| stored.get(..width));
+        let hashes = hashes.ok_or_else(|| StoreError::Inconsistent(format!("{} is not complete", name.path(width))))?;
+        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+        write(folder, &name.path(width), &bytes)?;
+    }
+    let mut bundle = Vec::new();
+    let mut minimum = 0;
+    reader.entries(0, *size, |entry| {
+        let Some(bytes) = entry.bytes else {
+            minimum = entry.index + 1;
+            bundle.clear();
+            return Ok::<_, StoreError>(true);
+        };
+        let length = u16::try_from(bytes.len());
+        let length = length.map_err(|_| StoreError::Inconsistent(format!("entry {} is too long", entry.index)))?;
+        bundle.extend(length.to_be_bytes());
+        bundle.extend(bytes);
+        let width = entry.index % TILE_HASHES + 1;
+        if width == TILE_HASHES || entry.index + 1 == *size {
+            let name = TileName { level: 0, index: entry.index / TILE_HASHES };
+            // A bundle is whole or not there: entries before the minimum are in none.
+            if name.index * TILE_HASHES >= minimum {
+                write(folder, &name.entries_path(width), &bundle)?;
+            }
+            bundle.clear();
+        }
+        Ok(true)
+    })?;
+    if minimum > 0 {
+        write(folder, "minimum-index", format!("{}\n", minimum.div_ceil(TILE_HASHES) * TILE_HASHES).as_bytes())?;
+    }
+    let lines: Vec<String> = keys.iter().map(PublicKey::to_string).collect();
+    write(folder, "keys", (lines.join("\n") + "\n").as_bytes())?;
+    let notes: Vec<&str> = heads.iter().map(|(_, note)| note.as_str()).collect();
+    write(folder, "checkpoints.log", (notes.join("\n") + "\n").as_bytes())?;
+    for kind in KINDS {
+        let schema = schema_of(*kind).unwrap_or_default();
+        let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+        write(folder, &format!("schemas/{}.v{}.json", kind.name, kind.version), text.as_bytes())?;
+    }
+    // Last: whoever follows the folder finds everything that the new head needs.
+    write(folder, "checkpoint", note.as_bytes())?;
+    Ok(head)
+}
+
+/// An exported record.
+#[derive(Debug)]
+pub struct Bundle {
+    folder: PathBuf,
+    size: u64,
+    minimum: u64,
+    checkpoints: Vec<(u64, String)>,
+}
+
+fn read(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let file = match File::open(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        result => in_file(path, result)?,
+    };
+    let mut bytes = Vec::new();
+    in_file(path, file.take(bytes_max + 1).read_to_end(&mut bytes))?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(unsuitable(path, format!("longer than the {bytes_max} bytes that it may have")));
+    }
+    Ok(Some(bytes))
+}
+
+fn read_text(path: &Path) -> Result<Option<String>, StoreError> {
+    let bytes = read(path, TEXT_BYTES_MAX)?;
+    bytes.map(|bytes| String::from_utf8(bytes).map_err(|_| unsuitable(path, "this is not UTF-8"))).transpose()
+}
+
+/// The notes of a log, each of which ends with a blank line after its signatures.
+fn notes(log: &str) -> impl Iterator<Item = &str> {
+    // A note itself has one blank line, before its signatures.
+    let mut rest = log;
+    std::iter::from_fn(move || {
+        let first = rest.find("\n\n")?;
+        let end = rest[first + 2..].find("\n\n").map_or(rest.len(), |second| first + 2 + second + 1);
+        let (note, after) = rest.split_at(end);
+        rest = after.strip_prefix('\n').unwrap_or(after);
+        Some(note)
+    })
+}
+
+impl Bundle {
+    /// Opens an exported record. Nothing in it is believed yet.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join("checkpoint");
+        let note = read_text(&path)?.ok_or_else(|| unsuitable(&path, "there is no exported ledger"))?;
+        let size_of = |note: &str| {
+            let parsed = crate::note::Note::parse(note).ok()?;
+            Checkpoint::parse_text(parsed.unverified_text()).ok().map(|head| head.size)
+        };
+        let size = size_of(&note).ok_or_else(|| unsuitable(&path, "this is no checkpoint"))?;
+        let log_path = folder.join("checkpoints.log");
+        let mut checkpoints = Vec::new();
+        for text in notes(&read_text(&log_path)?.unwrap_or_default()) {
+            let size =
+                size_of(text).ok_or_else(|| unsuitable(&log_path, "it holds something that is no checkpoint"))?;
+            checkpoints.push((size, text.to_owned()));
+        }
+        if checkpoints.last().is_none_or(|(_, last)| *last != note) {
+            checkpoints.push((size, note));
+        }
+        let minimum_path = folder.join("minimum-index");
+        let minimum = match read_text(&minimum_path)? {
+            None => 0,
+            Some(text) => crate::checkpoint::parse_decimal(text.trim_end())
+                .filter(|minimum| *minimum <= size.next_multiple_of(TILE_HASHES))
+                .ok_or_else(|| unsuitable(&minimum_path, "expected the place of an entry"))?,
+        };
+        Ok(Self { folder: folder.to_owned(), size, minimum, checkpoints })
+    }
+
+    /// The signed head that the bundle is of.
+    pub fn checkpoint(&self) -> &str {
+        self.checkpoints.last().map_or("", |(_, note)| note)
+    }
+
+    /// The public keys that lie in the bundle: a convenience, and no reason to believe anything.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn keys(&self) -> Result<Vec<PublicKey>, StoreError> {
+        let text = read_text(&self.folder.join("keys"))?.unwrap_or_default();
+        Ok(text.lines().map(PublicKey::parse).collect::<Result<_, _>>()?)
+    }
+
+    fn width(&self, name: TileName) -> u64 {
+        let hashes = self.size / TILE_HASHES.saturating_pow(name.level);
+        hashes.saturating_sub(name.index.saturating_mul(TILE_HASHES)).min(TILE_HASHES)
+    }
+}
+
+impl Source for Bundle {
+    fn size(&self) -> Result<u64, StoreError> {
+        Ok(self.size)
+    }
+
+    fn entries(&self, take: &mut TakeEntry<'_>) -> Result<(), StoreError> {
+        for (name, width) in tiles_of(self.size).take_while(|(name, _)| name.level == 0) {
+            let first = name.index * TILE_HASHES;
+            let path = self.folder.join(name.entries_path(width));
+            let Some(bytes) = read(&path, ENTRIES_BYTES_MAX)? else {
+                if first < self.minimum {
+                    (first..first + width).try_for_each(|index| take(index, None))?;
+                }
+                // Otherwise they are missing, which verification finds.
+                continue;
+            };
+            let mut rest = bytes.as_slice();
+            for index in first..first + width {
+                let entry = rest.split_first_chunk::<2>().and_then(|(length, after)| {
+                    let length = usize::from(u16::from_be_bytes(*length));
+                    (length <= after.len()).then(|| after.split_at(length))
+                });
+                // What is cut off is missing.
+                let Some((entry, after)) = entry else { break };
+                take(index, Some(entry))?;
+                rest = after;
+            }
+        }
+        Ok(())
+    }
+
+    fn tile(&self, name: TileName) -> Result<Option<Vec<Hash>>, StoreError> {
+        let width = self.width(name);
+        if width == 0 {
+            return Ok(None);
+        }
+        let bytes = read(&self.folder.join(name.path(width)), TILE_HASHES * Hash::BYTES as u64)?;
+        Ok(bytes.map(|bytes| bytes.chunks(Hash::BYTES).filter_map(Hash::from_slice).collect()))
+    }
+
+    fn checkpoints(&self) -> Result<Vec<(u64, String)>, StoreError> {
+        Ok(self.checkpoints.clone())
+    }
+}

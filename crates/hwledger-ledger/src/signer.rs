@@ -1,0 +1,259 @@
+//! Who signs checkpoints, and the rule that it never signs two histories.
+//!
+//! Before a signature leaves this module, the head that it is for has been written down durably, in a folder that is
+//! apart from the ledger's, so that a ledger restored from a backup, or copied and continued twice, finds a head there
+//! that it cannot continue, and is refused.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::hash::Hash;
+use crate::note::{NoteError, PublicKey, SecretKey};
+
+/// Bytes of a key file or of the last head at most.
+const FILE_BYTES_MAX: u64 = 16 << 10;
+
+/// Keys that sign at once at most: the old and the new one of a change, with room.
+const KEYS_MAX: usize = 8;
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// A file of the signer cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A key cannot be read.
+    #[error("{path}: {source}")]
+    Key {
+        /// The file.
+        path: String,
+        /// Why.
+        source: NoteError,
+    },
+    /// The head that was signed last cannot be read.
+    #[error("{path}: {source}")]
+    Head {
+        /// The file.
+        path: String,
+        /// Why.
+        source: CheckpointError,
+    },
+    /// The folder has a signer already.
+    #[error("{0} holds a key already")]
+    Exists(String),
+    /// The signer is of another ledger.
+    #[error("the signer in {path} is of `{found}`, the ledger is `{expected}`")]
+    Origin {
+        /// The signer's folder.
+        path: String,
+        /// The ledger.
+        expected: String,
+        /// The signer's.
+        found: String,
+    },
+    /// The ledger is shorter than what was signed.
+    #[error(
+        "the ledger has {have} entries, and a head of {signed} was signed: it was rolled back or restored from a backup"
+    )]
+    RolledBack {
+        /// Entries of the ledger.
+        have: u64,
+        /// Entries of the head that was signed last.
+        signed: u64,
+    },
+    /// The ledger is another one from some entry on.
+    #[error("the ledger's first {signed} entries are not those that were signed: it is another history")]
+    Forked {
+        /// Entries of the head that was signed last.
+        signed: u64,
+    },
+    /// The ledger cannot say what its root was.
+    #[error("the ledger cannot be read: {0}")]
+    Ledger(String),
+}
+
+/// Keys and the last head that they signed.
+#[derive(Debug)]
+pub struct Signer {
+    folder: PathBuf,
+    origin: String,
+    keys: Vec<SecretKey>,
+}
+
+fn in_file<T>(path: &Path, result: io::Result<T>) -> Result<T, SignError> {
+    result.map_err(|source| SignError::File { path: path.display().to_string(), source })
+}
+
+/// Creates a file that only its owner can read and writes it durably.
+fn write_private(path: &Path, text: &str, is_new: bool) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).create_new(is_new);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Makes a rename or a new file in `folder` durable.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    // Other systems cannot open a folder, and order renames themselves.
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// Creates a folder that only its owner can enter.
+pub(crate) fn create_private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(folder)
+}
+
+impl Signer {
+    /// Makes a key for a new ledger and keeps it in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// The folder holds a key already or cannot be written, or the name cannot stand in a checkpoint.
+    pub fn create(folder: &Path, origin: &str) -> Result<Self, SignError> {
+        let path = folder.join("key");
+        let key_error = |source| SignError::Key { path: path.display().to_string(), source };
+        let key = SecretKey::generate(origin).map_err(key_error)?;
+        in_file(folder, create_private_folder(folder))?;
+        match write_private(&path, &key.to_text(), true) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(SignError::Exists(folder.display().to_string()));
+            }
+            result => in_file(&path, result)?,
+        }
+        in_file(folder, sync_folder(folder))?;
+        Ok(Self { folder: folder.to_owned(), origin: origin.to_owned(), keys: vec![key] })
+    }
+
+    /// The signer of `origin` in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// Its files cannot be read or are of another ledger.
+    pub fn open(folder: &Path, origin: &str) -> Result<Self, SignError> {
+        let path = folder.join("key");
+        let text = zeroize::Zeroizing::new(in_file(&path, read_bounded(&path))?);
+        let mut keys = Vec::new();
+        for line in text.lines().take(KEYS_MAX) {
+            let key = SecretKey::parse(line);
+            keys.push(key.map_err(|source| SignError::Key { path: path.display().to_string(), source })?);
+        }
+        let found = keys.first().map(|key| key.public().name().to_owned()).unwrap_or_default();
+        if found != origin {
+            let path = folder.display().to_string();
+            return Err(SignError::Origin { path, expected: origin.to_owned(), found });
+        }
+        Ok(Self { folder: folder.to_owned(), origin: found, keys })
+    }
+
+    /// The public halves, the first of which has signed longest.
+    pub fn public(&self) -> Vec<PublicKey> {
+        self.keys.iter().map(SecretKey::public).collect()
+    }
+
+    fn head_path(&self) -> PathBuf {
+        self.folder.join("last-signed")
+    }
+
+    /// The head that was signed last; none before the first.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn last_signed(&self) -> Result<Option<Checkpoint>, SignError> {
+        let path = self.head_path();
+        let text = match read_bounded(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            result => in_file(&path, result)?,
+        };
+        let head = Checkpoint::parse_text(&text);
+        head.map(Some).map_err(|source| SignError::Head { path: path.display().to_string(), source })
+    }
+
+    /// Waits until no other process signs, and keeps others from it while the answer lives. What is to be signed must be
+    /// read after this: two processes that sign at once must see each other's heads.
+    ///
+    /// # Errors
+    ///
+    /// The lock's file cannot be used.
+    pub fn lock(&self) -> Result<LockedSigner<'_>, SignError> {
+        let path = self.folder.join("lock");
+        let file = in_file(&path, OpenOptions::new().create(true).truncate(false).write(true).open(&path))?;
+        in_file(&path, file.lock())?;
+        Ok(LockedSigner { signer: self, _file: file })
+    }
+}
+
+/// A signer while no other process signs. The lock goes with the file.
+#[derive(Debug)]
+pub struct LockedSigner<'a> {
+    signer: &'a Signer,
+    _file: File,
+}
+
+impl LockedSigner<'_> {
+    /// Checks that a ledger of `size` entries, whose root at earlier sizes `root_at` tells, continues what was signed.
+    ///
+    /// # Errors
+    ///
+    /// It does not, or cannot be read.
+    pub fn check<E: std::fmt::Display>(
+        &self,
+        size: u64,
+        root_at: impl FnOnce(u64) -> Result<Hash, E>,
+    ) -> Result<(), SignError> {
+        let Some(last) = self.signer.last_signed()? else { return Ok(()) };
+        if size < last.size {
+            return Err(SignError::RolledBack { have: size, signed: last.size });
+        }
+        let root = root_at(last.size).map_err(|error| SignError::Ledger(error.to_string()))?;
+        if root == last.root { Ok(()) } else { Err(SignError::Forked { signed: last.size }) }
+    }
+
+    /// Signs the head of a ledger, if it continues what was signed before. `root_at` tells its root at earlier sizes.
+    ///
+    /// # Errors
+    ///
+    /// It does not, or the head cannot be written down before.
+    pub fn sign<E: std::fmt::Display>(
+        &self,
+        size: u64,
+        root: Hash,
+        root_at: impl FnOnce(u64) -> Result<Hash, E>,
+    ) -> Result<String, SignError> {
+        self.check(size, root_at)?;
+        let Signer { folder, origin, keys } = self.signer;
+        let head = Checkpoint { origin: origin.clone(), size, root };
+        let path = self.signer.head_path();
+        let temporary = folder.join("last-signed.new");
+        in_file(&temporary, write_private(&temporary, &head.to_string(), false))?;
+        in_file(&path, fs::rename(&temporary, &path))?;
+        in_file(folder, sync_folder(folder))?;
+        Ok(head.sign(&keys.iter().collect::<Vec<_>>()))
+    }
+}

@@ -1,0 +1,272 @@
+//! The ledger as its users hold it: append, sign, read.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::sqlite::{Appender, FILE, Reader};
+use super::writer::{Request, Writer};
+use super::{AppendError, Fault, StoreError};
+use crate::event::{Draft, LedgerCreated};
+use crate::note::PublicKey;
+use crate::signer::{Signer, create_private_folder};
+
+/// Requests that wait for the writer at most; beyond, callers are told to come back.
+const QUEUE: usize = 1024;
+
+/// Where a ledger and its signer are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerPlaces {
+    /// The folder of the database.
+    pub ledger: PathBuf,
+    /// The folder of the key and the last signed head. Apart from the ledger, so that one backup does not hold both.
+    pub signer: PathBuf,
+}
+
+impl LedgerPlaces {
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.ledger.join(FILE)
+    }
+}
+
+/// What a caller gets for an event that is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's place in the ledger, from 0.
+    pub index: u64,
+    /// Whether it was appended now; otherwise it was there, under the same key and with the same content.
+    pub is_new: bool,
+}
+
+/// What the handle and the writer share: why nothing is appended any more.
+#[derive(Debug, Default)]
+pub(super) struct Health(Mutex<Option<Fault>>);
+
+impl Health {
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes note of the first fault; later ones follow from it.
+    pub(super) fn fail(&self, fault: Fault) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+    }
+}
+
+/// A ledger that is open for appending. Dropping it signs what is not signed yet.
+#[derive(Debug)]
+pub struct Ledger {
+    places: LedgerPlaces,
+    origin: String,
+    keys: Vec<PublicKey>,
+    queue: Option<SyncSender<Request>>,
+    health: Arc<Health>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// This machine's clock, in nanoseconds since 1970. Nothing relies on its going forward: the order is the ledger's.
+pub fn clock_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or(0)
+}
+
+impl Ledger {
+    /// Begins a ledger. `continues` names another that this one takes up, after a restore.
+    ///
+    /// # Errors
+    ///
+    /// There is a ledger or a key already, or the folders cannot be written.
+    pub fn create(places: &LedgerPlaces, origin: &str, continues: Option<&str>) -> Result<Self, StoreError> {
+        let database = places.database();
+        if database.exists() {
+            return Err(StoreError::Unsuitable {
+                path: database.display().to_string(),
+                what: "there is a ledger already".to_owned(),
+            });
+        }
+        let folder = create_private_folder(&places.ledger);
+        folder.map_err(|source| StoreError::File { path: places.ledger.display().to_string(), source })?;
+        let signer = Signer::create(&places.signer, origin)?;
+        let appender = Appender::create(&database, origin)?;
+        let key = signer.public()[0].to_string();
+        let ledger = Self::start(places, origin, signer, appender, Arc::default());
+        ledger.append(
+            &Draft::new(
+                "hwledger/ledger",
+                "ledger",
+                LedgerCreated {
+                    origin: origin.to_owned(),
+                    key,
+                    continues: continues.map(str::to_owned),
+                    program: concat!("hwledger ", env!("CARGO_PKG_VERSION")).to_owned(),
+                },
+            )
+            .once("created"),
+        )?;
+        ledger.checkpoint()?;
+        Ok(ledger)
+    }
+
+    /// Opens a ledger. Where its end, its tree and its signed heads do not belong together it opens all the same, only
+    /// to be read: [`Ledger::fault`] says why.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or its files cannot be read.
+    pub fn open(places: &LedgerPlaces) -> Result<Self, StoreError> {
+        let database = places.database();
+        let origin = Reader::open(&database)?.origin()?;
+        let signer = Signer::open(&places.signer, &origin)?;
+        let health = Arc::<Health>::default();
+        let lock = signer.lock()?;
+        let appender = Appender::open(&database);
+        let appender = match appender {
+            Err(error @ (StoreError::Inconsistent(_) | StoreError::Database { .. })) => {
+                health.fail(match &error {
+                    StoreError::Database { source, .. } => {
+                        super::fault::fault_of(source).unwrap_or_else(|| Fault::Storage(error.to_string()))
+                    }
+                    _ => Fault::Inconsistent(error.to_string()),
+                });
+                return Ok(Self::read_only(places, &origin, &signer, health));
+            }
+            other => other?,
+        };
+        if let Err(error) = lock.check(appender.size(), |size| appender.root_at(size)) {
+            health.fail(Fault::Refused(error.to_string()));
+            return Ok(Self::read_only(places, &origin, &signer, Arc::clone(&health)));
+        }
+        drop(lock);
+        Ok(Self::start(places, &origin, signer, appender, health))
+    }
+
+    fn read_only(places: &LedgerPlaces, origin: &str, signer: &Signer, health: Arc<Health>) -> Self {
+        let (places, origin, keys) = (places.clone(), origin.to_owned(), signer.public());
+        Self { places, origin, keys, queue: None, health, thread: None }
+    }
+
+    fn start(places: &LedgerPlaces, origin: &str, signer: Signer, appender: Appender, health: Arc<Health>) -> Self {
+        let (queue, requests) = sync_channel(QUEUE);
+        let keys = signer.public();
+        let writer = Writer::new(appender, signer, Arc::clone(&health), places.ledger.join("checkpoints.log"));
+        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run(&requests));
+        let thread = thread.map_err(|error| health.fail(Fault::Storage(format!("no thread: {error}")))).ok();
+        let queue = thread.is_some().then_some(queue);
+        Self { places: places.clone(), origin: origin.to_owned(), keys, queue, health, thread }
+    }
+
+    /// The ledger's name.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The keys that sign its checkpoints.
+    pub fn keys(&self) -> &[PublicKey] {
+        &self.keys
+    }
+
+    /// Why nothing is appended; none while everything is well.
+    pub fn fault(&self) -> Option<Fault> {
+        self.health.fault()
+    }
+
+    /// A connection that reads.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be opened.
+    pub fn reader(&self) -> Result<Reader, StoreError> {
+        Reader::open(&self.places.database())
+    }
+
+    fn send(&self, request: Request) -> Result<(), AppendError> {
+        if let Some(fault) = self.health.fault() {
+            return Err(AppendError::ReadOnly(fault));
+        }
+        self.queue.as_ref().ok_or(AppendError::Closed)?.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) => AppendError::Busy,
+            TrySendError::Disconnected(_) => self.health.fault().map_or(AppendError::Closed, AppendError::ReadOnly),
+        })
+    }
+
+    /// Appends one event; when this returns it is durable.
+    ///
+    /// # Errors
+    ///
+    /// It was not appended, or nobody knows ([`AppendError::Unknown`]).
+    pub fn append(&self, draft: &Draft) -> Result<Receipt, AppendError> {
+        let sealing = draft.seal(clock_ns())?;
+        let (answer, result) = sync_channel(1);
+        self.send(Request::Append(sealing, answer))?;
+        result.recv().unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Appends several events, in order and in as few transactions as possible. Each has its own answer.
+    ///
+    /// # Errors
+    ///
+    /// A draft is no event: then none is appended.
+    pub fn append_all(&self, drafts: &[Draft]) -> Result<Vec<Result<Receipt, AppendError>>, AppendError> {
+        let sealings = drafts.iter().map(|draft| draft.seal(clock_ns())).collect::<Result<Vec<_>, _>>()?;
+        let mut waiting = Vec::with_capacity(sealings.len());
+        let mut results = Vec::with_capacity(sealings.len());
+        for sealing in sealings {
+            if waiting.len() == QUEUE / 2 {
+                results.extend(waiting.drain(..).map(|result| wait(&result)));
+            }
+            let (answer, result) = sync_channel(1);
+            match self.send(Request::Append(sealing, answer)) {
+                Ok(()) => waiting.push(result),
+                Err(error) => {
+                    results.extend(waiting.drain(..).map(|result| wait(&result)));
+                    results.push(Err(error));
+                }
+            }
+        }
+        results.extend(waiting.drain(..).map(|result| wait(&result)));
+        Ok(results)
+    }
+
+    /// The signed head of everything appended so far, signing it if need be.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be signed, or must not be.
+    pub fn checkpoint(&self) -> Result<String, StoreError> {
+        let (answer, result) = sync_channel(1);
+        self.send(Request::Checkpoint(answer))?;
+        result.recv().unwrap_or(Err(StoreError::Append(AppendError::Closed)))
+    }
+
+    /// Drops the data of the first `end` entries. Their hashes, and so all proofs, stay.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub fn prune(&self, end: u64) -> Result<(), StoreError> {
+        let (answer, result) = sync_channel(1);
+        self.send(Request::Prune(end, answer))?;
+        result.recv().unwrap_or(Err(StoreError::Append(AppendError::Closed)))
+    }
+
+    /// The folder of the database.
+    pub fn folder(&self) -> &Path {
+        &self.places.ledger
+    }
+}
+
+fn wait(result: &Receiver<Result<Receipt, AppendError>>) -> Result<Receipt, AppendError> {
+    result.recv().unwrap_or(Err(AppendError::Closed))
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // A writer that panicked has told its callers by hanging up.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The levels one by one.
+
+use std::ops::Range;
+
+use super::{Findings, Level, Source, matches, not_checked};
+use crate::checkpoint::Checkpoint;
+use crate::event::{Agents, Event, Payload};
+use crate::hash::Hash;
+use crate::merkle::{Edge, TILE_HASHES, TileName, tiles_of};
+use crate::note::PublicKey;
+use crate::store::StoreError;
+
+/// Level 1: every event is the one whose hash is in the tree.
+#[derive(Debug, Default)]
+pub(super) struct Leaves {
+    /// The tile of leaf hashes that entries are being compared with.
+    tile: Option<(u64, Vec<Hash>)>,
+    findings: Findings,
+    checked: u64,
+    /// Runs of entries whose data are gone, and those of which an event says so.
+    dropped: Vec<Range<u64>>,
+    allowed: Vec<Range<u64>>,
+}
+
+impl Leaves {
+    /// The leaf hash that the record has for an entry; that of nothing where it has none.
+    pub(super) fn stored(&mut self, source: &impl Source, index: u64) -> Result<Hash, StoreError> {
+        let wanted = index / TILE_HASHES;
+        if self.tile.as_ref().is_none_or(|(known, _)| *known != wanted) {
+            let hashes = source.tile(TileName { level: 0, index: wanted })?.unwrap_or_default();
+            self.tile = Some((wanted, hashes));
+        }
+        let hashes = self.tile.as_ref().map_or(&[][..], |(_, hashes)| hashes);
+        Ok(hashes.get((index % TILE_HASHES) as usize).copied().unwrap_or_else(Hash::of_empty_tree))
+    }
+
+    /// Compares an entry with its hash in the tree, which comes back.
+    pub(super) fn check(&mut self, source: &impl Source, index: u64, bytes: Option<&[u8]>) -> Result<Hash, StoreError> {
+        let stored = self.stored(source, index)?;
+        match bytes {
+            None => match self.dropped.last_mut().filter(|run| run.end == index) {
+                Some(run) => run.end = index + 1,
+                None => self.dropped.push(index..index + 1),
+            },
+            Some(bytes) => {
+                self.checked += 1;
+                if Hash::of_leaf(bytes) != stored {
+                    self.findings.add(Some(index), format!("entry {index} is not the one whose hash was recorded"));
+                }
+            }
+        }
+        Ok(stored)
+    }
+
+    pub(super) fn missing(&mut self, index: u64) {
+        self.findings.add(Some(index), format!("entry {index} is missing"));
+    }
+
+    /// Takes note of an event that says which data were dropped.
+    pub(super) fn check_retention(&mut self, bytes: &[u8]) {
+        if !contains(bytes, b"\"type\":\"RetentionApplied\"") {
+            return;
+        }
+        let payload = Event::parse(bytes).ok().and_then(|event| event.payload().ok().flatten());
+        if let Some(Payload::RetentionApplied(applied)) = payload {
+            self.allowed.push(applied.start.0..applied.end.0);
+        }
+    }
+
+    pub(super) fn level(mut self, size: u64) -> Level {
+        let mut count = 0;
+        for run in &self.dropped {
+            count += run.end - run.start;
+            // Policies are applied from the first entry on: one event covers a run or none does.
+            if !self.allowed.iter().any(|allowed| allowed.start <= run.start && run.end <= allowed.end) {
+                let (first, last) = (run.start, run.end - 1);
+                let what =
+                    format!("the data of entries {first} to {last} are gone, and no event says that they were dropped");
+                self.findings.add(Some(first), what);
+            }
+        }
+        let dropped = match count {
+            0 => String::new(),
+            count => format!("; the data of {count} were dropped under a retention policy"),
+        };
+        let detail = format!("{} of {size} entries{dropped}", self.checked);
+        self.findings.level(1, "every entry has the hash that was recorded for it", detail)
+    }
+}
+
+/// Level 2: the hashes make the tree that is stored.
+#[derive(Debug, Default)]
+pub(super) struct TreeWalk {
+    edge: Edge,
+    findings: Findings,
+    tiles: u64,
+    failure: Option<StoreError>,
+}
+
+impl TreeWalk {
+    pub(super) fn push(&mut self, source: &impl Source, leaf: Hash) {
+        let Self { edge, findings, tiles, failure } = self;
+        edge.push(leaf, |name, hashes| {
+            *tiles += 1;
+            // Leaf hashes came from the tile itself; what is above them is what they must lead to.
+            if name.level > 0 {
+                match source.tile(name) {
+                    Ok(Some(stored)) if stored == hashes => {}
+                    Ok(_) => differs(findings, name),
+                    Err(error) => *failure = Some(error),
+                }
+            }
+        });
+    }
+
+    pub(super) fn root(&self) -> Hash {
+        self.edge.root()
+    }
+
+    pub(super) fn level(mut self, source: &impl Source, size: u64) -> Result<Level, StoreError> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        for (name, hashes) in self.edge.partial_tiles() {
+            self.tiles += 1;
+            let stored = source.tile(name)?.unwrap_or_default();
+            // A tile that holds more than its tree is one that was cut back.
+            if stored != hashes {
+                differs(&mut self.findings, name);
+            }
+        }
+        if self.edge.size() != size {
+            self.findings.add(Some(size), format!("{} entries were found, and {size} are claimed", self.edge.size()));
+        }
+        let beyond = tiles_of(size).last().map_or(TileName { level: 0, index: 0 }, |(name, _)| TileName {
+            level: 0,
+            index: if name.level == 0 { name.index + 1 } else { size.div_ceil(TILE_HASHES) },
+        });
+        if source.tile(beyond)?.is_some() {
+            let what = format!("the tree goes on where the entries end, at {size}: the last ones are missing");
+            self.findings.add(Some(size), what);
+        }
+        let detail = format!("{} tiles, root {}", self.tiles, self.edge.root());
+        Ok(self.findings.level(2, "the hashes make the tree that is stored", detail))
+    }
+}
+
+fn differs(findings: &mut Findings, name: TileName) {
+    let span = TILE_HASHES.saturating_pow(name.level + 1);
+    let first = name.index.saturating_mul(span);
+    let what = format!(
+        "tile {} of level {} is not what entries {first} to {} lead to",
+        name.index,
+        name.level,
+        first.saturating_add(span) - 1
+    );
+    findings.add(Some(first), what);
+}
+
+/// A checkpoint that awaits the root at its size.
+#[derive(Debug)]
+struct Awaited {
+    name: String,
+    checkpoint: Checkpoint,
+}
+
+/// Levels 3 and 4: signed heads, the record's own and those held elsewhere.
+#[derive(Debug)]
+pub(super) struct Heads {
+    own: Vec<Awaited>,
+    held: Vec<Awaited>,
+    own_findings: Findings,
+    held_findings: Findings,
+    has_keys: bool,
+    own_given: usize,
+    held_given: usize,
+    /// The longest own head that fits.
+    sound_to: Option<u64>,
+    next: (usize, usize),
+}
+
+impl Heads {
+    pub(super) fn new(own: &[(u64, String)], held: &[(String, String)], keys: &[PublicKey]) -> Self {
+        let mut heads = Self {
+            own: Vec::new(),
+            held: Vec::new(),
+            own_findings: Findings::default(),
+            held_findings: Findings::default(),
+            has_keys: !keys.is_empty(),
+            own_given: own.len(),
+            held_given: held.len(),
+            sound_to: None,
+            next: (0, 0),
+        };
+        if !heads.has_keys {
+            return heads;
+        }
+        for (size, note) in own {
+            match Checkpoint::verify(note, keys) {
+                Ok(checkpoint) if checkpoint.size == *size => {
+                    heads.own.push(Awaited { name: format!("the checkpoint of {size} entries"), checkpoint });
+                }
+                Ok(checkpoint) => heads
+                    .own_findings
+                    .add(Some(*size), format!("the checkpoint kept for {size} entries is of {}", checkpoint.size)),
+                Err(error) => heads.own_findings.add(Some(*size), format!("the checkpoint of {size} entries: {error}")),
+            }
+        }
+        for (name, note) in held {
+            match Checkpoint::verify(note, keys) {
+                Ok(checkpoint) => heads.held.push(Awaited { name: name.clone(), checkpoint }),
+                Err(error) => heads.held_findings.add(None, format!("{name}: {error}")),
+            }
+        }
+        heads.own.sort_by_key(|head| head.checkpoint.size);
+        heads.held.sort_by_key(|head| head.checkpoint.size);
+        heads
+    }
+
+    /// Compares the heads of this size; `root` is asked only where there are any.
+    pub(super) fn at(&mut self, size: u64, root: impl Fn() -> Hash) {
+        while let Some(head) = self.own.get(self.next.0).filter(|head| head.checkpoint.size == size) {
+            if matches(&head.checkpoint, &root()) {
+                self.sound_to = Some(size);
+            } else {
+                let from = self.sound_to.unwrap_or(0);
+                let what = format!(
+                    "{} has another root: something among entries {from} to {} is not what was signed",
+                    head.name,
+                    size.saturating_sub(1)
+                );
+                self.own_findings.add(Some(from), what);
+            }
+            self.next.0 += 1;
+        }
+        while let Some(head) = self.held.get(self.next.1).filter(|head| head.checkpoint.size == size) {
+            if !matches(&head.checkpoint, &root()) {
+                let what = format!(
+                    "{}: the first {size} entries are not those that it was signed for: another history",
+                    head.name
+                );
+                self.held_findings.add(Some(0), what);
+            }
+            self.next.1 += 1;
+        }
+    }
+
+    pub(super) fn levels(mut self, size: u64) -> (Level, Level) {
+        for head in self.own.iter().skip(self.next.0) {
+            let what = format!("{} is there, and only {size} entries are: the last ones are missing", head.name);
+            self.own_findings.add(Some(size), what);
+        }
+        for head in self.held.iter().skip(self.next.1) {
+            let signed = head.checkpoint.size;
+            let what = format!("{}: signed for {signed} entries, and only {size} are here: rolled back", head.name);
+            self.held_findings.add(Some(size), what);
+        }
+        let signed = if !self.has_keys {
+            not_checked(3, SIGNED_CLAIM, "no public key was given")
+        } else if self.own_given == 0 {
+            not_checked(3, SIGNED_CLAIM, "the record has no checkpoint")
+        } else {
+            let detail = match self.sound_to {
+                Some(to) if to == size => format!("{} checkpoints, the last one of all entries", self.own_given),
+                Some(to) => {
+                    format!("{} checkpoints; the last {} entries are not signed yet", self.own_given, size - to)
+                }
+                None => format!("{} checkpoints, none of which fits", self.own_given),
+            };
+            self.own_findings.level(3, SIGNED_CLAIM, detail)
+        };
+        let held = if self.held_given == 0 {
+            let why =
+                "no checkpoint held elsewhere was given; without one nobody can see that a whole record was replaced";
+            not_checked(4, HELD_CLAIM, why)
+        } else if !self.has_keys {
+            not_checked(4, HELD_CLAIM, "no public key was given")
+        } else {
+            let detail = format!("{} checkpoints", self.held_given);
+            self.held_findings.level(4, HELD_CLAIM, detail)
+        };
+        (signed, held)
+    }
+}
+
+const SIGNED_CLAIM: &str = "the roots are those that the ledger's key signed";
+const HELD_CLAIM: &str = "the record continues every checkpoint that is held elsewhere";
+
+/// Level 6: signatures of machines. Most entries have none, and are not even parsed.
+pub(super) fn check_agent(agents: &mut Agents, findings: &mut Findings, index: u64, bytes: &[u8]) {
+    // In canonical bytes neither text can stand inside a string, whose quotes are escaped.
+    let is_signed = contains(bytes, b"\"agent\":{");
+    let is_enrolment = contains(bytes, b"\"type\":\"AgentEnrolled\"");
+    if !is_signed && !is_enrolment {
+        return;
+    }
+    let Ok(event) = Event::parse(bytes) else {
+        findings.add(Some(index), format!("entry {index} cannot be read"));
+        return;
+    };
+    if let Err(error) = agents.check(&event) {
+        findings.add(Some(index), format!("entry {index}: {error}"));
+    }
+    if let Ok(Some(Payload::AgentEnrolled(enrolled))) = event.payload()
+        && let Err(error) = agents.enrol(&enrolled.agent, &enrolled.key)
+    {
+        findings.add(Some(index), format!("entry {index}: {error}"));
+    }
+}
+
+fn contains(bytes: &[u8], pattern: &[u8]) -> bool {
+    let first = pattern[0];
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == first) {
+        rest = &rest[at..];
+        if rest.starts_with(pattern) {
+            return true;
+        }
+        rest = &rest[1..];
+    }
+    false
+}

@@ -1,0 +1,202 @@
+//! Verification: what can be said of a record, level by level, by whoever holds it.
+//!
+//! Each level rests on the ones above it and says something else; there is no single "valid". A stranger needs a record
+//! ([`crate::bundle::Bundle`] or a database), a public key, and, to rule out that the whole record was replaced, a
+//! checkpoint from another time or place.
+
+mod levels;
+mod source;
+
+use serde::Serialize;
+
+pub use source::{Source, TakeEntry};
+
+use crate::checkpoint::Checkpoint;
+use crate::event::Agents;
+use crate::hash::Hash;
+use crate::note::PublicKey;
+use crate::store::StoreError;
+use levels::{Heads, Leaves, TreeWalk};
+
+/// Findings that a level lists at most; the rest is counted.
+const FINDINGS_MAX: usize = 20;
+
+/// What a record is checked against.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyOptions {
+    /// Keys that sign checkpoints of this ledger.
+    pub keys: Vec<PublicKey>,
+    /// Checkpoints held elsewhere, each with a name for messages.
+    pub held: Vec<(String, String)>,
+    /// Keys of witnesses, and how many of them must have signed the last checkpoint.
+    pub witnesses: Vec<PublicKey>,
+    /// How many witnesses are needed.
+    pub witnesses_needed: usize,
+}
+
+/// How a level came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It holds.
+    Holds,
+    /// It does not.
+    Fails,
+    /// There was nothing to check it with.
+    NotChecked,
+}
+
+/// Something that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The entry, or the first of those, that it is about.
+    pub entry: Option<u64>,
+    /// What does not fit.
+    pub what: String,
+}
+
+/// One level of verification.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Level {
+    /// 1 to 6.
+    pub number: u8,
+    /// What it says where it holds.
+    pub claim: &'static str,
+    /// How it came out.
+    pub outcome: Outcome,
+    /// How much was checked, or why nothing was.
+    pub detail: String,
+    /// What does not fit; at most twenty.
+    pub findings: Vec<Finding>,
+    /// How many there are altogether.
+    pub findings_count: u64,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verification {
+    /// `hwledger.verification/1`.
+    pub schema: &'static str,
+    /// Entries.
+    pub size: u64,
+    /// Root over them.
+    pub root: Hash,
+    /// The levels, from the first.
+    pub levels: Vec<Level>,
+}
+
+impl Verification {
+    /// Whether no level that could be checked fails.
+    pub fn is_sound(&self) -> bool {
+        self.levels.iter().all(|level| level.outcome != Outcome::Fails)
+    }
+
+    /// Whether any checkpoint by a known key vouches for anything.
+    pub fn is_signed(&self) -> bool {
+        self.levels.iter().any(|level| level.number == 3 && level.outcome == Outcome::Holds)
+    }
+}
+
+/// Collects what does not fit.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    list: Vec<Finding>,
+    count: u64,
+}
+
+impl Findings {
+    pub(crate) fn add(&mut self, entry: Option<u64>, what: impl Into<String>) {
+        self.count += 1;
+        if self.list.len() < FINDINGS_MAX {
+            self.list.push(Finding { entry, what: what.into() });
+        }
+    }
+
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    fn level(self, number: u8, claim: &'static str, detail: String) -> Level {
+        let outcome = if self.count == 0 { Outcome::Holds } else { Outcome::Fails };
+        Level { number, claim, outcome, detail, findings: self.list, findings_count: self.count }
+    }
+}
+
+fn not_checked(number: u8, claim: &'static str, detail: &str) -> Level {
+    let (outcome, detail) = (Outcome::NotChecked, detail.to_owned());
+    Level { number, claim, outcome, detail, findings: Vec::new(), findings_count: 0 }
+}
+
+/// Checks a record in one pass over its entries.
+///
+/// # Errors
+///
+/// The record cannot be read at all. What is wrong with what can be read is in the answer.
+pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verification, StoreError> {
+    let size = source.size()?;
+    let checkpoints = source.checkpoints()?;
+    let mut leaves = Leaves::default();
+    let mut walk = TreeWalk::default();
+    let mut heads = Heads::new(&checkpoints, &options.held, &options.keys);
+    let mut agents = Agents::default();
+    let mut agent_findings = Findings::default();
+    let mut expected = 0;
+    heads.at(0, Hash::of_empty_tree);
+    source.entries(&mut |index, bytes| {
+        while expected < index.min(size) {
+            leaves.missing(expected);
+            walk.push(source, leaves.stored(source, expected)?);
+            expected += 1;
+            heads.at(expected, || walk.root());
+        }
+        let stored = leaves.check(source, index, bytes)?;
+        walk.push(source, stored);
+        expected = index + 1;
+        heads.at(expected, || walk.root());
+        if let Some(bytes) = bytes {
+            leaves.check_retention(bytes);
+            levels::check_agent(&mut agents, &mut agent_findings, index, bytes);
+        }
+        Ok(())
+    })?;
+    while expected < size {
+        leaves.missing(expected);
+        walk.push(source, leaves.stored(source, expected)?);
+        expected += 1;
+        heads.at(expected, || walk.root());
+    }
+    let root = walk.root();
+    let mut levels = vec![leaves.level(size), walk.level(source, size)?];
+    let (signed, held) = heads.levels(size);
+    levels.extend([signed, held]);
+    levels.push(witnesses(&checkpoints, options));
+    levels.push(if agents.checked == 0 && agent_findings.count() == 0 {
+        not_checked(6, AGENTS_CLAIM, "no entry was signed by the machine that reported it")
+    } else {
+        agent_findings.level(6, AGENTS_CLAIM, format!("{} signatures", agents.checked))
+    });
+    Ok(Verification { schema: "hwledger.verification/1", size, root, levels })
+}
+
+const AGENTS_CLAIM: &str = "machines signed what they reported, and nothing of it was left out";
+const WITNESSES_CLAIM: &str = "enough witnesses have seen the last checkpoint";
+
+fn witnesses(checkpoints: &[(u64, String)], options: &VerifyOptions) -> Level {
+    if options.witnesses.is_empty() {
+        return not_checked(5, WITNESSES_CLAIM, "no witness's key was given");
+    }
+    let mut findings = Findings::default();
+    let signed = checkpoints.last().and_then(|(_, note)| crate::witness::cosigners(note, &options.witnesses));
+    let count = signed.as_ref().map_or(0, Vec::len);
+    if count < options.witnesses_needed.max(1) {
+        let needed = options.witnesses_needed.max(1);
+        findings
+            .add(None, format!("{count} of {} known witnesses signed; {needed} are needed", options.witnesses.len()));
+    }
+    findings.level(5, WITNESSES_CLAIM, format!("{count} of {} witnesses", options.witnesses.len()))
+}
+
+/// Checks one checkpoint against the root that a record has at its size.
+fn matches(checkpoint: &Checkpoint, root: &Hash) -> bool {
+    checkpoint.root == *root
+}
