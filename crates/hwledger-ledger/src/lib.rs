@@ -19,5 +19,6 @@ pub mod note;
 pub mod proof_file;
 pub mod signer;
 pub mod store;
+pub mod vault;
 pub mod verify;
 pub mod witness;

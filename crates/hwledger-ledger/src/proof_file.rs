@@ -3,6 +3,9 @@
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::checkpoint::{Checkpoint, CheckpointError, parse_decimal};
 use crate::hash::Hash;
 use crate::merkle::{PROOF_HASHES_MAX, ProofError, verify_consistency, verify_inclusion};
@@ -42,6 +45,8 @@ pub struct InclusionFile {
     pub hashes: Vec<Hash>,
     /// The signed checkpoint, as it stands in the file.
     pub checkpoint: String,
+    /// The entry itself, where the file carries it. Worth nothing before [`InclusionFile::verify`] has seen it.
+    pub entry: Option<Vec<u8>>,
 }
 
 /// Reads lines of base64 hashes up to an empty line; `first` is the number of the first.
@@ -84,14 +89,16 @@ impl InclusionFile {
         }
         let mut number = 2;
         let mut line = lines.next();
-        if line.is_some_and(|line| line.starts_with("extra ")) {
+        let mut entry = None;
+        if let Some(extra) = line.and_then(|line| line.strip_prefix("extra ")) {
+            entry = Some(STANDARD.decode(extra).map_err(|_| malformed(number, "what follows `extra` is not base64"))?);
             number += 1;
             line = lines.next();
         }
         let index = line.and_then(|line| line.strip_prefix("index ")).and_then(parse_decimal);
         let index = index.ok_or(malformed(number, "expected `index` and a number"))?;
         let hashes = parse_hashes(&mut lines, number + 1)?;
-        Ok(Self { index, hashes, checkpoint: after_blank(text).to_owned() })
+        Ok(Self { index, hashes, checkpoint: after_blank(text).to_owned(), entry })
     }
 
     /// Checks that `entry` (its bytes) is in the ledger that one of `known` signs; gives the checkpoint.
@@ -107,7 +114,8 @@ impl InclusionFile {
 
     /// The file's text.
     pub fn to_text(&self) -> String {
-        let mut text = format!("{TITLE}\nindex {}\n", self.index);
+        let extra = self.entry.as_ref().map(|entry| format!("extra {}\n", STANDARD.encode(entry))).unwrap_or_default();
+        let mut text = format!("{TITLE}\n{extra}index {}\n", self.index);
         push_hashes(&mut text, &self.hashes);
         text + "\n" + &self.checkpoint
     }

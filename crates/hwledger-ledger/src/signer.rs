@@ -92,7 +92,7 @@ fn in_file<T>(path: &Path, result: io::Result<T>) -> Result<T, SignError> {
 }
 
 /// Creates a file that only its owner can read and writes it durably.
-fn write_private(path: &Path, text: &str, is_new: bool) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str, is_new: bool) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).create_new(is_new);
     #[cfg(unix)]
@@ -105,14 +105,14 @@ fn write_private(path: &Path, text: &str, is_new: bool) -> io::Result<()> {
     file.sync_all()
 }
 
-fn read_bounded(path: &Path) -> io::Result<String> {
+pub(crate) fn read_bounded(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
 }
 
 /// Makes a rename or a new file in `folder` durable.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     // Other systems cannot open a folder, and order renames themselves.
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

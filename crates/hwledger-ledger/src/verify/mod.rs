@@ -4,11 +4,13 @@
 //! ([`crate::bundle::Bundle`] or a database), a public key, and, to rule out that the whole record was replaced, a
 //! checkpoint from another time or place.
 
+mod fsck;
 mod levels;
 mod source;
 
 use serde::Serialize;
 
+pub use fsck::fsck;
 pub use source::{Source, TakeEntry};
 
 use crate::checkpoint::Checkpoint;

@@ -143,7 +143,11 @@ fn proofs_need_nothing_but_a_key() {
     let file = InclusionFile::parse(&text).unwrap();
     assert_eq!(file.verify(&bytes, &keys).unwrap().size, 91);
     let with_extra = text.replacen("\nindex", "\nextra aGk=\nindex", 1);
-    assert_eq!(InclusionFile::parse(&with_extra).unwrap(), file);
+    assert_eq!(
+        InclusionFile::parse(&with_extra).unwrap(),
+        InclusionFile { entry: Some(b"hi".to_vec()), ..file.clone() }
+    );
+    assert_eq!(InclusionFile::parse(&with_extra).unwrap().to_text(), with_extra);
     assert!(file.verify(&reader.entry(index + 1).unwrap().bytes.unwrap(), &keys).is_err());
     let stranger = SecretKey::generate("example.com/test").unwrap();
     assert!(file.verify(&bytes, &[stranger.public()]).is_err());

@@ -7,7 +7,7 @@ use hwledger_ledger::event::{AgentEnrolled, Count, Draft, RetentionApplied};
 use hwledger_ledger::note::SecretKey;
 use hwledger_ledger::store::sqlite::Reader;
 use hwledger_ledger::store::{AppendError, Fault, Ledger};
-use hwledger_ledger::verify::{Level, Outcome, Verification, VerifyOptions, verify};
+use hwledger_ledger::verify::{Level, Outcome, Verification, VerifyOptions, fsck, verify};
 use rusqlite::Connection;
 
 use crate::folder::{Folder, copy, draft};
@@ -204,6 +204,24 @@ fn every_turned_bit_is_found() {
     }
     assert!(turned > 4 * 300 * 8, "{turned}");
     assert!(is_sound(&memory));
+}
+
+#[test]
+fn columns_that_contradict_their_events_are_found() {
+    let folder = Folder::new();
+    let _ = ledger_of_301(&folder);
+    let findings = || fsck(&Reader::open(&folder.places().database()).unwrap()).unwrap();
+    assert_eq!(findings(), []);
+    change(
+        &folder,
+        "UPDATE entries SET kind = 'AgentSeen' WHERE position = 5;
+         UPDATE entries SET version = 1000 WHERE position = 9;
+         UPDATE entries SET bytes = CAST(' ' || CAST(bytes AS TEXT) AS BLOB) WHERE position = 11;",
+    );
+    let found: Vec<_> = findings().iter().filter_map(|finding| finding.entry).collect();
+    for entry in [5, 9, 11] {
+        assert!(found.contains(&entry), "{:#?}", findings());
+    }
 }
 
 #[test]

@@ -226,7 +226,7 @@ impl Reader {
             return Ok(None);
         };
         let hashes = inclusion_proof(index, size, |perfect| self.node(perfect))?;
-        Ok(hashes.map(|hashes| InclusionFile { index, hashes, checkpoint }))
+        Ok(hashes.map(|hashes| InclusionFile { index, hashes, checkpoint, entry: None }))
     }
 
     /// The proof that the ledger of the last signed head begins with `old_size` entries of the same tree; none where no
