@@ -14,6 +14,7 @@ pub mod efficiency;
 pub mod export;
 pub mod fit;
 pub mod hardware;
+pub mod ledger;
 pub mod locate;
 pub mod model;
 mod names;

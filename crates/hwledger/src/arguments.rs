@@ -14,6 +14,7 @@ use crate::device_list::DevicesArguments;
 use crate::efficiency::EfficiencyArguments;
 use crate::embed::EmbedArguments;
 use crate::hardware_search::SearchArguments;
+use crate::ledger::LedgerArguments;
 use crate::location::{Location, ModelsArguments};
 use crate::native::{BenchArguments, RunArguments};
 use crate::plot::PlotArguments;
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     FitEfficiency(EfficiencyArguments),
     /// Learn from measured runs how far predictions are off
     Calibrate(CalibrateArguments),
+    /// Keep and check the record of predictions, runs and what came of them
+    Ledger(LedgerArguments),
     /// Draw a plan, a sweep or measurements as an SVG or PNG file
     Plot(PlotArguments),
     /// Find the hardware, engine and weights that serve a model best

@@ -8,6 +8,7 @@ mod device_list;
 mod efficiency;
 mod embed;
 mod hardware_search;
+mod ledger;
 mod location;
 mod native;
 mod picture;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => return native::run(&options, arguments),
         Command::Bench(arguments) => return native::measure(&options, arguments),
         Command::Embed(arguments) => return embed::run(&options, arguments),
+        Command::Ledger(arguments) => return ledger::run(arguments),
         _ => {}
     }
     let planner = match calibrate::with_store(Planner::new(options.clone()), calibration.as_deref()) {
@@ -61,7 +63,7 @@ fn main() -> ExitCode {
             Some(path) => return plan_requests(&planner, path),
             None => plan(&planner, &arguments),
         },
-        Command::Run(_) | Command::Bench(_) | Command::Embed(_) => unreachable!("answered above"),
+        Command::Run(_) | Command::Bench(_) | Command::Embed(_) | Command::Ledger(_) => unreachable!("answered above"),
         Command::Fit(question) => fit(&planner, &question),
         Command::Compare(question) => compare(&planner, &question),
         Command::Export(question) => export(&planner, &question),

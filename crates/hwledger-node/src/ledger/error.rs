@@ -1,0 +1,91 @@
+//! Why a question about the ledger has no answer.
+
+use std::path::PathBuf;
+
+use hwledger_ledger::checkpoint::CheckpointError;
+use hwledger_ledger::event::EventError;
+use hwledger_ledger::note::NoteError;
+use hwledger_ledger::proof_file::ProofFileError;
+use hwledger_ledger::store::{AppendError, StoreError};
+use hwledger_ledger::vault::VaultError;
+
+/// Why a question about the ledger has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// No folder was named, and the environment names none.
+    #[error("there is no place for a ledger: neither XDG_DATA_HOME nor HOME is set")]
+    NoPlace,
+    /// No ledger where one is asked for.
+    #[error("there is no ledger in `{0}`")]
+    NoLedger(PathBuf),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Appending.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// A file of ours cannot be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is longer than it may be.
+    #[error("{}: longer than the {bytes_max} bytes that it may have", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its bound.
+        bytes_max: u64,
+    },
+    /// A key or a note is malformed.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// A checkpoint is not to be believed.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A proof shows nothing.
+    #[error(transparent)]
+    Proof(#[from] ProofFileError),
+    /// The event cannot be read.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// Keys of sealed fields.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Neither a place nor an identity of an entry.
+    #[error("`{0}` is neither the number of an entry nor the identity of an event in this ledger")]
+    NoSuchEntry(String),
+    /// Nothing signed has the entry.
+    #[error("no checkpoint has entry {0} yet")]
+    NotSigned(u64),
+    /// The proof carries no entry and none was given.
+    #[error("the proof does not carry its entry")]
+    NoEntry,
+    /// No key to check with.
+    #[error("no public key was given")]
+    NoKey,
+    /// The ledger is shorter than the checkpoint.
+    #[error("the ledger's last checkpoint has fewer than the {0} entries of the one given")]
+    Shorter(u64),
+}
+
+impl LedgerError {
+    /// What to do about it, where something can be done.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NoPlace => "name a folder with `--ledger`",
+            Self::NoLedger(_) => "`hwledger ledger init` begins one",
+            Self::Store(error) => return error.hint(),
+            Self::Append(error) => return error.hint(),
+            Self::NotSigned(_) => "`hwledger ledger checkpoint` signs what there is",
+            Self::NoEntry => "give the event's bytes with `--entry FILE`",
+            Self::NoKey => "give the ledger's key, as `hwledger ledger init` printed it, with `--key`",
+            Self::Shorter(_) => "if it had them once, it was rolled back: `hwledger ledger verify --checkpoint FILE`",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}

@@ -1,0 +1,18 @@
+//! The use cases of the ledger: begin one, read it, prove from it, check it, hand it on.
+
+mod error;
+mod place;
+mod read;
+mod time;
+mod trust;
+
+pub use error::LedgerError;
+pub use hwledger_ledger::note::PublicKey;
+pub use hwledger_ledger::verify::{Finding, Level, Outcome, Verification};
+pub use place::{LedgerOptions, folder, open, open_if_there, places};
+pub use read::{EntryAnswer, LogAnswer, LogRequest, LogRow, log, show};
+pub use time::timestamp;
+pub use trust::{
+    CheckRequest, ExportAnswer, FsckAnswer, InitAnswer, ProofAnswer, RedactAnswer, VerifyAnswer, checkpoint,
+    consistency, export, fsck, init, key_of, prove, redact, verify, verify_consistency, verify_proof,
+};

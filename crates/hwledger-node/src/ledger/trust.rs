@@ -1,0 +1,392 @@
+//! Beginning, proving, checking, handing on, redacting.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use hwledger_ledger::bundle::{self, Bundle};
+use hwledger_ledger::checkpoint::Checkpoint;
+use hwledger_ledger::event::{Count, Draft, Event, Payload, RestoreDone, SubjectRedacted};
+use hwledger_ledger::hash::Hash;
+use hwledger_ledger::note::{NOTE_BYTES_MAX, PublicKey};
+use hwledger_ledger::proof_file::{ConsistencyFile, InclusionFile};
+use hwledger_ledger::store::Ledger;
+use hwledger_ledger::store::sqlite::{FILE, Reader};
+use hwledger_ledger::vault::Vault;
+use hwledger_ledger::verify::{self as check, Finding, Source, Verification, VerifyOptions};
+use serde::Serialize;
+
+use super::place::reader;
+use super::read::index_of;
+use super::{LedgerError, LedgerOptions, open, places};
+
+/// A ledger that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InitAnswer {
+    /// `hwledger.ledger-init/1`.
+    pub schema: &'static str,
+    /// Its name.
+    pub origin: String,
+    /// Its public key, to be kept wherever it will be checked.
+    pub key: String,
+    /// Its folder.
+    pub ledger: PathBuf,
+    /// The folder of its signer.
+    pub signer: PathBuf,
+    /// Its first checkpoint.
+    pub checkpoint: String,
+}
+
+/// Begins a ledger. `origin` names it; otherwise a name is made that nobody else has. `continues` is the folder of a
+/// ledger that was restored from a backup and can be signed no more: the new one says what it takes up.
+///
+/// # Errors
+///
+/// There is one already, or the folders cannot be written.
+pub fn init(
+    options: &LedgerOptions,
+    origin: Option<&str>,
+    continues: Option<&Path>,
+) -> Result<InitAnswer, LedgerError> {
+    let origin = if let Some(origin) = origin {
+        origin.to_owned()
+    } else {
+        // Nothing about the machine or its user goes into a name that is published.
+        let seed = hwledger_ledger::note::SecretKey::generate("hwledger.local")?.public().bytes();
+        format!("hwledger.local/{}", &Hash::of(&seed).to_string()[..16])
+    };
+    let places = places(options, &origin)?;
+    let earlier = continues.map(|folder| Reader::open(&folder.join(FILE))).transpose()?;
+    let name = earlier.as_ref().map(Reader::origin).transpose()?;
+    let ledger = Ledger::create(&places, &origin, name.as_deref())?;
+    if let (Some(earlier), Some(source)) = (&earlier, name) {
+        let size = earlier.size()?;
+        let root = earlier.root_at(size)?;
+        let restored = RestoreDone { size: Count(size), root, source };
+        ledger.append(&Draft::new("hwledger/ledger", "ledger", restored))?;
+    }
+    Ok(InitAnswer {
+        schema: "hwledger.ledger-init/1",
+        key: ledger.keys().first().map(ToString::to_string).unwrap_or_default(),
+        checkpoint: ledger.checkpoint()?,
+        origin,
+        ledger: places.ledger,
+        signer: places.signer,
+    })
+}
+
+/// Signs everything that is in the ledger; the signed head.
+///
+/// # Errors
+///
+/// There is no ledger, or it must not be signed.
+pub fn checkpoint(options: &LedgerOptions) -> Result<String, LedgerError> {
+    Ok(open(options)?.checkpoint()?)
+}
+
+fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, LedgerError> {
+    let in_file = |source| LedgerError::File { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes)).map_err(in_file)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(LedgerError::TooLong { path: path.to_owned(), bytes_max });
+    }
+    Ok(bytes)
+}
+
+fn read_text(path: &Path) -> Result<String, LedgerError> {
+    let bytes = read_bounded(path, 2 * NOTE_BYTES_MAX as u64)?;
+    String::from_utf8(bytes).map_err(|_| LedgerError::File {
+        path: path.to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidData, "this is not UTF-8"),
+    })
+}
+
+/// A public key: its text, or a file whose first line it is.
+///
+/// # Errors
+///
+/// It is neither.
+pub fn key_of(text: &str) -> Result<PublicKey, LedgerError> {
+    let path = Path::new(text);
+    if !text.contains('+') || path.is_file() {
+        let content = read_text(path)?;
+        return Ok(PublicKey::parse(content.lines().next().unwrap_or_default())?);
+    }
+    Ok(PublicKey::parse(text)?)
+}
+
+/// What a record is checked against, and which record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckRequest {
+    /// The folder of an exported record; otherwise the ledger itself.
+    pub bundle: Option<PathBuf>,
+    /// Public keys of the ledger.
+    pub keys: Vec<PublicKey>,
+    /// Checkpoints that were held elsewhere.
+    pub checkpoints: Vec<PathBuf>,
+    /// Public keys of witnesses.
+    pub witnesses: Vec<PublicKey>,
+    /// How many of them must have signed.
+    pub witnesses_needed: usize,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerifyAnswer {
+    /// What was found, level by level.
+    #[serde(flatten)]
+    pub verification: Verification,
+    /// What else must be known to judge it.
+    pub remarks: Vec<String>,
+}
+
+/// Checks the ledger, or a record exported from one.
+///
+/// # Errors
+///
+/// There is none, or it cannot be read at all.
+pub fn verify(options: &LedgerOptions, request: &CheckRequest) -> Result<VerifyAnswer, LedgerError> {
+    let mut held = Vec::new();
+    for path in &request.checkpoints {
+        held.push((path.display().to_string(), read_text(path)?));
+    }
+    let mut remarks = Vec::new();
+    let mut keys = request.keys.clone();
+    let mut own_keys = |found: Result<Vec<PublicKey>, LedgerError>| {
+        if keys.is_empty() {
+            keys = found?;
+            if !keys.is_empty() {
+                remarks.push(
+                    "the key is the record's own, which says nothing about who made it: give it with `--key`"
+                        .to_owned(),
+                );
+            }
+        }
+        Ok::<_, LedgerError>(keys.clone())
+    };
+    let check_options = |keys| VerifyOptions {
+        keys,
+        held,
+        witnesses: request.witnesses.clone(),
+        witnesses_needed: request.witnesses_needed,
+    };
+    let verification = if let Some(folder) = &request.bundle {
+        let bundle = Bundle::open(folder)?;
+        let keys = own_keys(bundle.keys().map_err(LedgerError::from))?;
+        run(&bundle, &check_options(keys))?
+    } else {
+        let (_, reader) = reader(options)?;
+        let keys = own_keys(first_key(&reader))?;
+        run(&reader, &check_options(keys))?
+    };
+    Ok(VerifyAnswer { verification, remarks })
+}
+
+fn run(source: &impl Source, options: &VerifyOptions) -> Result<Verification, LedgerError> {
+    Ok(check::verify(source, options)?)
+}
+
+/// The key that the first entry names.
+fn first_key(reader: &Reader) -> Result<Vec<PublicKey>, LedgerError> {
+    if reader.size()? == 0 {
+        return Ok(Vec::new());
+    }
+    let Some(bytes) = reader.entry(0)?.bytes else { return Ok(Vec::new()) };
+    match Event::parse(&bytes).ok().and_then(|event| event.payload().ok().flatten()) {
+        Some(Payload::LedgerCreated(created)) => Ok(vec![PublicKey::parse(&created.key)?]),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The proof that an entry is in the ledger, with the entry, as a file that needs nothing but a public key.
+///
+/// # Errors
+///
+/// There is no such entry, or nothing signed has it.
+pub fn prove(options: &LedgerOptions, name: &str) -> Result<String, LedgerError> {
+    let (_, reader) = reader(options)?;
+    let index = index_of(&reader, name)?;
+    let proof = reader.prove(index)?.ok_or(LedgerError::NotSigned(index))?;
+    Ok(InclusionFile { entry: reader.entry(index)?.bytes, ..proof }.to_text())
+}
+
+/// The proof that the ledger continues a checkpoint that was held elsewhere.
+///
+/// # Errors
+///
+/// The checkpoint is not this ledger's, or the ledger is shorter.
+pub fn consistency(options: &LedgerOptions, old: &Path, keys: &[PublicKey]) -> Result<String, LedgerError> {
+    let (_, reader) = reader(options)?;
+    let keys = if keys.is_empty() { first_key(&reader)? } else { keys.to_vec() };
+    let old = Checkpoint::verify(&read_text(old)?, &keys)?;
+    let proof = reader.prove_consistency(old.size)?.ok_or(LedgerError::Shorter(old.size))?;
+    Ok(proof.to_text())
+}
+
+/// What a proof shows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProofAnswer {
+    /// `hwledger.ledger-proof/1`.
+    pub schema: &'static str,
+    /// The ledger.
+    pub origin: String,
+    /// Entries of the checkpoint that it refers to.
+    pub size: u64,
+    /// Its root.
+    pub root: Hash,
+    /// The entry's place, of a proof of one.
+    pub index: Option<u64>,
+    /// Entries of the earlier checkpoint, of a proof of two.
+    pub old_size: Option<u64>,
+    /// The event that is proved to be there.
+    pub event: Option<serde_json::Value>,
+}
+
+/// Checks a proof that an entry is in a ledger, from the file and a public key alone.
+///
+/// # Errors
+///
+/// It shows nothing.
+pub fn verify_proof(path: &Path, entry: Option<&Path>, keys: &[PublicKey]) -> Result<ProofAnswer, LedgerError> {
+    if keys.is_empty() {
+        return Err(LedgerError::NoKey);
+    }
+    let file = InclusionFile::parse(&read_text(path)?)?;
+    let entry = match entry {
+        Some(path) => read_bounded(path, hwledger_ledger::event::EVENT_BYTES_MAX as u64)?,
+        None => file.entry.clone().ok_or(LedgerError::NoEntry)?,
+    };
+    let head = file.verify(&entry, keys)?;
+    Ok(ProofAnswer {
+        schema: "hwledger.ledger-proof/1",
+        origin: head.origin,
+        size: head.size,
+        root: head.root,
+        index: Some(file.index),
+        old_size: None,
+        event: serde_json::from_slice(&entry).ok(),
+    })
+}
+
+/// Checks a proof that one checkpoint continues another, from the files and a public key alone.
+///
+/// # Errors
+///
+/// It shows nothing.
+pub fn verify_consistency(path: &Path, old: &Path, keys: &[PublicKey]) -> Result<ProofAnswer, LedgerError> {
+    if keys.is_empty() {
+        return Err(LedgerError::NoKey);
+    }
+    let old = Checkpoint::verify(&read_text(old)?, keys)?;
+    let head = ConsistencyFile::parse(&read_text(path)?)?.verify(&old, keys)?;
+    Ok(ProofAnswer {
+        schema: "hwledger.ledger-proof/1",
+        origin: head.origin,
+        size: head.size,
+        root: head.root,
+        index: None,
+        old_size: Some(old.size),
+        event: None,
+    })
+}
+
+/// What was exported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExportAnswer {
+    /// `hwledger.ledger-export/1`.
+    pub schema: &'static str,
+    /// The ledger.
+    pub origin: String,
+    /// Entries.
+    pub size: u64,
+    /// Root over them.
+    pub root: Hash,
+    /// The folder.
+    pub folder: PathBuf,
+}
+
+/// Signs what there is and writes the record as plain files.
+///
+/// # Errors
+///
+/// There is no ledger, it must not be signed, or the folder cannot be written.
+pub fn export(options: &LedgerOptions, folder: &Path) -> Result<ExportAnswer, LedgerError> {
+    let ledger = open(options)?;
+    if ledger.fault().is_none() {
+        ledger.checkpoint()?;
+    }
+    let head = bundle::export(&ledger.reader()?, ledger.keys(), folder)?;
+    Ok(ExportAnswer {
+        schema: "hwledger.ledger-export/1",
+        origin: head.origin,
+        size: head.size,
+        root: head.root,
+        folder: folder.to_owned(),
+    })
+}
+
+/// What was redacted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RedactAnswer {
+    /// `hwledger.ledger-redact/1`.
+    pub schema: &'static str,
+    /// The name of the key that was deleted; it says nothing about the subject.
+    pub key: String,
+    /// Whether there was one.
+    pub was_there: bool,
+    /// The entry that says so.
+    pub index: u64,
+}
+
+/// The keys of sealed fields, beside the ledger and never in it.
+fn vault(options: &LedgerOptions) -> Result<Vault, LedgerError> {
+    let (_, reader) = reader(options)?;
+    let places = places(options, &reader.origin()?)?;
+    Ok(Vault::open(&places.signer.join("vault"))?)
+}
+
+/// Makes everything unreadable that was sealed under a subject, and records that it was done.
+///
+/// # Errors
+///
+/// There is no ledger, or the key cannot be deleted.
+pub fn redact(options: &LedgerOptions, subject: &str, reason: &str) -> Result<RedactAnswer, LedgerError> {
+    let vault = vault(options)?;
+    let ledger = open(options)?;
+    let key = vault.key_of(subject);
+    // Said first: should this stop in between, doing it again does no harm, and a key is never gone without a word.
+    let redacted = SubjectRedacted { key: key.clone(), reason: reason.to_owned() };
+    let receipt = ledger.append(&Draft::new("hwledger/ledger", "ledger", redacted))?;
+    let was_there = vault.shred(&key)?;
+    Ok(RedactAnswer { schema: "hwledger.ledger-redact/1", key, was_there, index: receipt.index })
+}
+
+/// What does not fit in a ledger's database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FsckAnswer {
+    /// `hwledger.ledger-fsck/1`.
+    pub schema: &'static str,
+    /// Entries.
+    pub size: u64,
+    /// Why nothing can be appended, where nothing can.
+    pub fault: Option<String>,
+    /// What does not fit.
+    pub findings: Vec<Finding>,
+}
+
+/// Looks for damage in a ledger's database, beyond what [`verify`] checks. Nothing is repaired.
+///
+/// # Errors
+///
+/// There is no ledger, or it cannot be read at all.
+pub fn fsck(options: &LedgerOptions) -> Result<FsckAnswer, LedgerError> {
+    let (_, reader) = reader(options)?;
+    let size = reader.size()?;
+    let fault = match open(options) {
+        Ok(ledger) => ledger.fault().map(|fault| fault.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    let findings = check::fsck(&reader)?;
+    Ok(FsckAnswer { schema: "hwledger.ledger-fsck/1", size, fault, findings })
+}

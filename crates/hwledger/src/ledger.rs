@@ -1,0 +1,338 @@
+//! `ledger`: the record that anyone can verify.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use hwledger_node::ledger::{
+    self, CheckRequest, EntryAnswer, FsckAnswer, InitAnswer, LedgerError, LedgerOptions, LogAnswer, LogRequest,
+    Outcome, ProofAnswer, PublicKey, VerifyAnswer, key_of,
+};
+use hwledger_node::planner::with_causes;
+
+use crate::{fail, json, say};
+
+/// Which ledger.
+#[derive(Debug, Default, Args)]
+pub(crate) struct LedgerPlace {
+    /// Folder of the ledger (default: `hwledger/ledger` in the data directory)
+    #[arg(long, global = true, value_name = "FOLDER")]
+    ledger: Option<PathBuf>,
+    /// Folder of its signing key (default: below `hwledger/signer` in the state directory)
+    #[arg(long, global = true, value_name = "FOLDER")]
+    signer: Option<PathBuf>,
+}
+
+impl LedgerPlace {
+    pub(crate) fn options(&self) -> LedgerOptions {
+        LedgerOptions { ledger: self.ledger.clone(), signer: self.signer.clone() }
+    }
+}
+
+/// Arguments of `ledger`.
+#[derive(Debug, Args)]
+pub(crate) struct LedgerArguments {
+    #[command(flatten)]
+    place: LedgerPlace,
+    /// Print one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: LedgerCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerCommand {
+    /// Begin a ledger and print its public key
+    Init {
+        /// Name of the ledger, as a URL without scheme (default: one that nobody else has)
+        #[arg(long, value_name = "NAME")]
+        origin: Option<String>,
+        /// Folder of a ledger restored from a backup, which this one takes up
+        #[arg(long, value_name = "FOLDER")]
+        continues: Option<PathBuf>,
+    },
+    /// List entries, the last ones first to be asked for
+    Log {
+        /// Kind of event, such as `PredictionMade`; may be repeated
+        #[arg(long = "kind", value_name = "KIND")]
+        kinds: Vec<String>,
+        /// Stream, or the beginning of its name with a slash at the end; may be repeated
+        #[arg(long = "subject", value_name = "NAME")]
+        subjects: Vec<String>,
+        /// First entry (default: as many as fit before the end)
+        #[arg(long, value_name = "INDEX")]
+        from: Option<u64>,
+        /// Most entries
+        #[arg(long, value_name = "COUNT", default_value_t = 20)]
+        limit: u64,
+    },
+    /// Show one entry in full
+    Show {
+        /// Place of the entry, or identity of the event
+        #[arg(value_name = "ENTRY")]
+        entry: String,
+    },
+    /// Sign everything that is in the ledger, and print the checkpoint
+    Checkpoint,
+    /// Check the ledger, or an exported record, level by level
+    Verify {
+        /// Folder of an exported record: no database is needed
+        #[arg(long, value_name = "FOLDER")]
+        bundle: Option<PathBuf>,
+        #[command(flatten)]
+        keys: Keys,
+        /// Checkpoint held elsewhere, which the record must continue; may be repeated
+        #[arg(long = "checkpoint", value_name = "FILE")]
+        checkpoints: Vec<PathBuf>,
+        /// Public key of a witness; may be repeated
+        #[arg(long = "witness", value_name = "KEY")]
+        witnesses: Vec<String>,
+        /// How many witnesses must have signed
+        #[arg(long, value_name = "COUNT", default_value_t = 1)]
+        witnesses_needed: usize,
+    },
+    /// Print the proof that an entry is in the ledger (a `.tlog-proof` file)
+    Prove {
+        /// Place of the entry, or identity of the event
+        #[arg(value_name = "ENTRY")]
+        entry: String,
+    },
+    /// Check a proof with nothing but a public key
+    VerifyProof {
+        /// The proof, as `prove` or `consistency` printed it
+        #[arg(value_name = "FILE")]
+        proof: PathBuf,
+        /// Bytes of the entry, where the proof does not carry them
+        #[arg(long, value_name = "FILE", conflicts_with = "old")]
+        entry: Option<PathBuf>,
+        /// Earlier checkpoint, of a proof that one continues the other
+        #[arg(long, value_name = "FILE")]
+        old: Option<PathBuf>,
+        #[command(flatten)]
+        keys: Keys,
+    },
+    /// Print the proof that the ledger continues a checkpoint held elsewhere
+    Consistency {
+        /// The earlier checkpoint
+        #[arg(value_name = "FILE")]
+        checkpoint: PathBuf,
+        #[command(flatten)]
+        keys: Keys,
+    },
+    /// Write the record as plain files that anyone can publish and check
+    Export {
+        /// Folder to write to; one of the same ledger is brought up to date
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
+    /// Make everything unreadable that was sealed under a person or host; no proof breaks
+    Redact {
+        /// The subject, as it was sealed
+        #[arg(value_name = "SUBJECT")]
+        subject: String,
+        /// Why; this is recorded
+        #[arg(long, value_name = "TEXT", default_value = "asked for")]
+        reason: String,
+    },
+    /// Look for damage in the database; nothing is repaired
+    Fsck,
+}
+
+/// Public keys of the ledger.
+#[derive(Debug, Args)]
+struct Keys {
+    /// Public key of the ledger, or a file with it; may be repeated
+    #[arg(long = "key", value_name = "KEY")]
+    keys: Vec<String>,
+}
+
+impl Keys {
+    fn read(&self) -> Result<Vec<PublicKey>, LedgerError> {
+        self.keys.iter().map(|key| key_of(key)).collect()
+    }
+}
+
+/// Says why a question about the ledger has no answer.
+pub(crate) fn refuse(error: &LedgerError) -> ExitCode {
+    let status = fail(with_causes(error));
+    if let Some(hint) = error.hint() {
+        let _ = writeln!(io::stderr(), "hint: {hint}");
+    }
+    status
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &LedgerArguments) -> ExitCode {
+    answer(arguments).unwrap_or_else(|error| refuse(&error))
+}
+
+fn answer(arguments: &LedgerArguments) -> Result<ExitCode, LedgerError> {
+    let options = arguments.place.options();
+    let is_json = arguments.json;
+    Ok(match &arguments.command {
+        LedgerCommand::Init { origin, continues } => {
+            let answer = ledger::init(&options, origin.as_deref(), continues.as_deref())?;
+            say(&if is_json { json(&answer) } else { begun(&answer) }, true)
+        }
+        LedgerCommand::Log { kinds, subjects, from, limit } => {
+            let (kinds, subjects) = (kinds.clone(), subjects.clone());
+            let answer = ledger::log(&options, &LogRequest { kinds, subjects, from: *from, limit: Some(*limit) })?;
+            say(&if is_json { json(&answer) } else { list(&answer) }, true)
+        }
+        LedgerCommand::Show { entry } => {
+            let answer = ledger::show(&options, entry)?;
+            say(&if is_json { json(&answer) } else { entry_in_full(&answer) }, true)
+        }
+        LedgerCommand::Checkpoint => say(&ledger::checkpoint(&options)?, true),
+        LedgerCommand::Verify { bundle, keys, checkpoints, witnesses, witnesses_needed } => {
+            let answer = ledger::verify(
+                &options,
+                &CheckRequest {
+                    bundle: bundle.clone(),
+                    keys: keys.read()?,
+                    checkpoints: checkpoints.clone(),
+                    witnesses: witnesses.iter().map(|key| key_of(key)).collect::<Result<_, _>>()?,
+                    witnesses_needed: *witnesses_needed,
+                },
+            )?;
+            let text = if is_json { json(&answer) } else { levels(&answer) };
+            say(&text, answer.verification.is_sound())
+        }
+        LedgerCommand::Prove { entry } => say(&ledger::prove(&options, entry)?, true),
+        LedgerCommand::VerifyProof { proof, entry, old, keys } => {
+            let keys = keys.read()?;
+            let answer = match old {
+                Some(old) => ledger::verify_consistency(proof, old, &keys)?,
+                None => ledger::verify_proof(proof, entry.as_deref(), &keys)?,
+            };
+            say(&if is_json { json(&answer) } else { proved(&answer) }, true)
+        }
+        LedgerCommand::Consistency { checkpoint, keys } => {
+            say(&ledger::consistency(&options, checkpoint, &keys.read()?)?, true)
+        }
+        LedgerCommand::Export { folder } => {
+            let answer = ledger::export(&options, folder)?;
+            let text = format!(
+                "{} entries of {} in {}\nroot {}\n",
+                answer.size,
+                answer.origin,
+                answer.folder.display(),
+                answer.root
+            );
+            say(&if is_json { json(&answer) } else { text }, true)
+        }
+        LedgerCommand::Redact { subject, reason } => {
+            let answer = ledger::redact(&options, subject, reason)?;
+            let done = if answer.was_there { "deleted" } else { "was not there" };
+            let text = format!("key {} {done}; entry {} says so\n", answer.key, answer.index);
+            say(&if is_json { json(&answer) } else { text }, true)
+        }
+        LedgerCommand::Fsck => {
+            let answer = ledger::fsck(&options)?;
+            let is_sound = answer.findings.is_empty() && answer.fault.is_none();
+            say(&if is_json { json(&answer) } else { damage(&answer) }, is_sound)
+        }
+    })
+}
+
+fn begun(answer: &InitAnswer) -> String {
+    format!(
+        "ledger  {}\nfolder  {}\nsigner  {}\nkey     {}\n\nKeep the key, and now and then a checkpoint, where this machine cannot reach them:\n\
+         with them anyone can tell whether the ledger was changed.\n",
+        answer.origin,
+        answer.ledger.display(),
+        answer.signer.display(),
+        answer.key
+    )
+}
+
+fn list(answer: &LogAnswer) -> String {
+    let mut text = format!("{}: {} entries\n", answer.origin, answer.size);
+    let width = answer.entries.iter().map(|entry| entry.kind.len()).max().unwrap_or(0);
+    for entry in &answer.entries {
+        let time = entry.recorded_at.as_deref().unwrap_or("                        ");
+        let _ =
+            writeln!(text, "{:>8}  {time}  {:<width$}  {}  {}", entry.index, entry.kind, entry.subject, entry.summary);
+    }
+    text
+}
+
+fn entry_in_full(answer: &EntryAnswer) -> String {
+    let mut text = format!("entry {} of {}\n", answer.index, answer.origin);
+    if let Some(time) = &answer.recorded_at {
+        let _ = writeln!(text, "recorded    {time}");
+    }
+    let _ = writeln!(text, "in stream   number {}", answer.version);
+    if let Some(leaf) = answer.leaf {
+        let _ = writeln!(text, "leaf        {leaf}");
+    }
+    match answer.checkpoint_size {
+        Some(size) => drop(writeln!(text, "signed      by the checkpoint of {size} entries")),
+        None => text.push_str("signed      not yet\n"),
+    }
+    match &answer.event {
+        Some(event) => {
+            let event = serde_json::to_string_pretty(event).unwrap_or_default();
+            let _ = writeln!(text, "\n{event}");
+        }
+        None => text.push_str("\nIts data were dropped under a retention policy; its hash and its proofs remain.\n"),
+    }
+    text
+}
+
+fn levels(answer: &VerifyAnswer) -> String {
+    let verification = &answer.verification;
+    let mut text = format!("{} entries, root {}\n\n", verification.size, verification.root);
+    for level in &verification.levels {
+        let word = match level.outcome {
+            Outcome::Holds => "holds",
+            Outcome::Fails => "FAILS",
+            Outcome::NotChecked => "not checked",
+        };
+        let _ = writeln!(text, "{}  {word:<11}  {}", level.number, level.claim);
+        let _ = writeln!(text, "                {}", level.detail);
+        for finding in &level.findings {
+            let _ = writeln!(text, "                {}", finding.what);
+        }
+        let more = level.findings_count - level.findings.len() as u64;
+        if more > 0 {
+            let _ = writeln!(text, "                and {more} more");
+        }
+    }
+    if !answer.remarks.is_empty() {
+        text.push('\n');
+    }
+    for remark in &answer.remarks {
+        let _ = writeln!(text, "note: {remark}");
+    }
+    text
+}
+
+fn proved(answer: &ProofAnswer) -> String {
+    let head = format!("{} with {} entries, root {}", answer.origin, answer.size, answer.root);
+    match (answer.index, answer.old_size) {
+        (Some(index), _) => {
+            let event = answer.event.as_ref().and_then(|event| serde_json::to_string_pretty(event).ok());
+            format!("entry {index} is in {head}\n\n{}\n", event.unwrap_or_default())
+        }
+        (None, Some(old)) => format!("{head}\ncontinues its checkpoint of {old} entries\n"),
+        (None, None) => format!("{head}\n"),
+    }
+}
+
+fn damage(answer: &FsckAnswer) -> String {
+    let mut text = format!("{} entries\n", answer.size);
+    if let Some(fault) = &answer.fault {
+        let _ = writeln!(text, "read-only: {fault}");
+    }
+    for finding in &answer.findings {
+        let _ = writeln!(text, "{}", finding.what);
+    }
+    if answer.findings.is_empty() && answer.fault.is_none() {
+        text.push_str("nothing is wrong\n");
+    }
+    text
+}

@@ -1,0 +1,135 @@
+//! The ledger from the command line, and a stranger's view of it.
+
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+struct Home(PathBuf);
+
+impl Home {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("hwledger-home-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hwledger"));
+        command.args(arguments).env_clear().env("HOME", &self.0).output().unwrap()
+    }
+
+    /// What a command prints; it must end with `status`.
+    fn says(&self, status: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap() + &error
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn key(home: &Home, arguments: &[&str]) -> String {
+    let text = home.says(0, &[&["ledger", "init", "--json"], arguments].concat());
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    answer["key"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_stranger_needs_the_bundle_and_the_key() {
+    let home = Home::new("stranger");
+    let key = key(&home, &["--origin", "example.com/lab"]);
+    let early = home.write("early.note", &home.says(0, &["ledger", "checkpoint"]));
+    home.says(0, &["ledger", "redact", "host/box", "--reason", "asked \"politely\""]);
+    let bundle = home.0.join("bundle").display().to_string();
+    home.says(0, &["ledger", "export", &bundle]);
+    let proof = home.write("entry.tlog-proof", &home.says(0, &["ledger", "prove", "1"]));
+    let consistency = home.write("consistency", &home.says(0, &["ledger", "consistency", &early]));
+    let list = home.says(0, &["ledger", "log", "--kind", "SubjectRedacted"]);
+    assert!(list.contains("SubjectRedacted  ledger") && list.contains("reason=asked \"politely\""), "{list}");
+
+    // Another machine: another home, no database.
+    let stranger = Home::new("other");
+    let text = stranger.says(0, &["ledger", "verify", "--bundle", &bundle, "--key", &key, "--checkpoint", &early]);
+    assert_eq!(text.matches("  holds  ").count(), 4, "{text}");
+    assert!(!text.contains("note:"), "{text}");
+    let text = stranger.says(0, &["ledger", "verify", "--bundle", &bundle]);
+    assert!(text.contains("the key is the record's own"), "{text}");
+    let text = stranger.says(0, &["ledger", "verify-proof", &proof, "--key", &key]);
+    assert!(text.starts_with("entry 1 is in example.com/lab with 2 entries") && text.contains("politely"), "{text}");
+    let text = stranger.says(0, &["ledger", "verify-proof", &consistency, "--old", &early, "--key", &key]);
+    assert!(text.contains("continues its checkpoint of 1 entries"), "{text}");
+
+    // With a wrong key nothing is believed.
+    let wrong = self::key(&stranger, &["--origin", "example.com/lab"]);
+    let text = stranger.says(2, &["ledger", "verify-proof", &proof, "--key", &wrong]);
+    assert!(text.contains("none of the note's 1 signatures is by a key that is known"), "{text}");
+    let text = stranger.says(1, &["ledger", "verify", "--bundle", &bundle, "--key", &wrong]);
+    assert!(text.contains("3  FAILS"), "{text}");
+    // Nor is a bundle that was changed.
+    let entries = Path::new(&bundle).join("tile/entries/000.p/2");
+    let mut bytes = std::fs::read(&entries).unwrap();
+    let place = bytes.windows(8).position(|window| window == b"politely").unwrap();
+    bytes[place] = b'P';
+    std::fs::write(&entries, bytes).unwrap();
+    let text = stranger.says(1, &["ledger", "verify", "--bundle", &bundle, "--key", &key]);
+    assert!(text.contains("entry 1 is not the one whose hash was recorded"), "{text}");
+}
+
+#[test]
+fn a_restored_ledger_is_taken_up_by_a_new_one() {
+    let home = Home::new("restore");
+    key(&home, &["--origin", "example.com/first"]);
+    let folder = home.0.join(".local/share/hwledger/ledger");
+    let backup = home.0.join("backup");
+    std::fs::create_dir_all(&backup).unwrap();
+    std::fs::copy(folder.join("ledger.sqlite"), backup.join("ledger.sqlite")).unwrap();
+    home.says(0, &["ledger", "redact", "someone"]);
+    let held = home.write("held.note", &home.says(0, &["ledger", "checkpoint"]));
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::rename(&backup, &folder).unwrap();
+    let text = home.says(2, &["ledger", "redact", "someone"]);
+    assert!(text.contains("the ledger has 1 entries, and a head of 2 was signed"), "{text}");
+    let text = home.says(1, &["ledger", "fsck"]);
+    assert!(text.contains("read-only: the ledger has 1 entries"), "{text}");
+    let text = home.says(1, &["ledger", "verify", "--checkpoint", &held]);
+    assert!(text.contains("signed for 2 entries, and only 1 are here: rolled back"), "{text}");
+    let next = home.0.join("next").display().to_string();
+    let first = folder.display().to_string();
+    home.says(0, &["ledger", "init", "--ledger", &next, "--origin", "example.com/second", "--continues", &first]);
+    let list = home.says(0, &["ledger", "log", "--ledger", &next]);
+    assert!(list.contains("continues=example.com/first") && list.contains("RestoreDone"), "{list}");
+}
+
+#[test]
+fn mistakes_get_one_sentence() {
+    let home = Home::new("mistakes");
+    let text = home.says(2, &["ledger", "log"]);
+    assert!(
+        text.starts_with("error: there is no ledger in `") && text.contains("hint: `hwledger ledger init`"),
+        "{text}"
+    );
+    key(&home, &[]);
+    assert!(home.says(2, &["ledger", "init"]).contains("there is a ledger already"));
+    assert!(home.says(2, &["ledger", "show", "7"]).contains("the ledger has 1 entries; there is no entry 7"));
+    let other = home.0.join("other").display().to_string();
+    assert!(home.says(2, &["ledger", "show", "x"]).contains("neither the number of an entry nor the identity"));
+    assert!(
+        home.says(2, &["ledger", "init", "--ledger", &other, "--origin", "two words"]).contains("cannot name a key")
+    );
+    let nonsense = home.write("nonsense", "nothing\nat all");
+    assert!(home.says(2, &["ledger", "verify-proof", &nonsense, "--key", "a+b+c"]).contains("this is no public key"));
+    assert!(home.says(2, &["ledger", "verify-proof", &nonsense]).contains("no public key was given"));
+    assert!(home.says(2, &["ledger", "export", "/proc/nowhere"]).starts_with("error: /proc/nowhere"));
+}
