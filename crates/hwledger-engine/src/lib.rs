@@ -17,6 +17,6 @@ pub use embedding::{BATCH_TOKENS, Embedder, EmbedderOptions};
 pub use engine::{CONTEXT_DEFAULT, Engine, EngineOptions};
 pub use error::{LoadError, RunError};
 pub use hwledger_kernels::cache::{CacheFormat, PAGE_TOKENS};
-pub use hwledger_kernels::limits::read_bandwidth;
+pub use hwledger_kernels::limits::{product_rate, read_bandwidth};
 pub use hwledger_kernels::{InstructionSet, Pool};
 pub use memory::{MemoryReport, resident_bytes};

@@ -3,10 +3,15 @@
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Instant;
 
+use hwledger_core::ElementType;
+
+use crate::activation::{Activations, Arithmetic};
 use crate::elementwise::for_every_set;
 use crate::instruction_set::InstructionSet;
 use crate::memory::Buffer;
 use crate::pool::Pool;
+use crate::product::{Matrix, Product, multiply};
+use crate::weight::{PackedFormat, PackedWeight, Shape};
 
 /// Bytes that are read: beyond the caches of most machines.
 const READ_BYTES: usize = 1 << 30;
@@ -49,4 +54,30 @@ pub fn read_bandwidth(pool: &Pool, set: InstructionSet) -> Option<f64> {
     }
     // The sum must be used, or nothing need be read.
     (found.into_inner() != 0).then_some(READ_BYTES as f64 / best)
+}
+
+/// Rows and columns of the matrix that rates of arithmetic are measured with: it stays in the caches of most machines.
+const SIDE: usize = 1024;
+/// Tokens that it is multiplied with: enough for every kernel to reach its pace.
+const TOKENS: usize = 256;
+
+/// Operations (two per weight and token) per second that the threads do in products with weights of this type, from
+/// caches. None where the type has no form of its own, or the system refuses the memory.
+pub fn product_rate(element_type: ElementType, pool: &Pool, set: InstructionSet) -> Option<f64> {
+    let shape = Shape::matrix(SIDE, SIDE);
+    let bytes = vec![0; SIDE * usize::try_from(element_type.row_bytes(SIDE as u64)).ok()?];
+    let weight = PackedWeight::pack(element_type, shape, &bytes, pool).ok()?;
+    let mut activations = Activations::new().ok()?;
+    let needed = [Arithmetic::of(PackedFormat::of(element_type)?, TOKENS, set)];
+    activations.fill(TOKENS, SIDE, &needed, pool, set, &|_, row| row.fill(1.0)).ok()?;
+    let mut out = vec![0.0; TOKENS * SIDE];
+    let mut best = f64::INFINITY;
+    for _ in 0..=REPETITIONS {
+        let start = Instant::now();
+        let matrices = [Matrix::of(&weight)];
+        let product = Product { matrices: &matrices, activations: &activations, out: &mut out, stride: SIDE };
+        multiply(&mut [product], pool, set);
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Some(2.0 * (SIDE * SIDE * TOKENS) as f64 / best)
 }

@@ -28,6 +28,13 @@ pub(crate) struct DeviceNames {
     described: HashMap<String, SpecReference>,
 }
 
+impl Clone for DeviceNames {
+    fn clone(&self) -> Self {
+        // A clone may be given other devices under the same names: it looks each up anew.
+        Self { found: Mutex::default(), described: self.described.clone() }
+    }
+}
+
 impl DeviceNames {
     /// Knows these devices from now on.
     pub(crate) fn describe(&mut self, devices: &[DeviceDescription]) -> Result<(), PlanFailure> {

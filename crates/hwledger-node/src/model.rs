@@ -1,5 +1,7 @@
 //! A model as plans use it: read once, described once.
 
+use std::io::Cursor;
+
 use hwledger_core::cache::layer_memory;
 use hwledger_core::{ElementType, ModelSpec};
 use hwledger_formats::{Diagnostic, gguf, huggingface, safetensors};
@@ -7,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::answer::ModelAnswer;
 use crate::locate::{LocateOptions, Located, Source, Tensors, locate};
+use crate::native;
 use crate::planner::{PlanFailure, with_causes};
 use crate::request::CONTEXT_MAX;
 
@@ -32,19 +35,38 @@ pub struct LoadedModel {
 impl LoadedModel {
     /// Reads the model behind `reference`.
     pub fn load(reference: &str, options: &LocateOptions) -> Result<Self, PlanFailure> {
+        if reference == native::DEMO {
+            return Self::demo();
+        }
         let located = locate(reference, options)?;
         let (mut spec, diagnostics) = read(reference, &located)?;
         check_size(reference, &spec)?;
         if spec.file_bytes.is_none() {
             spec.file_bytes = located.weight_file_bytes();
         }
-        let description = serde_json::value::to_raw_value(&ModelAnswer::describe(&spec)).map_err(|error| {
-            PlanFailure::ModelUnreadable { model: reference.to_owned(), message: error.to_string() }
-        })?;
+        let description = describe(reference, &spec)?;
         let is_gguf = matches!(located.tensors, Tensors::Gguf(_));
         let own_context = located.parameters.as_deref().and_then(own_context);
         Ok(Self { spec, diagnostics, notes: located.notes, is_gguf, own_context, name: located.name, description })
     }
+
+    /// The model that is part of the program.
+    fn demo() -> Result<Self, PlanFailure> {
+        let file = native::demo_file();
+        let header = gguf::read_header(Cursor::new(file), Some(file.len() as u64));
+        let header = header.map_err(|error| unreadable(native::DEMO, &error))?;
+        let (mut spec, diagnostics) = gguf::model_spec(&header).map_err(|error| unreadable(native::DEMO, &error))?;
+        spec.file_bytes.get_or_insert(file.len() as u64);
+        let description = describe(native::DEMO, &spec)?;
+        let (name, notes) = (native::DEMO.to_owned(), Vec::new());
+        Ok(Self { spec, diagnostics, notes, is_gguf: true, own_context: None, name, description })
+    }
+}
+
+/// A model's part of an answer.
+fn describe(reference: &str, spec: &ModelSpec) -> Result<Box<RawValue>, PlanFailure> {
+    serde_json::value::to_raw_value(&ModelAnswer::describe(spec))
+        .map_err(|error| PlanFailure::ModelUnreadable { model: reference.to_owned(), message: error.to_string() })
 }
 
 /// The context in an Ollama parameters layer.

@@ -104,9 +104,9 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 /// Answers plan requests, keeping the models that it has read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Planner {
-    models: Mutex<HashMap<String, Arc<LoadedModel>>>,
+    models: Arc<Mutex<HashMap<String, Arc<LoadedModel>>>>,
     devices: DeviceNames,
     options: LocateOptions,
     learned: Option<Arc<Learned>>,

@@ -7,6 +7,7 @@ use hwledger_node::request::{
 };
 use hwledger_node::train::TrainRequest;
 
+use crate::bench::BenchArguments;
 use crate::calibrate::CalibrateArguments;
 use crate::chip::ChipCommand;
 use crate::cost::{CostArguments, PriceArguments};
@@ -16,8 +17,9 @@ use crate::embed::EmbedArguments;
 use crate::hardware_search::SearchArguments;
 use crate::ledger::LedgerArguments;
 use crate::location::{Location, ModelsArguments};
-use crate::native::{BenchArguments, RunArguments};
+use crate::native::RunArguments;
 use crate::plot::PlotArguments;
+use crate::record::ReconcileArguments;
 use crate::sweep::SweepArguments;
 
 /// Will a language model fit, how fast will it be, what will it cost.
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     Calibrate(CalibrateArguments),
     /// Keep and check the record of predictions, runs and what came of them
     Ledger(LedgerArguments),
+    /// Compare what was predicted with what was measured, run by run
+    Reconcile(ReconcileArguments),
     /// Draw a plan, a sweep or measurements as an SVG or PNG file
     Plot(PlotArguments),
     /// Find the hardware, engine and weights that serve a model best

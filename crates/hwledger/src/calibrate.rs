@@ -8,15 +8,23 @@ use clap::Args;
 use hwledger_node::Planner;
 use hwledger_node::calibrate::{CalibrateAnswer, CalibrateFailure, CalibrateRequest, ErrorRow, Learned, Store};
 use hwledger_node::planner::with_causes;
+use hwledger_node::record::{LearnRequest, learn};
 
+use crate::ledger::LedgerPlace;
 use crate::table::Table;
 
 /// Arguments of `calibrate`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct CalibrateArguments {
     /// Output of llama-bench, vLLM's or `SGLang`'s benchmarks, start-up logs, or hwledger.measurement/1 lines
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "from_ledger")]
     files: Vec<PathBuf>,
+    /// Learn from the runs that the ledger has, whose predictions were made before them
+    #[arg(long, conflicts_with = "files")]
+    from_ledger: bool,
+    #[command(flatten)]
+    place: LedgerPlace,
     /// Model of all runs, where their own names do not say it
     #[arg(long, value_name = "REF")]
     model: Option<String>,
@@ -56,6 +64,16 @@ impl CalibrateArguments {
 
 /// Runs the command: yes where something was learnt.
 pub(crate) fn run(planner: &Planner, arguments: &CalibrateArguments) -> ExitCode {
+    if arguments.from_ledger {
+        let request = LearnRequest { store: arguments.store.clone(), is_dry_run: arguments.dry_run };
+        return match learn(&arguments.place.options(), &request) {
+            Ok(answer) => {
+                let text = if arguments.json { crate::json(&answer) } else { render(&answer) };
+                crate::say(&text, answer.pairs_new + answer.pairs_renewed > 0)
+            }
+            Err(error) => crate::record::refuse(&error),
+        };
+    }
     match planner.calibrate(&arguments.request()) {
         Ok(answer) => {
             let text = if arguments.json { crate::json(&answer) } else { render(&answer) };

@@ -1,6 +1,7 @@
 //! The hwledger command line.
 
 mod arguments;
+mod bench;
 mod calibrate;
 mod chip;
 mod cost;
@@ -13,6 +14,7 @@ mod location;
 mod native;
 mod picture;
 mod plot;
+mod record;
 mod render;
 mod speed;
 mod sweep;
@@ -40,10 +42,9 @@ fn main() -> ExitCode {
     let Arguments { command, location, calibration, prices, device_files } = Arguments::parse();
     let options = location.options();
     match &command {
-        Command::Run(arguments) => return native::run(&options, arguments),
-        Command::Bench(arguments) => return native::measure(&options, arguments),
         Command::Embed(arguments) => return embed::run(&options, arguments),
         Command::Ledger(arguments) => return ledger::run(arguments),
+        Command::Reconcile(arguments) => return record::run(arguments),
         _ => {}
     }
     let planner = match calibrate::with_store(Planner::new(options.clone()), calibration.as_deref()) {
@@ -63,7 +64,9 @@ fn main() -> ExitCode {
             Some(path) => return plan_requests(&planner, path),
             None => plan(&planner, &arguments),
         },
-        Command::Run(_) | Command::Bench(_) | Command::Embed(_) | Command::Ledger(_) => unreachable!("answered above"),
+        Command::Run(arguments) => return native::run(&planner, &options, &arguments),
+        Command::Bench(arguments) => return bench::run(&planner, &options, &arguments),
+        Command::Embed(_) | Command::Ledger(_) | Command::Reconcile(_) => unreachable!("answered above"),
         Command::Fit(question) => fit(&planner, &question),
         Command::Compare(question) => compare(&planner, &question),
         Command::Export(question) => export(&planner, &question),

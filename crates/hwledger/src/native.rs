@@ -7,16 +7,18 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use hwledger_node::Planner;
 use hwledger_node::locate::LocateOptions;
 use hwledger_node::native::{
-    BenchOptions, BenchReport, BenchRow, FinishReason, LoadProgress, MemoryReport, NativeError, NativeOptions,
-    ReplyAnswer, ReplyRequest, ReplyToken, ResponseFormat, SamplingSettings, Session, TokenLogprob, Usage, bench,
-    instructions,
+    FinishReason, LoadProgress, MeasuredRun, MemoryReport, NativeError, NativeOptions, ReplyAnswer, ReplyRequest,
+    ReplyToken, ResponseFormat, SamplingSettings, Session, TokenLogprob, Usage, instructions, reply_run, with_reply,
 };
 use hwledger_node::planner::with_causes;
+use hwledger_node::record::{Prediction, Recorder, Surroundings};
 use hwledger_node::request::tokens;
 
-use crate::{fail, json, say};
+use crate::record::{RecordArguments, note, recorder};
+use crate::{fail, json};
 
 /// How a model is run.
 #[derive(Debug, Args)]
@@ -51,7 +53,7 @@ pub(crate) fn length(text: &str) -> Result<usize, String> {
 }
 
 impl NativeArguments {
-    fn options(&self) -> Result<NativeOptions, NativeError> {
+    pub(crate) fn options(&self) -> Result<NativeOptions, NativeError> {
         Ok(NativeOptions {
             context: self.context,
             threads: self.machine.threads.map(usize::from),
@@ -74,6 +76,8 @@ pub(crate) struct RunArguments {
     prompt: Vec<String>,
     #[command(flatten)]
     native: NativeArguments,
+    #[command(flatten)]
+    record: RecordArguments,
     /// Instructions that stand before the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -127,43 +131,11 @@ pub(crate) struct RunArguments {
     verbose: bool,
 }
 
-/// Arguments of `bench`.
-#[derive(Debug, Args)]
-pub(crate) struct BenchArguments {
-    /// Model: a GGUF file, a directory with safetensors, or a name of a store on this machine
-    #[arg(value_name = "MODEL")]
-    model: String,
-    #[command(flatten)]
-    native: NativeArguments,
-    /// Tokens of prompts
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "512", value_parser = length)]
-    prompt: Vec<usize>,
-    /// Tokens that each sequence generates
-    #[arg(long, value_name = "TOKENS", default_value = "64", value_parser = length)]
-    generate: usize,
-    /// Tokens in the cache before
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "0", value_parser = depth)]
-    depth: Vec<usize>,
-    /// Sequences that decode together
-    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_value = "1,2,4,8")]
-    sequences: Vec<usize>,
-    /// How often each row is measured; medians are printed
-    #[arg(long, value_name = "COUNT", default_value_t = 3)]
-    repetitions: usize,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-}
-
-fn depth(text: &str) -> Result<usize, String> {
-    if text == "0" { Ok(0) } else { length(text) }
-}
-
 /// How long a model loads before anything is said about it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Loads a model; where that takes a while, a line of the terminal says how far it is.
-fn open(model: &str, locate: &LocateOptions, arguments: &NativeArguments) -> Result<Session, NativeError> {
+pub(crate) fn open(model: &str, locate: &LocateOptions, arguments: &NativeArguments) -> Result<Session, NativeError> {
     let options = arguments.options()?;
     with_progress(|tell| Session::open_with_progress(model, locate, &options, tell))
 }
@@ -203,11 +175,11 @@ pub(crate) fn report(error: &NativeError) -> ExitCode {
 }
 
 /// `run`.
-pub(crate) fn run(locate: &LocateOptions, arguments: &RunArguments) -> ExitCode {
+pub(crate) fn run(planner: &Planner, locate: &LocateOptions, arguments: &RunArguments) -> ExitCode {
     if let Some(image) = arguments.image.first() {
         return fail(format_args!("`{}` cannot be shown: the native engine reads no images", image.display()));
     }
-    match answer(locate, arguments) {
+    match answer(planner, locate, arguments) {
         Ok(status) => status,
         Err(Failure::Usage(words)) => fail(words),
         Err(Failure::Native(error)) => report(&error),
@@ -236,7 +208,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-fn answer(locate: &LocateOptions, arguments: &RunArguments) -> Result<ExitCode, Failure> {
+fn answer(planner: &Planner, locate: &LocateOptions, arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let mut prompt = arguments.prompt.join(" ");
     let is_piped = !io::stdin().is_terminal();
     if is_piped && prompt.is_empty() {
@@ -253,11 +225,14 @@ fn answer(locate: &LocateOptions, arguments: &RunArguments) -> Result<ExitCode, 
         return Err(Failure::Usage("`--json` needs a prompt".to_owned()));
     }
     let format = arguments.format()?;
+    let ledger = arguments.record.ledger();
+    let threads = arguments.native.machine.threads.map(usize::from);
+    let recorder = ledger.as_ref().and_then(|ledger| recorder(ledger, planner, threads, false));
     let mut session = open(&arguments.model, locate, &arguments.native)?;
     for note in session.notes() {
         writeln!(io::stderr(), "note: {note}")?;
     }
-    let mut chat = Chat { arguments, format, messages: Vec::new() };
+    let mut chat = Chat { arguments, recorder: recorder.as_ref(), format, messages: Vec::new() };
     chat.messages.extend(arguments.system.iter().map(|text| ("system".to_owned(), text.clone())));
     if has_prompt {
         chat.reply(&mut session, prompt)?;
@@ -319,13 +294,36 @@ fn converse(session: &mut Session, chat: &mut Chat<'_>) -> Result<ExitCode, Fail
     }
 }
 
+/// Tokens that a reply is expected to have where nobody says.
+const REPLY_TOKENS: usize = 128;
+
 struct Chat<'a> {
     arguments: &'a RunArguments,
+    recorder: Option<&'a Recorder<'a>>,
     format: ResponseFormat,
     messages: Vec<(String, String)>,
 }
 
 impl Chat<'_> {
+    /// Says what a reply will take, before it is made.
+    fn predict(
+        &self,
+        session: &Session,
+        request: &ReplyRequest,
+    ) -> Result<Option<(MeasuredRun, Prediction, Surroundings)>, Failure> {
+        let Some((recorder, machine)) = self.recorder.and_then(|recorder| Some((recorder, recorder.machine()?))) else {
+            return Ok(None);
+        };
+        let prompt = session.prompt(request)?.len();
+        let most = session.context().saturating_sub(prompt).max(1);
+        let tokens_max = request.tokens_max.unwrap_or(REPLY_TOKENS).min(most);
+        let native = self.arguments.native.options()?;
+        let model = &self.arguments.model;
+        let run = reply_run(&session.name, &native, machine.threads, prompt.max(1), tokens_max);
+        let prediction = recorder.predict(&run, model).map_err(|error| note(&error)).ok();
+        Ok(prediction.map(|prediction| (run, prediction, Surroundings::watch(true))))
+    }
+
     /// Answers `text`, printing the reply as it comes.
     fn reply(&mut self, session: &mut Session, text: String) -> Result<(), Failure> {
         self.messages.push(("user".to_owned(), text));
@@ -347,6 +345,7 @@ impl Chat<'_> {
             format: self.format.clone(),
             stops: arguments.stop.clone(),
         };
+        let recorded = self.predict(session, &request)?;
         let mut output = io::stdout().lock();
         let mut closed = Ok(());
         let reply = session.reply(&request, |part| {
@@ -356,6 +355,12 @@ impl Chat<'_> {
             closed.is_ok()
         })?;
         closed?;
+        if let (Some(recorder), Some((run, prediction, surroundings))) = (self.recorder, recorded) {
+            let measured = with_reply(&run, &reply.usage);
+            if let Err(error) = recorder.measure(&prediction, &measured, &surroundings, "hwledger run") {
+                note(&error);
+            }
+        }
         if reply.reason == FinishReason::Length && self.format != ResponseFormat::Text {
             writeln!(io::stderr(), "note: the reply ended after {} tokens, incomplete", reply.usage.reply_tokens)?;
         }
@@ -413,64 +418,6 @@ pub(crate) fn memory([weights, cache, activations]: [usize; 3], overhead: Option
         mib(weights),
         mib(cache),
         mib(activations)
-    )
-}
-
-/// `bench`.
-pub(crate) fn measure(locate: &LocateOptions, arguments: &BenchArguments) -> ExitCode {
-    match measured(locate, arguments) {
-        Ok(report) if arguments.json => say(&json(&report), true),
-        Ok(report) => say(&summary(&report), true),
-        Err(error) => report(&error),
-    }
-}
-
-fn measured(locate: &LocateOptions, arguments: &BenchArguments) -> Result<BenchReport, NativeError> {
-    let mut session = open(&arguments.model, locate, &arguments.native)?;
-    let options = BenchOptions {
-        prompts: arguments.prompt.clone(),
-        generated: arguments.generate,
-        depths: arguments.depth.clone(),
-        batches: arguments.sequences.clone(),
-        repetitions: arguments.repetitions,
-    };
-    let mut is_first = true;
-    bench(&mut session, &options, |row| {
-        if arguments.json {
-            return;
-        }
-        if std::mem::take(&mut is_first) {
-            say("test     sequences  depth  tokens  tokens/s  (slowest - fastest)    GB/s  of read    Gop/s\n", true);
-        }
-        say(&line(row), true);
-    })
-}
-
-fn line(row: &BenchRow) -> String {
-    let share = row.bandwidth_share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", 100.0 * share));
-    let range = format!("({:.1} - {:.1})", row.range[0], row.range[1]);
-    format!(
-        "{:<8} {:>9} {:>6} {:>7} {:>9.1}  {range:<19} {:>7.1} {share:>8} {:>8.0}\n",
-        row.test,
-        row.sequences,
-        row.depth,
-        row.tokens,
-        row.tokens_per_second,
-        row.bytes_per_second / 1e9,
-        row.operations_per_second / 1e9,
-    )
-}
-
-fn summary(report: &BenchReport) -> String {
-    let bandwidth =
-        report.read_bandwidth.map_or_else(|| "unknown".to_owned(), |bandwidth| format!("{:.1} GB/s", bandwidth / 1e9));
-    format!(
-        "{} by {} threads with {}; they read {bandwidth}\n\
-         memory: {}\n",
-        report.model,
-        report.threads,
-        report.instructions,
-        memory(report.memory, report.overhead),
     )
 }
 

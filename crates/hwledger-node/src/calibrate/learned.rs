@@ -15,7 +15,7 @@ use hwledger_core::projection::Speed;
 const CORRECTIONS_KEPT: usize = 4096;
 
 /// The speeds of an answer, each figure with its place.
-pub(super) fn figures(speed: &mut Speed) -> [(Figure, &mut Option<Estimate<f64>>); 7] {
+pub(crate) fn figures(speed: &mut Speed) -> [(Figure, &mut Option<Estimate<f64>>); 7] {
     [
         (Figure::PrefillTokensPerS, &mut speed.prefill_tokens_per_s),
         (Figure::DecodeTokensPerS, &mut speed.decode_tokens_per_s),
@@ -130,7 +130,11 @@ pub(crate) fn key(prepared: &Prepared, figure: Figure) -> Key {
         device: devices(prepared),
         backend: backend(prepared),
         quantisation: Some(
-            settings.weights.as_ref().map_or_else(|| "as stored".to_owned(), |name| name.to_ascii_uppercase()),
+            settings
+                .weights
+                .as_ref()
+                .or(prepared.model.spec.stored_format.as_ref())
+                .map_or_else(|| "as stored".to_owned(), |name| name.to_ascii_uppercase()),
         ),
         architecture: Some(prepared.model.spec.architecture.clone()),
         workload: workload_class(prepared, figure),

@@ -33,7 +33,8 @@ impl Planner {
     }
 }
 
-fn request_of(run: &MeasuredRun, request: &CalibrateRequest) -> Result<PlanRequest, String> {
+/// The plan request that predicts a run.
+pub(crate) fn request_of(run: &MeasuredRun, request: &CalibrateRequest) -> Result<PlanRequest, String> {
     let model = match &request.model {
         Some(model) => model.clone(),
         None => known_model(run.model.as_deref())?,

@@ -8,7 +8,7 @@ mod learned;
 mod matching;
 mod pairs;
 mod store;
-mod summary;
+pub(crate) mod summary;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -21,6 +21,9 @@ use hwledger_formats::measurement::{self, Excluded, FILE_BYTES_MAX, Format, Meas
 use serde::Serialize;
 
 pub use learned::Learned;
+pub(crate) use learned::{figures, key, subject};
+pub(crate) use matching::request_of;
+pub(crate) use pairs::{measured, predicted_memory};
 pub use store::{Store, StoreError};
 pub use summary::ErrorRow;
 
@@ -191,7 +194,7 @@ fn display_name(path: &Path) -> String {
 
 /// Puts `new` into `samples`; a run that is there already is not counted twice, and its prediction
 /// is renewed.
-fn merge(samples: &mut Vec<Sample>, new: Vec<Sample>) -> (usize, usize) {
+pub(crate) fn merge(samples: &mut Vec<Sample>, new: Vec<Sample>) -> (usize, usize) {
     type Identity = (Key, Subject, u64, bool);
     let identity = |sample: &Sample| -> Identity {
         (sample.key.clone(), sample.subject.clone(), sample.measured.to_bits(), sample.is_own)

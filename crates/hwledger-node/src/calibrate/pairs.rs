@@ -1,8 +1,8 @@
 //! Predictions beside measurements, figure by figure.
 
-use hwledger_core::Bytes;
 use hwledger_core::calibration::{Figure, Sample};
 use hwledger_core::engine::Components;
+use hwledger_core::{Bytes, Estimate};
 use hwledger_formats::measurement::{BufferMemory, Latency, MeasuredRun, Statistic, TestKind};
 
 use super::CalibrateRequest;
@@ -14,7 +14,7 @@ use crate::planner::Planner;
 const RATIO_MAX: f64 = 1000.0;
 
 /// A measured figure and its relative standard deviation.
-type Measured = (Figure, f64, Option<f64>);
+pub(crate) type Measured = (Figure, f64, Option<f64>);
 
 impl Planner {
     /// The pairs of a run, or why it has none.
@@ -98,49 +98,73 @@ fn speeds(run: &MeasuredRun) -> Vec<Measured> {
     found.into_iter().flatten().collect()
 }
 
-/// Memory that a log reports, beside what the plan says: all cards together where the log has a
-/// row for each, one worker where every worker holds alike.
-fn memory(run: &MeasuredRun, answer: &Answer) -> Vec<(Measured, f64)> {
-    let engine = run.engine.as_deref().unwrap_or_default();
-    let cards: Vec<&BufferMemory> = run.memory.iter().filter(|row| !row.is_host() && row.device != "all").collect();
-    let planned: Vec<&DeviceAnswer> = answer.devices.iter().filter(|device| device.name != "host").collect();
-    let (rows, planned) = match engine {
-        "vllm" | "sglang" => (cards.get(..1).unwrap_or_default(), planned.get(..1).unwrap_or_default()),
-        _ => (&cards[..], &planned[..]),
-    };
-    if rows.is_empty() || planned.is_empty() {
-        return Vec::new();
+/// The figures of a run that mean what plans mean by them: speeds, and the memory that a log or an engine reports.
+pub(crate) fn measured(run: &MeasuredRun) -> Vec<Measured> {
+    let memory = measured_memory(run).into_iter().map(|(figure, bytes)| (figure, bytes, None));
+    speeds(run).into_iter().chain(memory).collect()
+}
+
+/// The rows of a table that are compared: cards, one worker where every worker holds alike, and the host where there is
+/// no card.
+fn compared<'a, T>(engine: &str, all: &'a [T], is_host: impl Fn(&T) -> bool) -> Vec<&'a T> {
+    let cards: Vec<&T> = all.iter().filter(|row| !is_host(row)).collect();
+    match engine {
+        _ if cards.is_empty() => all.iter().collect(),
+        "vllm" | "sglang" => cards.into_iter().take(1).collect(),
+        _ => cards,
     }
-    let measured = |part: fn(&BufferMemory) -> Option<Bytes>| -> Option<f64> {
+}
+
+/// Memory that a log reports, all compared rows together.
+fn measured_memory(run: &MeasuredRun) -> Vec<(Figure, f64)> {
+    let engine = run.engine.as_deref().unwrap_or_default();
+    let rows: Vec<BufferMemory> = run.memory.iter().filter(|row| row.device != "all").cloned().collect();
+    let rows = compared(engine, &rows, BufferMemory::is_host);
+    let sum = |part: fn(&BufferMemory) -> Option<Bytes>| -> Option<f64> {
         let parts: Vec<u64> = rows.iter().filter_map(|row| part(row)).map(|bytes| bytes.0).collect();
         (!parts.is_empty()).then(|| parts.iter().fold(0_u64, |sum, bytes| sum.saturating_add(*bytes)) as f64)
     };
-    let predicted = |part: fn(&Components) -> Option<f64>| -> Option<f64> {
-        planned.iter().map(|device| part(&device.components)).sum()
-    };
-    let pair = |figure, found: Option<f64>, said: Option<f64>| {
-        let (found, said) = (found.filter(|bytes| *bytes > 0.0)?, said.filter(|bytes| *bytes > 0.0)?);
-        Some(((figure, found, None), said))
-    };
     // SGLang prints what its graphs take, which is another quantity than the activation peak.
-    let compute = (engine != "sglang").then(|| measured(|row| row.compute_bytes)).flatten();
-    let pairs = [
-        pair(
-            Figure::WeightsBytes,
-            measured(|row| row.weights_bytes),
-            predicted(|part| Some(part.weights?.value.0 as f64)),
-        ),
-        pair(
-            Figure::KvCacheBytes,
-            measured(|row| row.kv_cache_bytes),
-            predicted(|part| Some(part.kv_cache?.value.0 as f64)),
-        ),
-        pair(Figure::ComputeBytes, compute, predicted(|part| Some(part.compute?.value.0 as f64))),
-        pair(
-            Figure::OverheadBytes,
-            measured(|row| row.overhead_bytes),
-            predicted(|part| Some(part.overhead?.value.0 as f64)),
-        ),
+    let compute = (engine != "sglang").then(|| sum(|row| row.compute_bytes)).flatten();
+    let found = [
+        (Figure::WeightsBytes, sum(|row| row.weights_bytes)),
+        (Figure::KvCacheBytes, sum(|row| row.kv_cache_bytes)),
+        (Figure::ComputeBytes, compute),
+        (Figure::OverheadBytes, sum(|row| row.overhead_bytes)),
     ];
-    pairs.into_iter().flatten().collect()
+    found.into_iter().filter_map(|(figure, bytes)| Some((figure, bytes.filter(|bytes| *bytes > 0.0)?))).collect()
+}
+
+/// Memory that a plan says, all compared devices together.
+pub(crate) fn predicted_memory(engine: &str, answer: &Answer) -> Vec<(Figure, Estimate<f64>)> {
+    let devices = compared(engine, &answer.devices, |device: &DeviceAnswer| device.name == "host");
+    let sum = |part: fn(&Components) -> Option<Estimate<Bytes>>| -> Option<Estimate<f64>> {
+        let parts: Vec<Estimate<Bytes>> =
+            devices.iter().map(|device| part(&device.components)).collect::<Option<_>>()?;
+        let first = *parts.first()?;
+        let total = |end: fn(&Estimate<Bytes>) -> Bytes| parts.iter().map(|part| end(part).0 as f64).sum();
+        Some(Estimate {
+            value: total(|part| part.value),
+            low: total(|part| part.low),
+            high: total(|part| part.high),
+            basis: first.basis,
+        })
+    };
+    let found = [
+        (Figure::WeightsBytes, sum(|part| part.weights)),
+        (Figure::KvCacheBytes, sum(|part| part.kv_cache)),
+        (Figure::ComputeBytes, sum(|part| part.compute)),
+        (Figure::OverheadBytes, sum(|part| part.overhead)),
+    ];
+    found.into_iter().filter_map(|(figure, bytes)| Some((figure, bytes.filter(|bytes| bytes.value > 0.0)?))).collect()
+}
+
+/// Memory that a log reports, beside what the plan says.
+fn memory(run: &MeasuredRun, answer: &Answer) -> Vec<(Measured, f64)> {
+    let said = predicted_memory(run.engine.as_deref().unwrap_or_default(), answer);
+    let pair = |(figure, found): (Figure, f64)| {
+        let (_, predicted) = said.iter().find(|(known, _)| *known == figure)?;
+        Some(((figure, found, None), predicted.value))
+    };
+    measured_memory(run).into_iter().filter_map(pair).collect()
 }

@@ -28,7 +28,7 @@ pub struct ErrorRow {
 }
 
 /// A row for every figure and for every key in `touched`.
-pub(super) fn rows(calibration: &Calibration, touched: &HashSet<Key>) -> Vec<ErrorRow> {
+pub(crate) fn rows(calibration: &Calibration, touched: &HashSet<Key>) -> Vec<ErrorRow> {
     let residuals = calibration.residuals(None);
     let mut figures: BTreeMap<Figure, Vec<&Residual<'_>>> = BTreeMap::new();
     let mut keys: BTreeMap<&Key, Vec<&Residual<'_>>> = BTreeMap::new();

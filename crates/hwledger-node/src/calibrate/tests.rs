@@ -132,7 +132,7 @@ fn files_and_names_that_are_wrong_are_failures() {
 fn lengths_that_are_alike_share_a_class() {
     let class = |figure, prompt, depth, concurrency| {
         let request = PlanRequest { prompt, depth, concurrency, ..plan_request() };
-        learned::key(&planner().prepare(&request).unwrap(), figure).workload.unwrap_or_default()
+        key(&planner().prepare(&request).unwrap(), figure).workload.unwrap_or_default()
     };
     assert_eq!(class(Figure::PrefillTokensPerS, Some(512), None, None), "prompt 256-1023");
     assert_eq!(class(Figure::PrefillTokensPerS, Some(1), Some(4096), None), "prompt 1-3 after 4096-16383");
@@ -224,8 +224,8 @@ fn prepared() -> crate::planner::Prepared {
 fn sample(ratio: f64, is_own: bool) -> Sample {
     let prepared = prepared();
     Sample {
-        key: learned::key(&prepared, Figure::DecodeTokensPerS),
-        subject: learned::subject(&prepared, Figure::DecodeTokensPerS),
+        key: key(&prepared, Figure::DecodeTokensPerS),
+        subject: subject(&prepared, Figure::DecodeTokensPerS),
         is_own,
         predicted: 100.0,
         measured: 100.0 * ratio,

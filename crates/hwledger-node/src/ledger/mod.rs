@@ -8,6 +8,7 @@ mod trust;
 
 pub use error::LedgerError;
 pub use hwledger_ledger::note::PublicKey;
+pub use hwledger_ledger::store::Ledger;
 pub use hwledger_ledger::verify::{Finding, Level, Outcome, Verification};
 pub use place::{LedgerOptions, folder, open, open_if_there, places};
 pub use read::{EntryAnswer, LogAnswer, LogRequest, LogRow, log, show};

@@ -42,6 +42,6 @@ mod tests {
             assert!(is_next && next.2 <= 31, "{last:?} {next:?}");
             last = next;
         }
-        assert_eq!(last, (2134, 4, 11));
+        assert_eq!(last, (2134, 4, 10));
     }
 }

@@ -6,6 +6,7 @@ mod bench;
 mod demo_tests;
 mod embed;
 mod error;
+mod recorded;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,8 @@ pub use hwledger_engine::model::LoadProgress;
 pub use hwledger_engine::sampling::{ResponseFormat, SamplingSettings};
 pub use hwledger_engine::scheduler::{FinishReason, SchedulerOptions, Usage};
 pub use hwledger_engine::{CacheFormat, MemoryReport};
+pub use hwledger_formats::measurement::MeasuredRun;
+pub use recorded::{bench_runs, reply_run, with_memory, with_reply, with_row};
 pub use reply::{Reply, ReplyRequest, ReplyToken, TokenLogprob};
 
 /// The name of the model that is part of the program.
@@ -32,6 +35,11 @@ pub const DEMO: &str = "demo";
 
 /// A model of 3.7 million parameters, made by `bench/demo/train.py` (`demo/PROVENANCE.toml`).
 static DEMO_FILE: &[u8] = include_bytes!("../../demo/demo.gguf");
+
+/// The file of [`DEMO`].
+pub(crate) const fn demo_file() -> &'static [u8] {
+    DEMO_FILE
+}
 
 /// How a model is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,8 +58,8 @@ pub struct NativeOptions {
     pub keeps_nothing: bool,
 }
 
-/// Where repacked weights are kept: `packed` in the folder that is the system's for what can be made again.
-fn packed_directory() -> Option<PathBuf> {
+/// The folder for what can be made again: `hwledger` in the system's own.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = set("XDG_CACHE_HOME").or_else(|| {
         if cfg!(windows) {
@@ -62,7 +70,12 @@ fn packed_directory() -> Option<PathBuf> {
             set("HOME").map(|home| home.join(".cache"))
         }
     });
-    folder.map(|folder| folder.join("hwledger").join("packed"))
+    folder.map(|folder| folder.join("hwledger"))
+}
+
+/// Where repacked weights are kept.
+fn packed_directory() -> Option<PathBuf> {
+    Some(cache_folder()?.join("packed"))
 }
 
 /// A set of instructions by its name.

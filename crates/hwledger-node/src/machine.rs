@@ -1,0 +1,148 @@
+//! This machine as a device that can be planned for: what its processor reads and computes per second, measured.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hwledger_core::ElementType;
+use hwledger_engine::{InstructionSet, Pool, product_rate, read_bandwidth};
+use hwledger_formats::device_file::DeviceDescription;
+use hwledger_ledger::store::clock_ns;
+use serde::{Deserialize, Serialize};
+
+use crate::locate::bounded;
+use crate::native::cache_folder;
+
+/// The name that the machine has in plans.
+pub const NAME: &str = "this machine";
+
+/// What was measured of a machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// `hwledger.machine/1`.
+    pub schema: String,
+    /// The processor, as it calls itself.
+    pub processor: String,
+    /// Threads that compute.
+    pub threads: usize,
+    /// The instructions that the native engine uses.
+    pub instructions: String,
+    /// Bytes of memory that programs may use: the machine's, or less where it is a container.
+    pub memory_bytes: Option<u64>,
+    /// Bytes that the threads read from memory per second.
+    pub read_bandwidth: Option<f64>,
+    /// Operations per second in products of 32-bit floats.
+    pub float_rate: Option<f64>,
+    /// Operations per second in products of 8-bit integers.
+    pub integer_rate: Option<f64>,
+    /// When, in nanoseconds since 1970.
+    pub measured_at_ns: u64,
+}
+
+/// How long a measurement is good for.
+const LIFE_NS: u64 = 24 * 3600 * 1_000_000_000;
+
+/// Bytes of the file at most.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+const SCHEMA: &str = "hwledger.machine/1";
+
+/// The processor's name and the bytes of memory, where the system says so.
+fn describe() -> (String, Option<u64>) {
+    let first = |path: &str, name: &str| {
+        let text = fs::read_to_string(path).ok()?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name).map(|rest| rest.trim_start_matches([' ', '\t', ':'])))?;
+        Some(line.trim().to_owned())
+    };
+    let processor = first("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    let memory = first("/proc/meminfo", "MemTotal")
+        .and_then(|text| text.trim_end_matches("kB").trim().parse::<u64>().ok())
+        .and_then(|kibibytes| kibibytes.checked_mul(1024));
+    let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let memory = match (memory, limit) {
+        (Some(memory), Some(limit)) => Some(memory.min(limit)),
+        (memory, limit) => memory.or(limit),
+    };
+    (processor, memory)
+}
+
+/// Where the last measurement is kept.
+fn remembered() -> Option<PathBuf> {
+    Some(cache_folder()?.join("machine.json"))
+}
+
+impl Machine {
+    /// Measures this machine with so many threads. Takes a gigabyte for a second.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no threads.
+    pub fn measure(threads: usize) -> std::io::Result<Self> {
+        let machine = Self::measured(threads)?;
+        if let Some(path) = remembered() {
+            // Whoever cannot write it measures again next time.
+            let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+            let text = serde_json::to_string(&machine).unwrap_or_default();
+            let _ = fs::create_dir_all(folder).and_then(|()| fs::write(path, text));
+        }
+        Ok(machine)
+    }
+
+    /// What was measured of this machine with so many threads within the last day, or else what is measured now.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no threads.
+    pub fn known(threads: usize) -> std::io::Result<Self> {
+        let known = remembered().and_then(|path| bounded::read(&path, FILE_BYTES_MAX).ok());
+        let known = known.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        let (processor, _) = describe();
+        let is_of_this = |machine: &Self| {
+            let is_recent = clock_ns().checked_sub(machine.measured_at_ns).is_some_and(|age| age < LIFE_NS);
+            machine.schema == SCHEMA && machine.processor == processor && machine.threads == threads && is_recent
+        };
+        match known.filter(is_of_this) {
+            Some(machine) => Ok(machine),
+            None => Self::measure(threads),
+        }
+    }
+
+    fn measured(threads: usize) -> std::io::Result<Self> {
+        let pool = Pool::new(threads.max(1))?;
+        let set = InstructionSet::detect();
+        let (processor, memory_bytes) = describe();
+        Ok(Self {
+            schema: SCHEMA.to_owned(),
+            processor,
+            threads: pool.threads(),
+            instructions: set.name().to_owned(),
+            memory_bytes,
+            read_bandwidth: read_bandwidth(&pool, set),
+            float_rate: product_rate(ElementType::F32, &pool, set),
+            integer_rate: product_rate(ElementType::Q8_0, &pool, set),
+            measured_at_ns: clock_ns(),
+        })
+    }
+
+    /// The machine as a device that plans may name [`NAME`].
+    pub fn device(&self) -> DeviceDescription {
+        let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        let gigabytes = |rate: f64| rate / 1e9;
+        let tera = |rate: f64| rate / 1e12;
+        DeviceDescription {
+            name: NAME.to_owned(),
+            kind: Some("cpu".to_owned()),
+            memory_gib: self.memory_bytes.map(gibibytes).into_iter().collect(),
+            bandwidth_gb_s: self.read_bandwidth.map(gigabytes),
+            units: u32::try_from(self.threads).ok(),
+            fp32_tflops: self.float_rate.map(tera),
+            // Products with 16-bit weights are done in 32 bits.
+            fp16_tflops: self.float_rate.map(tera),
+            bf16_tflops: self.float_rate.map(tera),
+            int8_tops: self.integer_rate.map(tera),
+            source: Some(format!("measured on {} with {} threads", self.processor, self.threads)),
+            ..DeviceDescription::default()
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a run gave, and what else the machine was doing meanwhile.
+
+use std::fs;
+
+use hwledger_core::calibration::Figure;
+use hwledger_formats::measurement::{MeasuredRun, to_line};
+use hwledger_ledger::event::{Count, Decimal, Draft, EngineWindowRecorded, Measure};
+use hwledger_ledger::store::clock_ns;
+
+use super::{Prediction, RecordError, Recorder, blob};
+use crate::calibrate::measured;
+
+/// Clock ticks of the processors, from `/proc/stat` and `/proc/self/stat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ticks {
+    all: u64,
+    idle: u64,
+    stolen: u64,
+    own: u64,
+}
+
+impl Ticks {
+    fn now() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/stat").ok()?, &fs::read_to_string("/proc/self/stat").ok()?)
+    }
+
+    /// proc(5): `cpu user nice system idle iowait irq softirq steal …`; of a process, fields 14 and 15.
+    fn parse(machine: &str, process: &str) -> Option<Self> {
+        let fields: Vec<u64> = machine
+            .lines()
+            .next()?
+            .strip_prefix("cpu ")?
+            .split_whitespace()
+            .map_while(|field| field.parse().ok())
+            .collect();
+        // The name, in parentheses, may hold anything.
+        let rest: Vec<&str> = process.rsplit_once(')')?.1.split_whitespace().collect();
+        let own = rest.get(11)?.parse::<u64>().ok()? + rest.get(12)?.parse::<u64>().ok()?;
+        let sum = fields.iter().take(8).sum();
+        Some(Self { all: sum, idle: fields.get(3)? + fields.get(4)?, stolen: *fields.get(7)?, own })
+    }
+}
+
+/// What the machine did beside a run: without it nobody can tell a slow engine from a busy machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings {
+    start_ns: u64,
+    ticks: Option<Ticks>,
+    is_own_process: bool,
+}
+
+impl Surroundings {
+    /// Begins to watch. `is_own_process` says that the engine runs in this process.
+    pub fn watch(is_own_process: bool) -> Self {
+        Self { start_ns: clock_ns(), ticks: Ticks::now(), is_own_process }
+    }
+
+    fn measures(&self) -> Vec<Measure> {
+        let share = |figure: &str, value: Option<f64>, source: &str| Measure {
+            figure: figure.to_owned(),
+            value: value.and_then(Decimal::new),
+            source: source.to_owned(),
+            quality: if value.is_some() { "derived" } else { "unsupported" }.to_owned(),
+            reason: value.is_none().then(|| "the system does not say".to_owned()),
+        };
+        let ticks = self.ticks.zip(Ticks::now()).and_then(|(before, after)| {
+            let all = after.all.checked_sub(before.all).filter(|all| *all > 0)?;
+            let part = |before: u64, after: u64| after.saturating_sub(before) as f64 / all as f64;
+            let busy = 1.0 - part(before.idle, after.idle);
+            Some((busy, part(before.own, after.own), part(before.stolen, after.stolen)))
+        });
+        let elsewhere = ticks.filter(|_| self.is_own_process).map(|(busy, own, stolen)| (busy - own - stolen).max(0.0));
+        vec![
+            share("processor_busy_ratio", ticks.map(|(busy, ..)| busy), "/proc/stat"),
+            share("processor_stolen_ratio", ticks.map(|(.., stolen)| stolen), "/proc/stat"),
+            share("processor_busy_elsewhere_ratio", elsewhere, "/proc/stat, /proc/self/stat"),
+        ]
+    }
+}
+
+impl Recorder<'_> {
+    /// Writes down what a predicted run gave. `source` says who measured. Returns the entry.
+    ///
+    /// # Errors
+    ///
+    /// The ledger takes nothing.
+    pub fn measure(
+        &self,
+        prediction: &Prediction,
+        run: &MeasuredRun,
+        surroundings: &Surroundings,
+        source: &str,
+    ) -> Result<u64, RecordError> {
+        let found = measured(run);
+        let mut measures = Vec::new();
+        for (figure, _) in &prediction.estimates {
+            let value = match figure {
+                Figure::TotalBytes => run.figures.peak_memory_bytes.map(|bytes| bytes.0 as f64),
+                _ => found.iter().find(|(known, ..)| known == figure).map(|(_, value, _)| *value),
+            };
+            let value = value.and_then(Decimal::new);
+            measures.push(Measure {
+                figure: figure.name().to_owned(),
+                quality: if value.is_some() { "measured" } else { "unsupported" }.to_owned(),
+                reason: value.is_none().then(|| "this run does not show it".to_owned()),
+                value,
+                source: source.to_owned(),
+            });
+        }
+        measures.push(Measure {
+            figure: "energy_joules".to_owned(),
+            value: None,
+            source: source.to_owned(),
+            quality: "unsupported".to_owned(),
+            reason: Some("no counter of energy was read during the run".to_owned()),
+        });
+        measures.extend(surroundings.measures());
+        let raw = blob::keep(self.ledger.folder(), to_line(run).as_bytes())?;
+        let event = EngineWindowRecorded {
+            run: Some(prediction.run.clone()),
+            engine: run.engine.clone().unwrap_or_else(|| "unknown".to_owned()),
+            engine_version: run.engine_version.clone(),
+            start_ns: Count(surroundings.start_ns),
+            end_ns: Count(clock_ns()),
+            measures,
+            raw: Some(raw),
+        };
+        let subject = format!("run/{}", prediction.run);
+        Ok(self.ledger.append(&Draft::new("hwledger/record", &subject, event))?.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ticks;
+
+    #[test]
+    fn ticks_are_read_past_any_name() {
+        let stat = "cpu  100 5 20 800 10 1 2 7 0 0\ncpu0 1 2 3\n";
+        let own = "77 (a) b (c) R 1 2 3 4 5 6 7 8 9 10 40 2 0 0 20 0\n";
+        let ticks = Ticks::parse(stat, own).unwrap();
+        assert_eq!(ticks, Ticks { all: 945, idle: 810, stolen: 7, own: 42 });
+        assert_eq!(Ticks::parse("cpu  1 2\n", own), None);
+        assert_eq!(Ticks::parse(stat, "77"), None);
+    }
+}

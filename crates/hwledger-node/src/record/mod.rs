@@ -1,0 +1,19 @@
+//! The loop that makes predictions honest: said before the run, measured after it, compared, learnt from.
+//!
+//! A prediction is an event (`PredictionMade`) that is durable before the run begins: nobody can pick the ones that came
+//! true. What it rests on (the run, the machine, the keys that it will be filed under) is kept beside the ledger as a
+//! blob, whose hash is in the event.
+
+mod blob;
+mod error;
+mod learn;
+mod measurement;
+mod prediction;
+mod reconcile;
+
+pub use blob::BLOB_BYTES_MAX;
+pub use error::RecordError;
+pub use learn::{LearnRequest, learn};
+pub use measurement::Surroundings;
+pub use prediction::{Prediction, Recorder};
+pub use reconcile::{ReconcileAnswer, ReconcileRequest, ReconciledRun, ResidualRow, reconcile};
