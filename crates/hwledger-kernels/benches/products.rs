@@ -1,9 +1,9 @@
 //! How fast products are: per form of weights and batch, the weight bytes streamed and the operations done per second.
 //!
-//! `cargo bench -p hwledger-kernels --bench products [-- THREADS] [streams] [sets] [packing]`
+//! `cargo bench -p hwledger-kernels --bench products [-- THREADS] [streams] [sets] [packing] [TYPE...]`
 //!
 //! `streams`: every set from AVX2 on, weights from memory. `sets`: all sets side by side on weights that the
-//! caches of servers hold, as ratios to plain code and to AVX-512. `packing`: bytes repacked per second.
+//! caches of servers hold, as ratios to plain code and to AVX-512. `packing`: bytes repacked per second. Names of types (`q4_k`) leave others out.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops when it cannot run")]
 
@@ -32,6 +32,12 @@ fn main() {
             part(&pool);
         }
     }
+}
+
+/// Those of the types that the command names, or all if it names none.
+fn named(types: &[ElementType]) -> Vec<ElementType> {
+    let asked: Vec<ElementType> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    types.iter().copied().filter(|element_type| asked.is_empty() || asked.contains(element_type)).collect()
 }
 
 /// A batch of small numbers.
@@ -66,7 +72,15 @@ fn packed(element_type: ElementType, shape: Shape, pool: &Pool) -> PackedWeight 
 fn streams(pool: &Pool) {
     // Weights beyond the caches of desktops: several matrices in turn, some 600 MB in all for 4 bits.
     let shape = Shape::matrix(8192, 4096);
-    for element_type in [ElementType::Q4K, ElementType::Q6K, ElementType::Q8_0, ElementType::Q4_0, ElementType::BF16] {
+    for element_type in named(&[
+        ElementType::Q4K,
+        ElementType::Q6K,
+        ElementType::Q8_0,
+        ElementType::Q4_0,
+        ElementType::Iq4Xs,
+        ElementType::Iq4Nl,
+        ElementType::BF16,
+    ]) {
         let weights: Vec<PackedWeight> = (0..24).map(|_| packed(element_type, shape, pool)).collect();
         for set in InstructionSet::available().filter(|&set| set != InstructionSet::Scalar) {
             for tokens in [1, 2, 4, 6, 8, 16, 32, 64, 128, 512] {
@@ -92,7 +106,16 @@ fn streams(pool: &Pool) {
 
 fn sets(pool: &Pool) {
     let available: Vec<InstructionSet> = InstructionSet::available().collect();
-    for element_type in [ElementType::Q4K, ElementType::Q6K, ElementType::Q8_0, ElementType::BF16] {
+    for element_type in named(&[
+        ElementType::Q4K,
+        ElementType::Q6K,
+        ElementType::Q8_0,
+        ElementType::Iq4Xs,
+        ElementType::Iq4Nl,
+        ElementType::BF16,
+        ElementType::Q5_0,
+        ElementType::Q3K,
+    ]) {
         for (tokens, rows) in [(1, 2048), (8, 2048), (512, 64)] {
             let shape = Shape::matrix(rows, 4096);
             let weights = [packed(element_type, shape, pool)];
@@ -125,19 +148,20 @@ fn sets(pool: &Pool) {
 
 fn packing(pool: &Pool) {
     let shape = Shape::matrix(4096, 4096);
-    for element_type in [
+    for element_type in named(&[
         ElementType::Q4K,
         ElementType::Q5K,
         ElementType::Q6K,
         ElementType::Q8_0,
         ElementType::Q4_0,
+        ElementType::Iq4Xs,
         ElementType::F16,
         ElementType::BF16,
         ElementType::F32,
         ElementType::Q5_0,
         ElementType::Q3K,
         ElementType::Mxfp4,
-    ] {
+    ]) {
         let bytes = vec![0x11; shape.rows * element_type.row_bytes(4096) as usize];
         let mut target = vec![0; PackedFormat::of(element_type).unwrap().bytes(shape)];
         let mut best = f64::INFINITY;

@@ -9,6 +9,8 @@ use crate::weight::PackedFormat;
 mod super_blocks;
 
 use super_blocks::SuperBlocks;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) use super_blocks::offset_of_32;
 pub(crate) use super_blocks::{SUPER_BLOCK_COLUMNS, SuperBlockParts};
 
 /// Most tokens of one tile: accumulators for eight tokens and two blocks fill the registers of AVX-512.

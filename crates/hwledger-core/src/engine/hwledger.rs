@@ -49,7 +49,8 @@ const fn unit(element_type: ElementType) -> (u64, u64) {
         ElementType::Q5K => (256, 2880),
         ElementType::Q6K => (256, 3392),
         ElementType::Q8_0 => (64, 1088),
-        ElementType::Q4_0 => (64, 576),
+        ElementType::Q4_0 | ElementType::Iq4Nl => (64, 576),
+        ElementType::Iq4Xs => (256, 2240),
         ElementType::F16 | ElementType::BF16 => (32, 1024),
         ElementType::F32 => (32, 2048),
         other => {
@@ -262,7 +263,14 @@ struct Forms {
 
 /// Whether activations become bytes in blocks of 32 columns to be multiplied with weights of this type.
 const fn takes_blocks(element_type: ElementType) -> bool {
-    matches!(held(element_type), ElementType::Q8_0 | ElementType::Q4_0 | ElementType::Grouped { .. })
+    use ElementType::{Grouped, Iq4Nl, Q4_0, Q8_0};
+    matches!(held(element_type), Q8_0 | Q4_0 | Iq4Nl | Grouped { .. })
+}
+
+/// The same in super-blocks of 256 columns.
+const fn takes_super_blocks(element_type: ElementType) -> bool {
+    use ElementType::{Iq4Xs, Q4K, Q5K, Q6K};
+    matches!(element_type, Q4K | Q5K | Q6K | Iq4Xs)
 }
 
 /// The forms that matrices need; `seen` says of a role and a type in which type such a matrix is held, if it counts.
@@ -282,8 +290,7 @@ fn forms(
     let has_bytes = !(has_tiles && is_encoder(model));
     Forms {
         has_blocks: has_bytes && has(takes_blocks),
-        has_super_blocks: has_bytes
-            && has(|kind| matches!(kind, ElementType::Q4K | ElementType::Q5K | ElementType::Q6K)),
+        has_super_blocks: has_bytes && has(takes_super_blocks),
         has_tiles,
     }
 }

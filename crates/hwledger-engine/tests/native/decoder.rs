@@ -33,10 +33,16 @@ pub(crate) enum Rounding {
     /// Nothing.
     None,
     /// Inputs of products with 4-bit, 5-bit, 6-bit and 8-bit weights, to bytes in blocks of 32 with a common scale,
-    /// of 256 where weights are K-quants.
+    /// of 256 where weights are K-quants or `IQ4_XS`.
     Bytes,
     /// Inputs and weights, to bfloat16, but for products with weights of single or half precision.
     Tiles,
+}
+
+/// Whether inputs are rounded to bytes to be multiplied with weights of this type.
+pub(crate) const fn takes_bytes(element_type: ElementType) -> bool {
+    use ElementType::{Iq4Nl, Iq4Xs, Q4_0, Q4K, Q5K, Q6K, Q8_0};
+    matches!(element_type, Q4_0 | Q8_0 | Iq4Nl | Q4K | Q5K | Q6K | Iq4Xs)
 }
 
 /// How the heads of a layer turn.
@@ -195,10 +201,7 @@ impl<'a> Reference<'a> {
         let element_type = self.header.tensor(name)?.element_type;
         let mut values = self.tensor(name)?;
         let is_whole = matches!(element_type, ElementType::F32 | ElementType::F16);
-        let takes_bytes = matches!(
-            element_type,
-            ElementType::Q4_0 | ElementType::Q8_0 | ElementType::Q4K | ElementType::Q5K | ElementType::Q6K
-        );
+        let takes_bytes = takes_bytes(element_type);
         let rounding = match self.rounding {
             Rounding::Tiles if !is_whole => Rounding::Tiles,
             Rounding::Bytes if takes_bytes => Rounding::Bytes,
@@ -209,7 +212,7 @@ impl<'a> Reference<'a> {
                 *value = bfloat16(*value);
             }
         }
-        let has_super_blocks = matches!(element_type, ElementType::Q4K | ElementType::Q5K | ElementType::Q6K);
+        let has_super_blocks = takes_bytes && element_type.block().0 == 256;
         Some(Weight { values, rounding, block: if has_super_blocks { 256 } else { 32 } })
     }
 

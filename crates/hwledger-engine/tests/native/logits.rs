@@ -5,7 +5,7 @@ use std::path::Path;
 use hwledger_core::ElementType;
 use hwledger_engine::{CacheFormat, InstructionSet};
 
-use crate::decoder::{Reference, Rounding};
+use crate::decoder::{Reference, Rounding, takes_bytes};
 use crate::harness::{best_without_tiles, decoder_with, loaded, logits};
 use crate::models::{Biases, Experts, Latent, Recipe, VOCABULARY};
 use crate::noise::Noise;
@@ -211,12 +211,7 @@ fn every_architecture_in_single_precision() {
 
 /// How far off products with weights of this type may be.
 fn tolerance(weight: ElementType) -> f64 {
-    match weight {
-        ElementType::Q8_0 | ElementType::Q4_0 | ElementType::Q4K | ElementType::Q5K | ElementType::Q6K => {
-            TOLERANCE_BYTES
-        }
-        _ => TOLERANCE_FLOAT,
-    }
+    if takes_bytes(weight) { TOLERANCE_BYTES } else { TOLERANCE_FLOAT }
 }
 
 /// Architectures with layers that their weights' type changes nothing in left out.

@@ -65,8 +65,16 @@ fn check(recipe: &Recipe, format: CacheFormat, sequences: usize, context: usize)
 
 #[test]
 fn weights_and_cache_are_planned_to_the_byte() {
-    let types =
-        [ElementType::F32, ElementType::F16, ElementType::Q8_0, ElementType::Q4_0, ElementType::Q4K, ElementType::Q6K];
+    let types = [
+        ElementType::F32,
+        ElementType::F16,
+        ElementType::Q8_0,
+        ElementType::Q4_0,
+        ElementType::Q4K,
+        ElementType::Q6K,
+        ElementType::Iq4Nl,
+        ElementType::Iq4Xs,
+    ];
     for recipe in architectures() {
         for weight in types {
             check(&recipe.clone().with_weights(weight), CacheFormat::F16, 1, 40);

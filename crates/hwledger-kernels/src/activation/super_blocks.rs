@@ -6,6 +6,8 @@
 use crate::instruction_set::InstructionSet;
 use crate::memory::Buffer;
 use crate::quantise::quantise_super_block;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::weight::IQ4_OFFSET;
 
 use super::{Arrangement, Tile};
 
@@ -13,6 +15,21 @@ use super::{Arrangement, Tile};
 pub(crate) const SUPER_BLOCK_COLUMNS: usize = 256;
 /// What is taken off the 6-bit numbers of `Q6_K`.
 pub(crate) const OFFSET_6_BIT: i32 = 32;
+
+/// -128 times the sum of the bytes of part `part` of 32 columns: what is taken off products with the numbers of
+/// `IQ4_XS`. `offsets` are those of one token, `width` apart.
+///
+/// # Safety
+///
+/// There are offsets of `2 * part + 2` parts of 16 columns.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[expect(unsafe_code, reason = "kernels go through tiles by addresses")]
+#[inline(always)]
+pub(crate) unsafe fn offset_of_32(offsets: *const i32, part: usize, width: usize) -> i32 {
+    const TIMES: i32 = IQ4_OFFSET as i32 / OFFSET_6_BIT;
+    // SAFETY: as the caller says.
+    unsafe { TIMES * (*offsets.add(2 * part * width) + *offsets.add((2 * part + 1) * width)) }
+}
 
 /// A batch in super-blocks. Tiles as [`Arrangement::Interleaved`] lays them out.
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::activation::{Activations, QuantisedTile};
-use crate::weight::{PackedFormat, PackedWeight};
+use crate::weight::{IQ4_NUMBERS, PackedFormat, PackedWeight};
 
-use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, Lanes, instructions};
+use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, LOOKED_UP, Lanes, instructions};
 use super::{Matrix, Out, with_floats};
 
 /// AVX2 alone. Products of bytes are added in 16 bits as long as these suffice: activations are at least -128, so
@@ -31,6 +31,24 @@ unsafe fn widened(sums: __m256i, factor: i16) -> __m256i {
 unsafe fn products(numbers: __m256i, four: i32) -> __m256i {
     // SAFETY: as above.
     unsafe { _mm256_maddubs_epi16(numbers, _mm256_set1_epi32(four)) }
+}
+
+/// Low and high halves of the table of `IQ4_NL`.
+const IQ4_HALVES: [[u8; 16]; 2] = {
+    let mut halves = [[0; 16]; 2];
+    let mut index = 0;
+    while index < 16 {
+        (halves[0][index], halves[1][index]) = (IQ4_NUMBERS[index] & 15, IQ4_NUMBERS[index] >> 4);
+        index += 1;
+    }
+    halves
+};
+
+/// Of each byte that of the table.
+#[inline(always)]
+unsafe fn look_up(table: &[u8; 16], places: __m256i) -> __m256i {
+    // SAFETY: as above; the table has sixteen bytes.
+    unsafe { _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())), places) }
 }
 
 /// What both sets do alike.
@@ -59,6 +77,9 @@ macro_rules! shared {
             fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fmadd_ps(a, b, c) }
             fn multiply_subtract(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fnmadd_ps(a, b, c) }
             fn zero() -> __m256i { _mm256_setzero_si256() }
+            fn scaled_with(sum: __m256i, more: i32, scale: __m256i, c: __m256i) -> __m256i {
+                _mm256_add_epi32(c, _mm256_mullo_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(more)), scale))
+            }
             // Numbers fill the lower 16 bits only, so that the upper ones add nothing.
             fn small_multiply_add(number: __m256i, times: i32, c: __m256i) -> __m256i {
                 _mm256_add_epi32(c, _mm256_madd_epi16(number, _mm256_set1_epi32(times)))
@@ -77,7 +98,8 @@ macro_rules! shared {
 }
 
 impl Lanes for Avx2 {
-    /// Sums in 32 bits, of 4-bit numbers in 16; of 8-bit numbers those of their low and of their high halves, in 16.
+    /// Sums in 32 bits, of 4-bit numbers in 16; of 8-bit numbers (also those of a table) those of their low and of their
+    /// high halves, in 16.
     type Dots = [__m256i; 2];
 
     shared!();
@@ -97,8 +119,11 @@ impl Lanes for Avx2 {
                 _ => {
                     let mut dots = dots;
                     for index in 0..2 {
-                        let low = Self::and(numbers[index], 15);
-                        let high = Self::and(Self::right::<4>(numbers[index]), 15);
+                        let [low, high] = if BITS == LOOKED_UP {
+                            [look_up(&IQ4_HALVES[0], numbers[index]), look_up(&IQ4_HALVES[1], numbers[index])]
+                        } else {
+                            [Self::and(numbers[index], 15), Self::and(Self::right::<4>(numbers[index]), 15)]
+                        };
                         dots[0] = _mm256_add_epi16(dots[0], products(low, fours[index]));
                         dots[1] = _mm256_add_epi16(dots[1], products(high, fours[index]));
                     }
@@ -134,6 +159,10 @@ impl Lanes for AvxVnni {
         fn start(value: i32) -> __m256i { _mm256_set1_epi32(value) }
         fn add_eight<const BITS: u32>(dots: __m256i, numbers: [__m256i; 2], fours: [i32; 2]) -> __m256i {
             {
+                let mut numbers = numbers;
+                if BITS == LOOKED_UP {
+                    numbers = [look_up(&IQ4_NUMBERS, numbers[0]), look_up(&IQ4_NUMBERS, numbers[1])];
+                }
                 let dots = _mm256_dpbusd_avx_epi32(dots, numbers[0], _mm256_set1_epi32(fours[0]));
                 _mm256_dpbusd_avx_epi32(dots, numbers[1], _mm256_set1_epi32(fours[1]))
             }

@@ -7,9 +7,9 @@ use std::arch::asm;
 use std::ops::Range;
 
 use crate::activation::{Activations, QuantisedTile};
-use crate::weight::{PackedFormat, PackedWeight};
+use crate::weight::{IQ4_NUMBERS, PackedFormat, PackedWeight};
 
-use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, Lanes, instructions};
+use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, LOOKED_UP, Lanes, instructions};
 use super::{Matrix, Out, with_floats};
 
 /// NEON with `sdot`.
@@ -66,22 +66,29 @@ impl Lanes for Neon {
             {
                 let [mut sums, mut top] = dots;
                 for index in 0..2 {
-                    if BITS == 8 {
+                    let mut number = numbers[index];
+                    if BITS == LOOKED_UP {
+                        number = vqtbl1q_u8(vld1q_u8(IQ4_NUMBERS.as_ptr()), number);
+                    }
+                    if matches!(BITS, LOOKED_UP | 8) {
                         // The top bit counts as -128 instead of 128: its products are taken off, not added.
-                        sums = dot(sums, Self::and(numbers[index], 127), fours[index]);
-                        top = dot(top, Self::and(numbers[index], 128), fours[index]);
+                        sums = dot(sums, Self::and(number, 127), fours[index]);
+                        top = dot(top, Self::and(number, 128), fours[index]);
                     } else {
-                        sums = dot(sums, numbers[index], fours[index]);
+                        sums = dot(sums, number, fours[index]);
                     }
                 }
                 [sums, top]
             }
         }
         fn sum<const BITS: u32>(dots: Self::Dots) -> int32x4_t {
-            if BITS == 8 { vsubq_s32(dots[0], dots[1]) } else { dots[0] }
+            if matches!(BITS, LOOKED_UP | 8) { vsubq_s32(dots[0], dots[1]) } else { dots[0] }
         }
         fn scaled<const BITS: u32>(dots: Self::Dots, scale: int32x4_t, c: int32x4_t) -> int32x4_t {
             vmlaq_s32(c, Self::sum::<BITS>(dots), scale)
+        }
+        fn scaled_with(sum: int32x4_t, more: i32, scale: int32x4_t, c: int32x4_t) -> int32x4_t {
+            vmlaq_s32(c, vaddq_s32(sum, vdupq_n_s32(more)), scale)
         }
         fn small_multiply_add(number: int32x4_t, times: i32, c: int32x4_t) -> int32x4_t {
             vmlaq_n_s32(c, number, times)

@@ -6,13 +6,16 @@
 #![expect(unsafe_code, reason = "SIMD")]
 
 use crate::activation::{Activations, QuantisedTile, Tile, TileParts};
-use crate::weight::{Affine, PackedFormat, ROWS_INTERLEAVED};
+use crate::weight::{Affine, IQ4_OFFSET, PackedFormat, ROWS_INTERLEAVED};
 
 mod super_blocks;
 
 use super_blocks::super_blocks_tile;
 
 use super::Out;
+
+/// In place of a number of bits: numbers of 4 bits are places in the table of `IQ4_NL`, whose bytes have no sign.
+pub(super) const LOOKED_UP: u32 = 0;
 
 /// Registers that hold sixteen rows, at most.
 const REGISTERS_MAX: usize = 4;
@@ -53,14 +56,16 @@ pub(super) trait Lanes {
 
     /// No products, but a number to start from: zero, unless numbers have 5 or 6 bits.
     unsafe fn start(value: i32) -> Self::Dots;
-    /// Adds the products of eight columns: four numbers of `BITS` bits (4, 5, 6 or 8), times four bytes with
-    /// sign, twice. Of 4 and 8 bits it is done at most four times before the sum is taken.
+    /// Adds the products of eight columns: four numbers of `BITS` bits (4, 5, 6, 8 or [`LOOKED_UP`]), times four bytes
+    /// with sign, twice. Of 5 and 6 bits any number of times; of others at most four before the sum is taken.
     unsafe fn add_eight<const BITS: u32>(dots: Self::Dots, numbers: [Self::Bytes; 2], fours: [i32; 2]) -> Self::Dots;
     /// The exact sums.
     unsafe fn sum<const BITS: u32>(dots: Self::Dots) -> Self::Integers;
 
     /// `sum of products x scale + c`.
     unsafe fn scaled<const BITS: u32>(dots: Self::Dots, scale: Self::Integers, c: Self::Integers) -> Self::Integers;
+    /// `(sum + more) x scale + c`.
+    unsafe fn scaled_with(sum: Self::Integers, more: i32, scale: Self::Integers, c: Self::Integers) -> Self::Integers;
     /// `number x times + c`: a number of 0 to 255, times one of 16 bits.
     unsafe fn small_multiply_add(number: Self::Integers, times: i32, c: Self::Integers) -> Self::Integers;
     /// Zero.
@@ -201,7 +206,8 @@ unsafe fn bytes_tile<L: Lanes, const W: usize, const M: usize>(
                     let at = at.after::<W>(index * format.unit_columns(), pass * M);
                     let sums = &mut *sums[register].as_mut_ptr().add(pass * M).cast::<[L::Floats; M]>();
                     match format {
-                        PackedFormat::Q4 => q4::<L, W, M>(rows, at, sums),
+                        PackedFormat::Q4 => q4::<L, W, M, 4>(rows, at, sums),
+                        PackedFormat::Iq4Nl => q4::<L, W, M, LOOKED_UP>(rows, at, sums),
                         PackedFormat::Affine(form) => affine::<L, W, M>(form, rows, at, sums),
                         _ => q8::<L, W, M>(rows, at, sums),
                     }
@@ -268,8 +274,10 @@ unsafe fn add_part<L: Lanes, const M: usize, const BITS: u32>(
     }
 }
 
+/// `Q4_0` (`BITS` 4) and `IQ4_NL` ([`LOOKED_UP`]).
 #[inline(always)]
-unsafe fn q4<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sums: &mut [L::Floats; M]) {
+unsafe fn q4<L: Lanes, const W: usize, const M: usize, const BITS: u32>(rows: Rows, at: At, sums: &mut [L::Floats; M]) {
+    let offset = if BITS == LOOKED_UP { f32::from(IQ4_OFFSET) } else { 8.0 };
     // SAFETY: within the unit and the tile.
     unsafe {
         let mut dots = [[L::start(0); M]; 2];
@@ -277,14 +285,14 @@ unsafe fn q4<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sums:
             let both = rows.load_two::<L>(two * 2);
             let low = [L::and(both[0], 15), L::and(both[1], 15)];
             let high = [L::and(L::right::<4>(both[0]), 15), L::and(L::right::<4>(both[1]), 15)];
-            add_eight::<L, W, M, 4>(&mut dots[0], low, at.bytes.add(two * 8 * W));
-            add_eight::<L, W, M, 4>(&mut dots[1], high, at.bytes.add((4 + two) * 8 * W));
+            add_eight::<L, W, M, BITS>(&mut dots[0], low, at.bytes.add(two * 8 * W));
+            add_eight::<L, W, M, BITS>(&mut dots[1], high, at.bytes.add((4 + two) * 8 * W));
         }
         for half in 0..2 {
             let scale = rows.halves::<L>(512 + half * 32);
-            let minimum = L::multiply(scale, L::splat(8.0));
+            let minimum = L::multiply(scale, L::splat(offset));
             let at = at.after::<W>(half * 32, 0);
-            add_part::<L, M, 4>(sums, &dots[half], [scale, minimum], at.scales, at.sums);
+            add_part::<L, M, BITS>(sums, &dots[half], [scale, minimum], at.scales, at.sums);
         }
     }
 }

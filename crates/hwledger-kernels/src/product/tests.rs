@@ -219,12 +219,16 @@ fn lengths_and_blocks_are_checked() {
 fn the_largest_numbers_do_not_overflow() {
     let pool = Pool::new(1).unwrap();
     let shape = Shape::matrix(16, 512);
-    let cases: [(ElementType, u8, &[usize]); 5] = [
+    let cases: [(ElementType, u8, &[usize]); 9] = [
         (ElementType::Q4K, 0xff, &[0, 2]),
         (ElementType::Q5K, 0xff, &[0, 2]),
         (ElementType::Q6K, 0xff, &[208]),
         (ElementType::Q8_0, 0x7f, &[0]),
         (ElementType::Q4_0, 0xff, &[0]),
+        (ElementType::Iq4Nl, 0xff, &[0]),
+        (ElementType::Iq4Nl, 0x00, &[0]),
+        (ElementType::Iq4Xs, 0xff, &[0]),
+        (ElementType::Iq4Xs, 0x00, &[0]),
     ];
     for (element_type, fill, halves) in cases {
         let size = element_type.block().1 as usize;

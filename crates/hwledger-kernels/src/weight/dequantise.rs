@@ -6,6 +6,18 @@ use crate::half::{f32_from_bf16, f32_from_f16};
 
 /// Values of the 4-bit types that look their numbers up (`kvalues_iq4nl` of ggml).
 pub(crate) const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+/// What [`IQ4_NUMBERS`] are above [`IQ4_VALUES`].
+pub(crate) const IQ4_OFFSET: u8 = 128;
+/// The same values as bytes without sign.
+pub(crate) const IQ4_NUMBERS: [u8; 16] = {
+    let mut numbers = [0; 16];
+    let mut index = 0;
+    while index < 16 {
+        numbers[index] = IQ4_VALUES[index].cast_unsigned() ^ IQ4_OFFSET;
+        index += 1;
+    }
+    numbers
+};
 /// Twice the values of the 4-bit floating-point type E2M1 (OCP Microscaling Formats 1.0, table 5).
 const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
@@ -208,14 +220,18 @@ fn iq4_nl(block: &[u8], values: &mut [f32]) {
 
 fn iq4_xs(block: &[u8], values: &mut [f32]) {
     let d = half(block, 0);
-    let high = u16::from_le_bytes([block[2], block[3]]);
     for (index, value) in values.iter_mut().enumerate() {
         let part = index / 32;
-        let low = block[4 + part / 2] >> (4 * (part % 2)) & 15;
-        let scale = u16::from(low) | (high >> (2 * part) & 3) << 4;
         let number = nibble(&block[8 + part * 16..8 + part * 16 + 16], index % 32);
-        *value = d * (f32::from(scale) - 32.0) * f32::from(IQ4_VALUES[usize::from(number)]);
+        *value = d * f32::from(iq4_xs_scale(block, part)) * f32::from(IQ4_VALUES[usize::from(number)]);
     }
+}
+
+/// The scale of 32-element block `part` of `IQ4_XS`: 6 bits, low 4 and high 2 apart, less 32.
+pub(super) fn iq4_xs_scale(block: &[u8], part: usize) -> i8 {
+    let low = block[4 + part / 2] >> (4 * (part % 2)) & 15;
+    let high = u16::from_le_bytes([block[2], block[3]]) >> (2 * part) & 3;
+    (low | (high as u8) << 4).cast_signed() - 32
 }
 
 fn mxfp4(block: &[u8], values: &mut [f32]) {

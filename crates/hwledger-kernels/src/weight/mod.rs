@@ -12,10 +12,11 @@ use crate::pool::Pool;
 
 pub use affine::{Affine, AffineTensor};
 pub use dequantise::dequantise;
+pub(crate) use dequantise::{IQ4_NUMBERS, IQ4_OFFSET};
 pub(crate) use unit::Unit;
 
 /// Changes whenever the bytes of any repacked form change: what was kept of another layout is made anew.
-pub const LAYOUT_VERSION: u64 = 1;
+pub const LAYOUT_VERSION: u64 = 2;
 
 /// Output rows whose columns lie side by side: the 32-bit lanes of one AVX-512 register.
 pub const ROWS_INTERLEAVED: usize = 16;
@@ -40,6 +41,10 @@ pub enum PackedFormat {
     Q8,
     /// `Q4_0`: 4 bits around 8; per 32 columns a half-precision scale.
     Q4,
+    /// `IQ4_NL`: as `Q4_0`, but numbers are places in a table of sixteen bytes.
+    Iq4Nl,
+    /// `IQ4_XS`: the same numbers; per 32 columns a scale of 6 bits with sign; per 256 its half-precision factor.
+    Iq4Xs,
     /// Half precision, one column after the other.
     F16,
     /// bfloat16, one column after the other.
@@ -60,6 +65,8 @@ impl std::fmt::Display for PackedFormat {
             Self::Q6K => formatter.write_str("q6_k"),
             Self::Q8 => formatter.write_str("q8"),
             Self::Q4 => formatter.write_str("q4"),
+            Self::Iq4Nl => formatter.write_str("iq4_nl"),
+            Self::Iq4Xs => formatter.write_str("iq4_xs"),
             Self::F16 => formatter.write_str("f16"),
             Self::BF16 => formatter.write_str("bf16"),
             Self::F32 => formatter.write_str("f32"),
@@ -78,6 +85,8 @@ impl PackedFormat {
             ElementType::Q6K => Self::Q6K,
             ElementType::Q8_0 => Self::Q8,
             ElementType::Q4_0 => Self::Q4,
+            ElementType::Iq4Nl => Self::Iq4Nl,
+            ElementType::Iq4Xs => Self::Iq4Xs,
             ElementType::F16 => Self::F16,
             ElementType::BF16 => Self::BF16,
             ElementType::F32 => Self::F32,
@@ -89,8 +98,8 @@ impl PackedFormat {
     /// Columns of one unit.
     pub const fn unit_columns(self) -> usize {
         match self {
-            Self::Q4K | Self::Q5K | Self::Q6K => 256,
-            Self::Q8 | Self::Q4 | Self::Affine(_) => 64,
+            Self::Q4K | Self::Q5K | Self::Q6K | Self::Iq4Xs => 256,
+            Self::Q8 | Self::Q4 | Self::Iq4Nl | Self::Affine(_) => 64,
             Self::F16 | Self::BF16 | Self::F32 => 32,
             Self::Blocks(element_type) => element_type.block().0 as usize,
         }
@@ -106,7 +115,9 @@ impl PackedFormat {
             // Low 4 bits, high 2 bits, scales, factor, and 32 bytes to the next cache line.
             Self::Q6K => 2048 + 1024 + 256 + 32 + 32,
             Self::Q8 => 1024 + 64,
-            Self::Q4 => 512 + 64,
+            Self::Q4 | Self::Iq4Nl => 512 + 64,
+            // 4-bit numbers, scales, factor, and 32 bytes to the next cache line.
+            Self::Iq4Xs => 2048 + 128 + 32 + 32,
             Self::F16 | Self::BF16 => 32 * 16 * 2,
             Self::F32 => 32 * 16 * 4,
             Self::Affine(affine) => affine.unit_bytes(),
@@ -126,12 +137,12 @@ impl PackedFormat {
 
     /// Whether activations are quantised to multiply with it.
     pub const fn takes_quantised_activations(self) -> bool {
-        matches!(self, Self::Q4K | Self::Q5K | Self::Q6K | Self::Q8 | Self::Q4 | Self::Affine(_))
+        self.has_whole_scales() || matches!(self, Self::Q8 | Self::Q4 | Self::Iq4Nl | Self::Affine(_))
     }
 
     /// Whether scales are whole numbers within 256 columns, times one number in half precision.
     pub const fn has_whole_scales(self) -> bool {
-        matches!(self, Self::Q4K | Self::Q5K | Self::Q6K)
+        matches!(self, Self::Q4K | Self::Q5K | Self::Q6K | Self::Iq4Xs)
     }
 }
 

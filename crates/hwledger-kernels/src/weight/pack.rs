@@ -5,7 +5,7 @@ use hwledger_core::ElementType;
 use crate::half::f32_from_f16;
 use crate::pool::Pool;
 
-use super::dequantise::scale_and_minimum;
+use super::dequantise::{iq4_xs_scale, scale_and_minimum};
 use super::{PackError, PackedFormat, ROWS_INTERLEAVED, Shape};
 
 /// Packs all groups of rows; `bytes` and `packed` have the lengths of the shape.
@@ -67,11 +67,16 @@ fn pack_row(format: PackedFormat, blocks: &[u8], row: usize, unit: &mut [u8]) ->
             unit[1024 + (part * ROWS_INTERLEAVED + row) * 2..][..2].copy_from_slice(&block[..2]);
             is_finite_half(block)
         }),
-        PackedFormat::Q4 => each(blocks.chunks_exact(18).enumerate(), |(part, block)| {
-            for half in 0..2 {
-                let numbers = |word: u32| (word >> (4 * half) & LOW_BITS) << (4 * part);
-                put_words(&block[2..], row, &mut unit[half * 256..], numbers);
+        PackedFormat::Iq4Xs => {
+            for (part, numbers) in blocks[8..].chunks_exact(16).enumerate() {
+                put_halves(numbers, part, row, unit);
+                unit[2048 + part * ROWS_INTERLEAVED + row] = iq4_xs_scale(blocks, part).cast_unsigned();
             }
+            unit[2176 + row * 2..][..2].copy_from_slice(&blocks[..2]);
+            is_finite_half(blocks)
+        }
+        PackedFormat::Q4 | PackedFormat::Iq4Nl => each(blocks.chunks_exact(18).enumerate(), |(part, block)| {
+            put_halves(&block[2..], part, row, unit);
             unit[512 + (part * ROWS_INTERLEAVED + row) * 2..][..2].copy_from_slice(&block[..2]);
             is_finite_half(block)
         }),
@@ -117,11 +122,20 @@ fn put_words(source: &[u8], row: usize, lines: &mut [u8], change: impl Fn(u32) -
     }
 }
 
+/// The 4-bit numbers of block `part` of 32 columns, of which the file has the second half in the high bits.
+fn put_halves(numbers: &[u8], part: usize, row: usize, unit: &mut [u8]) {
+    let lines = &mut unit[part / 2 * 512..][..512];
+    for half in 0..2 {
+        let change = |word: u32| (word >> (4 * half) & LOW_BITS) << (4 * (part % 2));
+        put_words(numbers, row, &mut lines[half * 256..], change);
+    }
+}
+
 /// Whether a block that is kept as it is decodes to finite numbers.
 fn is_finite_block(element_type: ElementType, block: &[u8]) -> bool {
     // A half-precision factor times the integers of these types is far from the largest number.
     let halves: &[usize] = match element_type {
-        ElementType::Q5_0 | ElementType::Iq4Nl | ElementType::Iq4Xs => &[0],
+        ElementType::Q5_0 => &[0],
         ElementType::Q4_1 | ElementType::Q5_1 => &[0, 2],
         ElementType::Q2K => &[80, 82],
         ElementType::Q3K => &[108],

@@ -2,7 +2,7 @@
 
 use crate::half::{f32_from_bf16, f32_from_f16};
 
-use super::{Affine, PackedFormat, ROWS_INTERLEAVED, UNIT_COLUMNS_MAX, dequantise};
+use super::{Affine, IQ4_NUMBERS, IQ4_OFFSET, PackedFormat, ROWS_INTERLEAVED, UNIT_COLUMNS_MAX, dequantise};
 
 /// One number of each of the sixteen rows.
 pub(crate) type Lane<T> = [T; ROWS_INTERLEAVED];
@@ -25,7 +25,7 @@ pub(crate) struct Unit {
     pub(crate) minimum_factor: Lane<f32>,
     /// `[part][row]`.
     pub(crate) whole_scales: [Lane<i32>; 16],
-    /// `[part][row]`; of `Q6_K` none, but an offset of all numbers.
+    /// `[part][row]`; of `Q6_K` and `IQ4_XS` none, but an offset of all numbers.
     pub(crate) whole_minima: [Lane<i32>; 16],
     /// Taken off every number.
     pub(crate) offset: i32,
@@ -103,12 +103,20 @@ impl Unit {
                 }
                 self.read_scales(&bytes[1024..], row, 128.0);
             }
-            PackedFormat::Q4 => {
+            PackedFormat::Q4 | PackedFormat::Iq4Nl => {
                 self.part = 32;
-                for column in 0..64 {
-                    self.numbers[column][row] = bytes[nibble_byte(column, row)] >> (column % 64 / 32 * 4) & 15;
+                self.read_nibbles(bytes, row);
+                if format == PackedFormat::Iq4Nl {
+                    self.look_up(row);
                 }
-                self.read_scales(&bytes[512..], row, 8.0);
+                let offset = if format == PackedFormat::Q4 { 8.0 } else { f32::from(IQ4_OFFSET) };
+                self.read_scales(&bytes[512..], row, offset);
+            }
+            PackedFormat::Iq4Xs => {
+                self.part = 32;
+                self.read_nibbles(bytes, row);
+                self.look_up(row);
+                self.read_signed_scales(&bytes[2048..2176], half(bytes, 2176 + row * 2), IQ4_OFFSET, row);
             }
             PackedFormat::F16 | PackedFormat::BF16 => {
                 self.part = 0;
@@ -148,6 +156,33 @@ impl Unit {
             let scale = half(bytes, (part * ROWS_INTERLEAVED + row) * 2);
             self.scales[part][row] = scale;
             self.minima[part][row] = scale * offset;
+        }
+    }
+
+    /// The 4-bit numbers of all columns.
+    fn read_nibbles(&mut self, bytes: &[u8], row: usize) {
+        for column in 0..self.columns {
+            self.numbers[column][row] = bytes[nibble_byte(column, row)] >> (column % 64 / 32 * 4) & 15;
+        }
+    }
+
+    /// Numbers of `IQ4_NL` and `IQ4_XS` in place of their places in the table.
+    fn look_up(&mut self, row: usize) {
+        for numbers in &mut self.numbers[..self.columns] {
+            numbers[row] = IQ4_NUMBERS[usize::from(numbers[row])];
+        }
+    }
+
+    /// Whole scales with sign, `[part][row]`, of numbers that are too large by `offset`.
+    fn read_signed_scales(&mut self, scales: &[u8], d: f32, offset: u8, row: usize) {
+        (self.factor[row], self.minimum_factor[row], self.offset) = (d, 0.0, i32::from(offset));
+        for (part, scales) in scales.chunks_exact(ROWS_INTERLEAVED).enumerate() {
+            let whole = scales[row].cast_signed();
+            self.whole_scales[part][row] = i32::from(whole);
+            self.whole_minima[part][row] = 0;
+            let scale = d * f32::from(whole);
+            self.scales[part][row] = scale;
+            self.minima[part][row] = scale * f32::from(offset);
         }
     }
 
@@ -192,15 +227,6 @@ impl Unit {
             let high = bytes[2048 + shared_byte(column, row, 4)] >> (column % 128 / 32 * 2) & 3;
             self.numbers[column][row] = low | high << 4;
         }
-        let d = half(bytes, 3328 + row * 2);
-        (self.factor[row], self.minimum_factor[row], self.offset) = (d, 0.0, 32);
-        for part in 0..16 {
-            let whole = bytes[3072 + part * ROWS_INTERLEAVED + row].cast_signed();
-            self.whole_scales[part][row] = i32::from(whole);
-            self.whole_minima[part][row] = 0;
-            let scale = d * f32::from(whole);
-            self.scales[part][row] = scale;
-            self.minima[part][row] = scale * 32.0;
-        }
+        self.read_signed_scales(&bytes[3072..3328], half(bytes, 3328 + row * 2), 32, row);
     }
 }

@@ -10,9 +10,9 @@ use std::ops::Range;
 
 use crate::activation::{AMX_COLUMNS, AMX_ROWS, Activations};
 use crate::memory::Buffer;
-use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
+use crate::weight::{Affine, IQ4_OFFSET, PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
 
-use super::super::avx512::{either, halves, unsigned};
+use super::super::avx512::{either, halves, iq4_table, nibbles, unsigned};
 use super::super::{AMX_GROUPS, Out};
 use super::Configuration;
 
@@ -189,7 +189,9 @@ unsafe fn decode(weight: &PackedWeight, group: &[u8], first: usize, width: usize
                 PackedFormat::Q5K => decode_k::<true>(unit, target),
                 PackedFormat::Q6K => decode_q6_k(unit, target),
                 PackedFormat::Q8 => decode_q8(unit, target),
-                PackedFormat::Q4 => decode_q4(unit, target),
+                PackedFormat::Q4 => decode_q4::<false>(unit, target),
+                PackedFormat::Iq4Nl => decode_q4::<true>(unit, target),
+                PackedFormat::Iq4Xs => decode_iq4_xs(unit, target),
                 PackedFormat::BF16 => decode_bf16(unit, target),
                 PackedFormat::Affine(form) => decode_affine(form, unit, target),
                 _ => decode_plain(format, unit, target),
@@ -297,17 +299,42 @@ unsafe fn decode_q8(unit: *const u8, target: *mut u16) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn decode_q4(unit: *const u8, target: *mut u16) {
-    let low = _mm512_set1_epi8(15);
+unsafe fn decode_q4<const LOOKED_UP: bool>(unit: *const u8, target: *mut u16) {
+    let table = iq4_table();
+    let offset = _mm512_set1_ps(if LOOKED_UP { f32::from(IQ4_OFFSET) } else { 8.0 });
     // SAFETY: within the unit and its 64 columns.
     unsafe {
-        for part in 0..2 {
-            let scale = halves(unit.add(512 + part * 32));
-            let minimum = _mm512_mul_ps(scale, _mm512_set1_ps(8.0));
-            let shift = _mm_cvtsi32_si128(part as i32 * 4);
+        let scales = [halves(unit.add(512)), halves(unit.add(544))];
+        let minima = [_mm512_mul_ps(scales[0], offset), _mm512_mul_ps(scales[1], offset)];
+        for step in 0..8 {
+            let numbers = nibbles::<LOOKED_UP>(load(unit.add(step * 64)), table);
+            for part in 0..2 {
+                put_four(numbers[part], scales[part], minima[part], target.add((part * 8 + step) * 64));
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn decode_iq4_xs(unit: *const u8, target: *mut u16) {
+    let table = iq4_table();
+    let offset = _mm512_set1_ps(f32::from(IQ4_OFFSET));
+    // SAFETY: within the unit and its 256 columns.
+    unsafe {
+        let d = halves(unit.add(2176));
+        for pair in 0..4 {
+            let (mut scales, mut minima) = ([d; 2], [d; 2]);
+            for half in 0..2 {
+                let signed = _mm_loadu_si128(unit.add(2048 + (2 * pair + half) * 16).cast());
+                scales[half] = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(signed)));
+                minima[half] = _mm512_mul_ps(scales[half], offset);
+            }
             for step in 0..8 {
-                let numbers = _mm512_and_si512(_mm512_srl_epi16(load(unit.add(step * 64)), shift), low);
-                put_four(numbers, scale, minimum, target.add((part * 8 + step) * 64));
+                let numbers = nibbles::<true>(load(unit.add(pair * 512 + step * 64)), table);
+                for half in 0..2 {
+                    let place = target.add(((2 * pair + half) * 8 + step) * 64);
+                    put_four(numbers[half], scales[half], minima[half], place);
+                }
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use std::arch::x86_64::*;
 
-use crate::activation::SuperBlockParts;
+use crate::activation::{SuperBlockParts, offset_of_32};
 use crate::weight::PackedFormat;
 
-use super::{add_four, ask, halves, load, load_and_ask};
+use super::{add_four, ask, halves, iq4_table, load, load_and_ask, nibbles};
 
 /// Pointers to a tile at the start of a unit.
 #[derive(Clone, Copy)]
@@ -51,6 +51,7 @@ pub(super) unsafe fn sums<const M: usize>(
         match format {
             PackedFormat::Q4K => q4_k::<M, false>(weights, units, at),
             PackedFormat::Q5K => q4_k::<M, true>(weights, units, at),
+            PackedFormat::Iq4Xs => iq4_xs::<M>(weights, units, at),
             _ => q6_k::<M>(weights, units, at),
         }
     }
@@ -143,6 +144,51 @@ unsafe fn q4_k<const M: usize, const FIFTH_BIT: bool>(weights: *const u8, units:
     sums
 }
 
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn iq4_xs<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
+    let mut sums = [_mm512_setzero_ps(); M];
+    let table = iq4_table();
+    for unit in 0..units {
+        // SAFETY: within the group and the tile.
+        unsafe {
+            let weights = weights.add(unit * 2240);
+            let at = at.after::<M>(unit);
+            let mut whole = [_mm512_setzero_si512(); M];
+            for pair in 0..4 {
+                let bytes = at.bytes.add(pair * 64 * M);
+                let mut dots = [[_mm512_setzero_si512(); M]; 2];
+                for (half, dots) in dots.iter_mut().enumerate() {
+                    for (slot, dot) in dots.iter_mut().enumerate() {
+                        *dot = _mm512_set1_epi32(offset_of_32(at.offsets.add(slot), 2 * pair + half, M));
+                    }
+                }
+                for step in 0..8 {
+                    let [one, two] = nibbles::<true>(load_and_ask(weights.add(pair * 512 + step * 64)), table);
+                    add_four(&mut dots[0], one, bytes.add(step * 4 * M));
+                    add_four(&mut dots[1], two, bytes.add((8 + step) * 4 * M));
+                }
+                for (half, dots) in dots.iter().enumerate() {
+                    let scales = _mm_loadu_si128(weights.add(2048 + (2 * pair + half) * 16).cast());
+                    add_part(&mut whole, dots, _mm512_cvtepi8_epi32(scales));
+                }
+            }
+            add_unit(&mut sums, whole, halves(weights.add(2176)), at);
+        }
+    }
+    sums
+}
+
+/// Adds a unit's whole sums, times its factor and the tokens' scales.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn add_unit<const M: usize>(sums: &mut [__m512; M], whole: [__m512i; M], d: __m512, at: At) {
+    for (slot, whole) in whole.into_iter().enumerate() {
+        // SAFETY: there are M scales of the unit.
+        let factor = _mm512_mul_ps(d, _mm512_set1_ps(unsafe { *at.scales.add(slot) }));
+        sums[slot] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), factor, sums[slot]);
+    }
+}
+
 /// Multiplications that hold one token's next part back.
 const LINKS: usize = 4;
 
@@ -214,11 +260,7 @@ unsafe fn q6_k<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m
                 }
             }
             ask(weights, 48, 5);
-            let d = halves(weights.add(3328));
-            for slot in 0..M {
-                let factor = _mm512_mul_ps(d, _mm512_set1_ps(*at.scales.add(slot)));
-                sums[slot] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[slot]), factor, sums[slot]);
-            }
+            add_unit(&mut sums, whole, halves(weights.add(3328)), at);
         }
     }
     sums

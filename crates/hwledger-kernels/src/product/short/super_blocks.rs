@@ -1,10 +1,10 @@
 //! K-quants times activations in super-blocks: all of 256 columns in whole numbers, then one conversion.
 
-use crate::activation::SuperBlockParts;
+use crate::activation::{SuperBlockParts, offset_of_32};
 use crate::weight::{PackedFormat, ROWS_INTERLEAVED};
 
 use super::super::Out;
-use super::{Lanes, REGISTERS_MAX, Rows, add_eight, write_sums};
+use super::{LOOKED_UP, Lanes, REGISTERS_MAX, Rows, add_eight, write_sums};
 
 /// A tile of `W` tokens from some unit and token on.
 #[derive(Clone, Copy)]
@@ -59,6 +59,7 @@ pub(super) unsafe fn super_blocks_tile<L: Lanes, const W: usize, const M: usize>
                     match format {
                         PackedFormat::Q4K => k::<L, W, M, 4>(rows, at, sums),
                         PackedFormat::Q5K => k::<L, W, M, 5>(rows, at, sums),
+                        PackedFormat::Iq4Xs => iq4_xs::<L, W, M>(rows, at, sums),
                         _ => q6_k::<L, W, M>(rows, at, sums),
                     }
                 }
@@ -153,10 +154,51 @@ unsafe fn q6_k<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sum
                 }
             }
         }
-        let d = rows.halves::<L>(3328);
-        for slot in 0..M {
+        add_unit::<L, M>(sums, &whole, rows.halves::<L>(3328), at);
+    }
+}
+
+/// Adds a unit's whole sums, times its factor and the tokens' scales.
+#[inline(always)]
+unsafe fn add_unit<L: Lanes, const M: usize>(
+    sums: &mut [L::Floats; M],
+    whole: &[L::Integers; M],
+    d: L::Floats,
+    at: At,
+) {
+    for slot in 0..M {
+        // SAFETY: there are M scales of the unit.
+        unsafe {
             let factor = L::multiply(d, L::splat(*at.scales.add(slot)));
             sums[slot] = L::multiply_add(L::float(whole[slot]), factor, sums[slot]);
         }
+    }
+}
+
+#[inline(always)]
+unsafe fn iq4_xs<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sums: &mut [L::Floats; M]) {
+    // SAFETY: within the unit and the tile.
+    unsafe {
+        let mut whole = [L::zero(); M];
+        for pair in 0..4 {
+            let bytes = at.bytes.add(pair * 64 * W);
+            let mut dots = [[L::start(0); M]; 2];
+            for two in 0..4 {
+                let both = rows.load_two::<L>(pair * 8 + two * 2);
+                let low = [L::and(both[0], 15), L::and(both[1], 15)];
+                let high = [L::and(L::right::<4>(both[0]), 15), L::and(L::right::<4>(both[1]), 15)];
+                add_eight::<L, W, M, LOOKED_UP>(&mut dots[0], low, bytes.add(two * 8 * W));
+                add_eight::<L, W, M, LOOKED_UP>(&mut dots[1], high, bytes.add((4 + two) * 8 * W));
+            }
+            for half in 0..2 {
+                let part = 2 * pair + half;
+                let scale = L::signed(rows.byte(2048 + part * 16));
+                for slot in 0..M {
+                    let offset = offset_of_32(at.offsets.add(slot), part, W);
+                    whole[slot] = L::scaled_with(L::sum::<LOOKED_UP>(dots[half][slot]), offset, scale, whole[slot]);
+                }
+            }
+        }
+        add_unit::<L, M>(sums, &whole, rows.halves::<L>(2176), at);
     }
 }
