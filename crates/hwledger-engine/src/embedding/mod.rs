@@ -97,6 +97,11 @@ impl Embedder {
         let mut notes = tensors.notes();
         let spec = tensors.spec()?;
         let (pooling, is_normalised) = pooling(tensors, spec.is_causal, options, &mut notes)?;
+        // Before the weights, which take long to read.
+        let tokenizer = match tensors {
+            Tensors::Gguf(tensors) => Tokenizer::from_gguf(&tensors.vocabulary()?)?,
+            Tensors::HuggingFace(tensors) => tensors.tokenizer()?,
+        };
         let width = usize::try_from(spec.hidden_size).unwrap_or(usize::MAX);
         let dimensions = options.dimensions.unwrap_or(width);
         if dimensions == 0 || dimensions > width {
@@ -131,10 +136,6 @@ impl Embedder {
             let rows = model.embedding.shape.rows;
             let encoder = Encoder::new(Arc::new(model), machine(pool)).map_err(failed)?;
             (Graph::Encoder(Box::new(encoder)), rows, context)
-        };
-        let tokenizer = match tensors {
-            Tensors::Gguf(tensors) => Tokenizer::from_gguf(&tensors.vocabulary()?)?,
-            Tensors::HuggingFace(tensors) => tensors.tokenizer()?,
         };
         let tokens = tokenizer.vocabulary_size();
         if tokens > rows {

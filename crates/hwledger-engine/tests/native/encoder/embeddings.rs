@@ -1,9 +1,10 @@
 //! Vectors of texts: tokens about them, pooling, length one, dimensions, and decoders that embed.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hwledger_engine::model::{Directory, ModelFile, Pooling};
+use hwledger_engine::model::{Directory, ModelFile, Pooling, Tensors};
 use hwledger_engine::text::Tokenizer;
 use hwledger_engine::{Embedder, EmbedderOptions, LoadError, RunError};
 
@@ -165,6 +166,17 @@ fn what_the_files_leave_open_is_noted() {
     assert_eq!(embedder.notes, ["the model's files name no pooling: the mean of all tokens is taken"]);
     let embedder = open(&EncoderRecipe { pooling: Some(2), ..EncoderRecipe::bert() }, &options()).unwrap();
     assert_eq!((embedder.pooling, embedder.notes.len(), embedder.context), (Pooling::Cls, 0, 80));
+}
+
+#[test]
+fn a_tokenizer_that_is_missing_is_told_before_weights_are_read() {
+    let recipe = EncoderRecipe { missing: Some("tokenizer"), ..EncoderRecipe::bert() };
+    let tensors = Tensors::new(vec![file(recipe.bytes())]).unwrap();
+    let told = Cell::new(0);
+    let error = Embedder::load(&tensors, &options(), &|_| told.set(told.get() + 1)).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("describes no tokenizer"), "{error}: {source}");
+    assert_eq!(told.get(), 0, "matrices that were read before");
 }
 
 #[test]

@@ -106,7 +106,9 @@ impl Builder<'_> {
         if recipe.is_nomic() {
             writer.float(&key("rope.freq_base"), 1000.0);
         }
-        tokenizer(writer);
+        if recipe.missing != Some("tokenizer") {
+            tokenizer(writer);
+        }
     }
 
     fn matrix(&mut self, name: &str, weight: ElementType, extents: [usize; 2], size: f32) {
