@@ -68,6 +68,17 @@ impl GgufTensors {
         self.find(name).is_some()
     }
 
+    /// Refuses a file in which products with some matrix are to be multiplied by a tensor beside it, `NAME.scale`, as
+    /// llama.cpp does (`create_tensor(tn(.., "scale", i), ..)` in `llama-model.cpp`; converters write it for NVFP4).
+    pub(super) fn check_scales(&self) -> Result<(), LoadError> {
+        let is_beside =
+            |name: &&str| name.strip_suffix(".scale").is_some_and(|base| self.has(&format!("{base}.weight")));
+        match self.header.tensors.iter().map(|tensor| &*tensor.name).find(is_beside) {
+            Some(name) => Err(LoadError::Unsupported(format!("matrices with a scale beside them (`{name}`)"))),
+            None => Ok(()),
+        }
+    }
+
     fn read(&self, index: usize, tensor: &TensorInfo) -> Result<Vec<u8>, LoadError> {
         let part = self.parts.iter().rev().find(|part| part.first <= index).unwrap_or(&self.parts[0]);
         part.file.read(part.data_offset + tensor.offset, tensor.bytes())

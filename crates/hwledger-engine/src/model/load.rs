@@ -42,6 +42,7 @@ pub fn load_with_progress(
 ) -> Result<Model, LoadError> {
     let spec = tensors.spec()?;
     check(&spec)?;
+    tensors.check_scales()?;
     let settings = tensors.settings(&spec, options.context)?;
     latent::check_turning(&spec, &settings)?;
     let store = PackedStore::open(options.packed_directory.as_deref(), tensors);

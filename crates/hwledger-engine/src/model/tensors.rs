@@ -252,6 +252,14 @@ impl Tensors {
         }
     }
 
+    /// Refuses files whose numbers would be taken for others: those in which matrices have scales beside them.
+    pub(super) fn check_scales(&self) -> Result<(), LoadError> {
+        match self {
+            Self::Gguf(tensors) => tensors.check_scales(),
+            Self::HuggingFace(_) => Ok(()),
+        }
+    }
+
     /// Whether there is such a tensor.
     pub fn has(&self, name: &str) -> bool {
         match self {

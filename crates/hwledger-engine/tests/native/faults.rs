@@ -88,6 +88,12 @@ fn a_tokenizer_of_another_model_is_refused() {
 }
 
 #[test]
+fn a_scale_beside_a_matrix_is_refused() {
+    let bytes = Recipe { factors: vec![("blk.0.attn_q.scale", 2.0)], ..llama() }.bytes();
+    check(bytes, None, "the native engine does not run matrices with a scale beside them (`blk.0.attn_q.scale`)");
+}
+
+#[test]
 fn a_head_of_another_vocabulary_is_refused() {
     let mut writer = Writer::default();
     writer.text("general.architecture", "llama");

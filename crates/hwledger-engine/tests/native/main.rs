@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 #![expect(clippy::print_stdout, reason = "measured differences are shown where a test fails, or with --nocapture")]
 
+mod blocks;
 mod constraints;
 mod decoder;
 mod encoder;

@@ -39,9 +39,10 @@ impl Latent {
     /// Extents that blocks of this many elements fill, but for those of the keys' up-projection, which no mixture
     /// holds in blocks of 256.
     const fn filling(self, block: u64) -> Self {
-        let rank = if block == 256 { 256 } else { 64 };
+        let is_long = block > 32;
+        let rank = if is_long { 256 } else { 64 };
         let query_rank = if self.query_rank > 0 { rank } else { 0 };
-        Self { query_rank, rank, nope: 32, value: rank / 4 + 16 * (block != 256) as usize, ..self }
+        Self { query_rank, rank, nope: 32, value: rank / 4 + 16 * !is_long as usize, ..self }
     }
 }
 
@@ -122,7 +123,7 @@ impl Recipe {
     pub(crate) fn with_weights(mut self, weight: ElementType) -> Self {
         self.weight = weight;
         let block = weight.block().0.max(self.expert_weight.map_or(1, |weight| weight.block().0));
-        if block == 256 {
+        if block > 32 {
             (self.hidden, self.key, self.width) = (256, 64, 256);
             (self.heads, self.kv_heads) = (4, 2);
         } else if block > 1 {
@@ -277,7 +278,7 @@ impl Builder<'_> {
         for &(name, bound) in &recipe.factors {
             let turning = recipe.integer("rope.dimension_count").unwrap_or(recipe.key);
             let half = (bound - 1.0) / 2.0;
-            self.vector(&format!("{name}.weight"), &[turning / 2], 1.0 + half, half);
+            self.vector(name, &[turning / 2], 1.0 + half, half);
         }
         for layer in 0..recipe.layers {
             match recipe.latent {

@@ -38,6 +38,18 @@ const TYPES: &[ElementType] = &[
     ElementType::Iq4Nl,
     ElementType::Iq4Xs,
     ElementType::Mxfp4,
+    ElementType::Iq1S,
+    ElementType::Iq1M,
+    ElementType::Iq2Xxs,
+    ElementType::Iq2Xs,
+    ElementType::Iq2S,
+    ElementType::Iq3Xxs,
+    ElementType::Iq3S,
+    ElementType::Q1_0,
+    ElementType::Q2_0,
+    ElementType::Tq1_0,
+    ElementType::Tq2_0,
+    ElementType::Nvfp4,
 ];
 
 /// Random blocks of a type, with finite scales of moderate size.
@@ -47,11 +59,21 @@ pub(crate) fn random_tensor(element_type: ElementType, elements: usize, noise: &
     let mut bytes: Vec<u8> = (0..elements / block * size).map(|_| noise.next().to_le_bytes()[0]).collect();
     let halves: &[usize] = match element_type {
         ElementType::F16
+        | ElementType::Q1_0
+        | ElementType::Q2_0
         | ElementType::Q4_0
         | ElementType::Q5_0
         | ElementType::Q8_0
+        | ElementType::Iq1S
+        | ElementType::Iq2Xxs
+        | ElementType::Iq2Xs
+        | ElementType::Iq2S
+        | ElementType::Iq3Xxs
+        | ElementType::Iq3S
         | ElementType::Iq4Nl
         | ElementType::Iq4Xs => &[0],
+        ElementType::Tq1_0 => &[52],
+        ElementType::Tq2_0 => &[64],
         ElementType::Q4K | ElementType::Q5K | ElementType::Q4_1 | ElementType::Q5_1 => &[0, 2],
         ElementType::Q6K => &[208],
         ElementType::Q2K => &[80, 82],
@@ -66,6 +88,8 @@ pub(crate) fn random_tensor(element_type: ElementType, elements: usize, noise: &
         match element_type {
             ElementType::F32 => chunk.copy_from_slice(&noise.value().to_le_bytes()),
             ElementType::BF16 => chunk.copy_from_slice(&crate::half::bf16_from_f32(noise.value()).to_le_bytes()),
+            // The top of its factor: no exponent of numbers that are not finite.
+            ElementType::Iq1M => chunk[55] &= 0x3f,
             ElementType::Mxfp4 => chunk[0] = 118 + chunk[0] % 8,
             _ => {}
         }
@@ -192,13 +216,29 @@ fn rows_come_back_as_they_went_in() {
 #[test]
 fn weights_that_are_no_numbers_are_refused() {
     let pool = Pool::new(1).unwrap();
-    for element_type in [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Q4K, ElementType::Q6K] {
+    let types = TYPES.iter().filter(|&&element_type| !matches!(element_type, ElementType::Mxfp4 | ElementType::Nvfp4));
+    for &element_type in types {
         let shape = Shape::matrix(3, 256);
         let mut bytes = random_tensor(element_type, 3 * 256, &mut Noise(5));
-        let row_bytes = bytes.len() / 3;
-        let at = if element_type == ElementType::Q6K { 208 } else { 0 };
-        let nan: &[u8] = if element_type == ElementType::F32 { &[0, 0, 0xc0, 0x7f] } else { &[0xc0, 0x7f] };
-        bytes[2 * row_bytes + at..][..nan.len()].copy_from_slice(nan);
+        let row = bytes.len() / 3 * 2;
+        let at = match element_type {
+            ElementType::F32 => 2,
+            ElementType::Q6K => 208,
+            ElementType::Q2K => 80,
+            ElementType::Q3K => 108,
+            ElementType::Tq1_0 => 52,
+            ElementType::Tq2_0 => 64,
+            _ => 0,
+        };
+        if element_type == ElementType::Iq1M {
+            // Its factor is in four words, four bits in each.
+            for (word, bits) in [0x00, 0xc0, 0xf0, 0x70].into_iter().enumerate() {
+                let byte = &mut bytes[row + 49 + 2 * word];
+                *byte = *byte & 15 | bits;
+            }
+        } else {
+            bytes[row + at..][..2].copy_from_slice(&[0xc0, 0x7f]);
+        }
         let error = PackedWeight::pack(element_type, shape, &bytes, &pool).unwrap_err();
         assert!(matches!(error, crate::PackError::NotFinite { row: 2 }), "{element_type}: {error}");
     }

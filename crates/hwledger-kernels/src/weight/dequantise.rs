@@ -2,6 +2,7 @@
 
 use hwledger_core::ElementType;
 
+use super::grid_blocks;
 use crate::half::{f32_from_bf16, f32_from_f16};
 
 /// Values of the 4-bit types that look their numbers up (`kvalues_iq4nl` of ggml).
@@ -45,7 +46,19 @@ const fn decoder(element_type: ElementType) -> Option<Decoder> {
         ElementType::Q6K => q6_k,
         ElementType::Iq4Nl => iq4_nl,
         ElementType::Iq4Xs => iq4_xs,
+        ElementType::Iq1S => grid_blocks::iq1_s,
+        ElementType::Iq1M => grid_blocks::iq1_m,
+        ElementType::Iq2Xxs => grid_blocks::iq2_xxs,
+        ElementType::Iq2Xs => grid_blocks::iq2_xs,
+        ElementType::Iq2S => grid_blocks::iq2_s,
+        ElementType::Iq3Xxs => grid_blocks::iq3_xxs,
+        ElementType::Iq3S => grid_blocks::iq3_s,
+        ElementType::Q1_0 => q1_0,
+        ElementType::Q2_0 => q2_0,
+        ElementType::Tq1_0 => tq1_0,
+        ElementType::Tq2_0 => tq2_0,
         ElementType::Mxfp4 => mxfp4,
+        ElementType::Nvfp4 => nvfp4,
         _ => return None,
     })
 }
@@ -67,7 +80,7 @@ pub fn dequantise(element_type: ElementType, blocks: &[u8], values: &mut [f32]) 
 }
 
 /// The half-precision number at `offset`.
-fn half(block: &[u8], offset: usize) -> f32 {
+pub(super) fn half(block: &[u8], offset: usize) -> f32 {
     f32_from_f16(u16::from_le_bytes([block[offset], block[offset + 1]]))
 }
 
@@ -234,6 +247,50 @@ pub(super) fn iq4_xs_scale(block: &[u8], part: usize) -> i8 {
     (low | (high as u8) << 4).cast_signed() - 32
 }
 
+/// A bit per number: plus or minus.
+fn q1_0(block: &[u8], values: &mut [f32]) {
+    let d = half(block, 0);
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = if block[2 + index / 8] >> (index % 8) & 1 == 1 { d } else { -d };
+    }
+}
+
+/// Two bits per number: -1 to 2.
+fn q2_0(block: &[u8], values: &mut [f32]) {
+    let d = half(block, 0);
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = d * (f32::from(block[2 + index / 4] >> (index % 4 * 2) & 3) - 1.0);
+    }
+}
+
+/// Five numbers of three values in a byte, as a fraction of 256: each is the whole part of three times what the one
+/// before left. Of 256 columns 160 are in 32 bytes, 80 in 16, the last 16 in 4 bytes, four each.
+fn tq1_0(block: &[u8], values: &mut [f32]) {
+    let d = half(block, 52);
+    let (mut byte, mut column) = (0, 0);
+    for (bytes, numbers) in [(32, 5), (16, 5), (4, 4)] {
+        for index in 0..bytes {
+            let mut fraction = block[byte + index];
+            for number in 0..numbers {
+                let tripled = 3 * u16::from(fraction);
+                values[column + number * bytes + index] = d * (f32::from(tripled >> 8) - 1.0);
+                fraction = tripled as u8;
+            }
+        }
+        byte += bytes;
+        column += bytes * numbers;
+    }
+}
+
+/// Two bits per number, -1 to 2: per 128 columns 32 bytes, the first 32 columns in the lowest bits.
+fn tq2_0(block: &[u8], values: &mut [f32]) {
+    let d = half(block, 64);
+    for (index, value) in values.iter_mut().enumerate() {
+        let byte = block[index / 128 * 32 + index % 32];
+        *value = d * (f32::from(byte >> (index % 128 / 32 * 2) & 3) - 1.0);
+    }
+}
+
 fn mxfp4(block: &[u8], values: &mut [f32]) {
     // Half of 2^(exponent - 127), since the table holds doubled values.
     let d = match block[0] {
@@ -243,6 +300,28 @@ fn mxfp4(block: &[u8], values: &mut [f32]) {
     };
     for (index, value) in values.iter_mut().enumerate() {
         *value = d * f32::from(E2M1_DOUBLED[usize::from(nibble(&block[1..], index))]);
+    }
+}
+
+/// Half of an 8-bit floating-point number without sign (E4M3), since the table of its numbers is doubled. What would be
+/// no number counts as zero, as in ggml.
+fn half_of_e4m3(bits: u8) -> f32 {
+    let (exponent, fraction) = (bits >> 3 & 15, f32::from(bits & 7) / 8.0);
+    match (bits, exponent) {
+        (0x7f, _) => 0.0,
+        (_, 0) => fraction * f32::from_bits((127 - 7) << 23),
+        _ => (1.0 + fraction) * f32::from_bits((u32::from(exponent) + 127 - 8) << 23),
+    }
+}
+
+/// Four parts of 16 columns, each with a scale of its own.
+fn nvfp4(block: &[u8], values: &mut [f32]) {
+    for (part, values) in values.chunks_exact_mut(16).enumerate() {
+        let d = half_of_e4m3(block[part]);
+        for (index, value) in values.iter_mut().enumerate() {
+            let number = block[4 + part * 8 + index % 8] >> (index / 8 * 4) & 15;
+            *value = d * f32::from(E2M1_DOUBLED[usize::from(number)]);
+        }
     }
 }
 

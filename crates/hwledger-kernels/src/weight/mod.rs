@@ -2,6 +2,8 @@
 
 mod affine;
 mod dequantise;
+mod grid_blocks;
+mod grids;
 mod pack;
 mod unit;
 

@@ -6,6 +6,7 @@ use crate::half::f32_from_f16;
 use crate::pool::Pool;
 
 use super::dequantise::{iq4_xs_scale, scale_and_minimum};
+use super::grid_blocks::iq1_m_factor;
 use super::{PackError, PackedFormat, ROWS_INTERLEAVED, Shape};
 
 /// Packs all groups of rows; `bytes` and `packed` have the lengths of the shape.
@@ -135,7 +136,20 @@ fn put_halves(numbers: &[u8], part: usize, row: usize, unit: &mut [u8]) {
 fn is_finite_block(element_type: ElementType, block: &[u8]) -> bool {
     // A half-precision factor times the integers of these types is far from the largest number.
     let halves: &[usize] = match element_type {
-        ElementType::Q5_0 => &[0],
+        ElementType::Q5_0
+        | ElementType::Q1_0
+        | ElementType::Q2_0
+        | ElementType::Iq1S
+        | ElementType::Iq2Xxs
+        | ElementType::Iq2Xs
+        | ElementType::Iq2S
+        | ElementType::Iq3Xxs
+        | ElementType::Iq3S => &[0],
+        ElementType::Iq1M => return iq1_m_factor(block).is_finite(),
+        ElementType::Tq1_0 => &[52],
+        ElementType::Tq2_0 => &[64],
+        // Scales are at most 448.
+        ElementType::Nvfp4 => &[],
         ElementType::Q4_1 | ElementType::Q5_1 => &[0, 2],
         ElementType::Q2K => &[80, 82],
         ElementType::Q3K => &[108],

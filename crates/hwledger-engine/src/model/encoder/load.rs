@@ -31,6 +31,7 @@ pub fn load_encoder_with_progress(
     let spec = tensors.spec()?;
     let settings = tensors.encoder_settings(&spec, options.context)?;
     check(&spec)?;
+    tensors.check_scales()?;
     let store = PackedStore::open(options.packed_directory.as_deref(), tensors);
     let loader = Loader { tensors, spec: &spec, store: RefCell::new(store), pool, tell };
     let hidden = size(spec.hidden_size);
