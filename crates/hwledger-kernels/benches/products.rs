@@ -74,6 +74,7 @@ fn streams(pool: &Pool) {
     let shape = Shape::matrix(8192, 4096);
     for element_type in named(&[
         ElementType::Q4K,
+        ElementType::Q5K,
         ElementType::Q6K,
         ElementType::Q8_0,
         ElementType::Q4_0,
@@ -114,7 +115,14 @@ fn sets(pool: &Pool) {
         ElementType::Iq4Nl,
         ElementType::BF16,
         ElementType::Q5_0,
+        ElementType::Q2K,
         ElementType::Q3K,
+        ElementType::Iq1S,
+        ElementType::Iq2Xxs,
+        ElementType::Iq3S,
+        ElementType::Tq1_0,
+        ElementType::Mxfp4,
+        ElementType::Nvfp4,
     ]) {
         for (tokens, rows) in [(1, 2048), (8, 2048), (512, 64)] {
             let shape = Shape::matrix(rows, 4096);

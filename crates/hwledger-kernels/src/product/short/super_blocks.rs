@@ -80,12 +80,16 @@ unsafe fn k<L: Lanes, const W: usize, const M: usize, const BITS: u32>(rows: Row
         for pair in 0..4 {
             let bytes = at.bytes.add(pair * 64 * W);
             let mut dots = [[L::start(0); M]; 2];
+            if BITS == 5 {
+                rows.ask::<L>(pair * 11, if pair == 3 { 12 } else { 11 });
+            }
             for two in 0..4 {
-                let both = rows.load_two::<L>(pair * 8 + two * 2);
+                let line = pair * 8 + two * 2;
+                let both = if BITS == 5 { rows.load_two_unasked::<L>(line) } else { rows.load_two::<L>(line) };
                 let mut low = [L::and(both[0], 15), L::and(both[1], 15)];
                 let mut high = [L::and(L::right::<4>(both[0]), 15), L::and(L::right::<4>(both[1]), 15)];
                 if BITS == 5 {
-                    let bits = rows.load_two::<L>(32 + two * 2);
+                    let bits = rows.load_two_unasked::<L>(32 + two * 2);
                     for index in 0..2 {
                         // The bit of block b of eight, moved to bit 4; both blocks' bits are side by side.
                         let here = L::right_by(bits[index], 2 * pair as i32);
@@ -132,10 +136,11 @@ unsafe fn q6_k<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sum
                         dots[half][slot] = L::start(*at.offsets.add((4 * pair + 2 * half + quarter) * W + slot));
                     }
                 }
+                rows.ask::<L>((2 * pair + quarter) * 6, 6);
                 for two in 0..2 {
                     let line = quarter * 4 + two * 2;
-                    let both = rows.load_two::<L>(pair * 8 + line);
-                    let bits = rows.load_two::<L>(32 + pair / 2 * 8 + line);
+                    let both = rows.load_two_unasked::<L>(pair * 8 + line);
+                    let bits = rows.load_two_unasked::<L>(32 + pair / 2 * 8 + line);
                     let (mut low, mut high) = (both, both);
                     for index in 0..2 {
                         let here = L::right_by(bits[index], pair as i32 % 2 * 4);
@@ -154,6 +159,7 @@ unsafe fn q6_k<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sum
                 }
             }
         }
+        rows.ask::<L>(48, 5);
         add_unit::<L, M>(sums, &whole, rows.halves::<L>(3328), at);
     }
 }
