@@ -49,7 +49,7 @@ const fn unit(element_type: ElementType) -> (u64, u64) {
         ElementType::Q5K => (256, 2880),
         ElementType::Q6K => (256, 3392),
         ElementType::Q8_0 => (64, 1088),
-        ElementType::Q4_0 | ElementType::Iq4Nl => (64, 576),
+        ElementType::Q4_0 | ElementType::Iq4Nl | ElementType::Mxfp4 => (64, 576),
         ElementType::Iq4Xs => (256, 2240),
         ElementType::F16 | ElementType::BF16 => (32, 1024),
         ElementType::F32 => (32, 2048),
@@ -263,8 +263,8 @@ struct Forms {
 
 /// Whether activations become bytes in blocks of 32 columns to be multiplied with weights of this type.
 const fn takes_blocks(element_type: ElementType) -> bool {
-    use ElementType::{Grouped, Iq4Nl, Q4_0, Q8_0};
-    matches!(held(element_type), Q8_0 | Q4_0 | Iq4Nl | Grouped { .. })
+    use ElementType::{Grouped, Iq4Nl, Mxfp4, Q4_0, Q8_0};
+    matches!(held(element_type), Q8_0 | Q4_0 | Iq4Nl | Mxfp4 | Grouped { .. })
 }
 
 /// The same in super-blocks of 256 columns.

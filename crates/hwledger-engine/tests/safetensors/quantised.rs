@@ -14,8 +14,6 @@ const CONFIG: &str = r#""hidden_size": 128, "vocab_size": 32, "num_hidden_layers
 
 /// Activations become bytes where weights are quantised, which makes some 0.4 % of each product.
 const TOLERANCE_BYTES: f32 = 0.08;
-/// The same numbers, summed in another order.
-const TOLERANCE_FLOAT: f32 = 1e-5;
 
 /// The matrices of a small Llama.
 const MATRICES: &[(&str, [usize; 2])] = &[
@@ -209,5 +207,6 @@ fn experts_of_gpt_oss_are_the_same_in_blocks_and_across() {
     let run =
         |file: &Safetensors| logits(&directory(&config, None, vec![file.file("model.safetensors")]).unwrap()).unwrap();
     let difference = difference(&run(&blocks), &run(&across));
-    assert!(difference < TOLERANCE_FLOAT, "{difference}");
+    // Only for blocks are activations rounded to bytes.
+    assert!(difference < TOLERANCE_BYTES, "{difference}");
 }

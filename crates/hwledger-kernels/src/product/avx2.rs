@@ -8,8 +8,8 @@ use std::ops::Range;
 use crate::activation::{Activations, QuantisedTile};
 use crate::weight::{IQ4_NUMBERS, PackedFormat, PackedWeight};
 
-use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, LOOKED_UP, Lanes, instructions};
-use super::{Matrix, Out, with_floats};
+use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, Lanes, instructions};
+use super::{E2M1, IQ4, Matrix, Nibbles, Out, with_floats};
 
 /// AVX2 alone. Products of bytes are added in 16 bits as long as these suffice: activations are at least -128, so
 /// that two columns of 4-bit numbers are within 3840 (eight times in 16 bits), of 5 bits 7936, of 6 bits 16128
@@ -105,49 +105,54 @@ impl Lanes for Avx2 {
     shared!();
 
     instructions! {
-        fn start(value: i32) -> Self::Dots { [_mm256_set1_epi32(value), _mm256_setzero_si256()] }
-        fn add_eight<const BITS: u32>(dots: Self::Dots, numbers: [__m256i; 2], fours: [i32; 2]) -> Self::Dots {
-            match BITS {
-                4 => {
-                    let both = _mm256_add_epi16(products(numbers[0], fours[0]), products(numbers[1], fours[1]));
-                    [_mm256_add_epi16(dots[0], both), dots[1]]
-                }
-                5 | 6 => {
-                    let both = _mm256_add_epi16(products(numbers[0], fours[0]), products(numbers[1], fours[1]));
-                    [_mm256_add_epi32(dots[0], widened(both, 1)), dots[1]]
-                }
-                _ => {
-                    let mut dots = dots;
-                    for index in 0..2 {
-                        let [low, high] = if BITS == LOOKED_UP {
-                            [look_up(&IQ4_HALVES[0], numbers[index]), look_up(&IQ4_HALVES[1], numbers[index])]
-                        } else {
-                            [Self::and(numbers[index], 15), Self::and(Self::right::<4>(numbers[index]), 15)]
-                        };
-                        dots[0] = _mm256_add_epi16(dots[0], products(low, fours[index]));
-                        dots[1] = _mm256_add_epi16(dots[1], products(high, fours[index]));
+            fn start(value: i32) -> Self::Dots { [_mm256_set1_epi32(value), _mm256_setzero_si256()] }
+            fn add_eight<const BITS: u32>(dots: Self::Dots, numbers: [__m256i; 2], fours: [i32; 2]) -> Self::Dots {
+                match BITS {
+                    4 => {
+                        let both = _mm256_add_epi16(products(numbers[0], fours[0]), products(numbers[1], fours[1]));
+                        [_mm256_add_epi16(dots[0], both), dots[1]]
                     }
-                    dots
+                    5 | 6 | E2M1 => {
+                        let mut numbers = numbers;
+                        if BITS == E2M1 {
+                            let table = Nibbles::of(BITS).table;
+    numbers = [look_up(table, numbers[0]), look_up(table, numbers[1])];
+                        }
+                        let both = _mm256_add_epi16(products(numbers[0], fours[0]), products(numbers[1], fours[1]));
+                        [_mm256_add_epi32(dots[0], widened(both, 1)), dots[1]]
+                    }
+                    _ => {
+                        let mut dots = dots;
+                        for index in 0..2 {
+                            let [low, high] = if BITS == IQ4 {
+                                [look_up(&IQ4_HALVES[0], numbers[index]), look_up(&IQ4_HALVES[1], numbers[index])]
+                            } else {
+                                [Self::and(numbers[index], 15), Self::and(Self::right::<4>(numbers[index]), 15)]
+                            };
+                            dots[0] = _mm256_add_epi16(dots[0], products(low, fours[index]));
+                            dots[1] = _mm256_add_epi16(dots[1], products(high, fours[index]));
+                        }
+                        dots
+                    }
+                }
+            }
+            fn sum<const BITS: u32>(dots: Self::Dots) -> __m256i {
+                match BITS {
+                    4 => widened(dots[0], 1),
+                    5 | 6 | E2M1 => dots[0],
+                    _ => _mm256_add_epi32(widened(dots[0], 1), widened(dots[1], 16)),
+                }
+            }
+            fn scaled<const BITS: u32>(dots: Self::Dots, scale: __m256i, c: __m256i) -> __m256i {
+                if BITS == 4 {
+                    // Sums of 16 bits are widened and scaled at once.
+                    let twice = _mm256_or_si256(scale, _mm256_slli_epi32::<16>(scale));
+                    _mm256_add_epi32(c, _mm256_madd_epi16(dots[0], twice))
+                } else {
+                    _mm256_add_epi32(c, _mm256_mullo_epi32(Self::sum::<BITS>(dots), scale))
                 }
             }
         }
-        fn sum<const BITS: u32>(dots: Self::Dots) -> __m256i {
-            match BITS {
-                4 => widened(dots[0], 1),
-                5 | 6 => dots[0],
-                _ => _mm256_add_epi32(widened(dots[0], 1), widened(dots[1], 16)),
-            }
-        }
-        fn scaled<const BITS: u32>(dots: Self::Dots, scale: __m256i, c: __m256i) -> __m256i {
-            if BITS == 4 {
-                // Sums of 16 bits are widened and scaled at once.
-                let twice = _mm256_or_si256(scale, _mm256_slli_epi32::<16>(scale));
-                _mm256_add_epi32(c, _mm256_madd_epi16(dots[0], twice))
-            } else {
-                _mm256_add_epi32(c, _mm256_mullo_epi32(Self::sum::<BITS>(dots), scale))
-            }
-        }
-    }
 }
 
 impl Lanes for AvxVnni {
@@ -156,21 +161,22 @@ impl Lanes for AvxVnni {
     shared!();
 
     instructions! {
-        fn start(value: i32) -> __m256i { _mm256_set1_epi32(value) }
-        fn add_eight<const BITS: u32>(dots: __m256i, numbers: [__m256i; 2], fours: [i32; 2]) -> __m256i {
-            {
-                let mut numbers = numbers;
-                if BITS == LOOKED_UP {
-                    numbers = [look_up(&IQ4_NUMBERS, numbers[0]), look_up(&IQ4_NUMBERS, numbers[1])];
+            fn start(value: i32) -> __m256i { _mm256_set1_epi32(value) }
+            fn add_eight<const BITS: u32>(dots: __m256i, numbers: [__m256i; 2], fours: [i32; 2]) -> __m256i {
+                {
+                    let mut numbers = numbers;
+                    if matches!(BITS, IQ4 | E2M1) {
+                        let table = Nibbles::of(BITS).table;
+    numbers = [look_up(table, numbers[0]), look_up(table, numbers[1])];
+                    }
+                    let dots = _mm256_dpbusd_avx_epi32(dots, numbers[0], _mm256_set1_epi32(fours[0]));
+                    _mm256_dpbusd_avx_epi32(dots, numbers[1], _mm256_set1_epi32(fours[1]))
                 }
-                let dots = _mm256_dpbusd_avx_epi32(dots, numbers[0], _mm256_set1_epi32(fours[0]));
-                _mm256_dpbusd_avx_epi32(dots, numbers[1], _mm256_set1_epi32(fours[1]))
+            }
+            fn scaled<const BITS: u32>(dots: __m256i, scale: __m256i, c: __m256i) -> __m256i {
+                _mm256_add_epi32(c, _mm256_mullo_epi32(dots, scale))
             }
         }
-        fn scaled<const BITS: u32>(dots: __m256i, scale: __m256i, c: __m256i) -> __m256i {
-            _mm256_add_epi32(c, _mm256_mullo_epi32(dots, scale))
-        }
-    }
 
     #[inline(always)]
     unsafe fn sum<const BITS: u32>(dots: __m256i) -> __m256i {

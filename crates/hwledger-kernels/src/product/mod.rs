@@ -21,6 +21,8 @@ use std::ops::Range;
 use crate::activation::{Activations, Arithmetic};
 use crate::instruction_set::InstructionSet;
 use crate::pool::Pool;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::weight::{E2M1_NUMBERS, E2M1_OFFSET, IQ4_NUMBERS, IQ4_OFFSET};
 use crate::weight::{PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
 /// Weight bytes that one chunk of a small batch streams: some tens of microseconds.
@@ -250,6 +252,36 @@ impl Out {
         // SAFETY: the caller of `run_chunk` checked that every row of every token is within the output.
         unsafe {
             self.start.add(token * self.stride + first).copy_from_nonoverlapping(values.as_ptr(), count);
+        }
+    }
+}
+
+/// In place of a number of bits: numbers of 4 bits are places in the table of `IQ4_NL`, whose bytes have no sign.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const IQ4: u32 = 0;
+/// The same of the table of `MXFP4`, whose numbers have 5 bits.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const E2M1: u32 = 1;
+
+/// What 4-bit numbers in blocks of 32 columns stand for.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+struct Nibbles {
+    /// Numbers without sign; of `Q4_0` not used.
+    table: &'static [u8; 16],
+    /// What is taken off them.
+    offset: f32,
+    /// Whether their scales are bfloat16 and not half precision.
+    has_bfloat16: bool,
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+impl Nibbles {
+    /// Those of a kind: 4, [`IQ4`] or [`E2M1`].
+    const fn of(kind: u32) -> Self {
+        match kind {
+            IQ4 => Self { table: &IQ4_NUMBERS, offset: IQ4_OFFSET as f32, has_bfloat16: false },
+            E2M1 => Self { table: &E2M1_NUMBERS, offset: E2M1_OFFSET as f32, has_bfloat16: true },
+            _ => Self { table: &IQ4_NUMBERS, offset: 8.0, has_bfloat16: false },
         }
     }
 }

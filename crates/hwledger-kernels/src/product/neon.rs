@@ -7,10 +7,10 @@ use std::arch::asm;
 use std::ops::Range;
 
 use crate::activation::{Activations, QuantisedTile};
-use crate::weight::{IQ4_NUMBERS, PackedFormat, PackedWeight};
+use crate::weight::{PackedFormat, PackedWeight};
 
-use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, LOOKED_UP, Lanes, instructions};
-use super::{Matrix, Out, with_floats};
+use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, Lanes, instructions};
+use super::{E2M1, IQ4, Matrix, Nibbles, Out, with_floats};
 
 /// NEON with `sdot`.
 struct Neon;
@@ -67,10 +67,10 @@ impl Lanes for Neon {
                 let [mut sums, mut top] = dots;
                 for index in 0..2 {
                     let mut number = numbers[index];
-                    if BITS == LOOKED_UP {
-                        number = vqtbl1q_u8(vld1q_u8(IQ4_NUMBERS.as_ptr()), number);
+                    if matches!(BITS, IQ4 | E2M1) {
+                        number = vqtbl1q_u8(vld1q_u8(Nibbles::of(BITS).table.as_ptr()), number);
                     }
-                    if matches!(BITS, LOOKED_UP | 8) {
+                    if matches!(BITS, IQ4 | 8) {
                         // The top bit counts as -128 instead of 128: its products are taken off, not added.
                         sums = dot(sums, Self::and(number, 127), fours[index]);
                         top = dot(top, Self::and(number, 128), fours[index]);
@@ -82,7 +82,7 @@ impl Lanes for Neon {
             }
         }
         fn sum<const BITS: u32>(dots: Self::Dots) -> int32x4_t {
-            if matches!(BITS, LOOKED_UP | 8) { vsubq_s32(dots[0], dots[1]) } else { dots[0] }
+            if matches!(BITS, IQ4 | 8) { vsubq_s32(dots[0], dots[1]) } else { dots[0] }
         }
         fn scaled<const BITS: u32>(dots: Self::Dots, scale: int32x4_t, c: int32x4_t) -> int32x4_t {
             vmlaq_s32(c, Self::sum::<BITS>(dots), scale)

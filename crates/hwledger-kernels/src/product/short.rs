@@ -6,16 +6,13 @@
 #![expect(unsafe_code, reason = "SIMD")]
 
 use crate::activation::{Activations, QuantisedTile, Tile, TileParts};
-use crate::weight::{Affine, IQ4_OFFSET, PackedFormat, ROWS_INTERLEAVED};
+use crate::weight::{Affine, PackedFormat, ROWS_INTERLEAVED};
 
 mod super_blocks;
 
 use super_blocks::super_blocks_tile;
 
-use super::Out;
-
-/// In place of a number of bits: numbers of 4 bits are places in the table of `IQ4_NL`, whose bytes have no sign.
-pub(super) const LOOKED_UP: u32 = 0;
+use super::{E2M1, IQ4, Nibbles, Out};
 
 /// Registers that hold sixteen rows, at most.
 const REGISTERS_MAX: usize = 4;
@@ -56,8 +53,8 @@ pub(super) trait Lanes {
 
     /// No products, but a number to start from: zero, unless numbers have 5 or 6 bits.
     unsafe fn start(value: i32) -> Self::Dots;
-    /// Adds the products of eight columns: four numbers of `BITS` bits (4, 5, 6, 8 or [`LOOKED_UP`]), times four bytes
-    /// with sign, twice. Of 5 and 6 bits any number of times; of others at most four before the sum is taken.
+    /// Adds the products of eight columns: four numbers of `BITS` bits (4, 5, 6, 8, or [`IQ4`] or [`E2M1`]), times four bytes
+    /// with sign, twice. Of 5 and 6 bits and [`E2M1`] any number of times; of others at most four before the sum is taken.
     unsafe fn add_eight<const BITS: u32>(dots: Self::Dots, numbers: [Self::Bytes; 2], fours: [i32; 2]) -> Self::Dots;
     /// The exact sums.
     unsafe fn sum<const BITS: u32>(dots: Self::Dots) -> Self::Integers;
@@ -155,7 +152,10 @@ impl Rows {
     #[inline(always)]
     unsafe fn load_two_unasked<L: Lanes>(self, line: usize) -> [L::Bytes; 2] {
         // SAFETY: as the caller says.
-        unsafe { [line, line + 1].map(|line| L::load(self.unit.add(line * 64 + self.row * 4))) }
+        unsafe {
+            let first = self.unit.add(line * 64 + self.row * 4);
+            [L::load(first), L::load(first.add(64))]
+        }
     }
 
     /// Asks for lines of what comes later, `count` from `first` on: where lines are used in an order that no processor
@@ -175,6 +175,16 @@ impl Rows {
     unsafe fn byte(self, offset: usize) -> *const u8 {
         // SAFETY: the offset is within the unit.
         unsafe { self.unit.add(offset + self.row) }
+    }
+
+    /// A half-precision or bfloat16 number per row.
+    #[inline(always)]
+    unsafe fn either<L: Lanes>(self, offset: usize, is_bfloat16: bool) -> L::Floats {
+        // SAFETY: as the caller says.
+        unsafe {
+            let from = self.unit.add(offset + self.row * 2);
+            if is_bfloat16 { L::bfloats(from) } else { L::halves(from) }
+        }
     }
 
     /// A half-precision number per row.
@@ -226,7 +236,8 @@ unsafe fn bytes_tile<L: Lanes, const W: usize, const M: usize>(
                     let sums = &mut *sums[register].as_mut_ptr().add(pass * M).cast::<[L::Floats; M]>();
                     match format {
                         PackedFormat::Q4 => q4::<L, W, M, 4>(rows, at, sums),
-                        PackedFormat::Iq4Nl => q4::<L, W, M, LOOKED_UP>(rows, at, sums),
+                        PackedFormat::Iq4Nl => q4::<L, W, M, IQ4>(rows, at, sums),
+                        PackedFormat::Mxfp4 => q4::<L, W, M, E2M1>(rows, at, sums),
                         PackedFormat::Affine(form) => affine::<L, W, M>(form, rows, at, sums),
                         _ => q8::<L, W, M>(rows, at, sums),
                     }
@@ -293,10 +304,10 @@ unsafe fn add_part<L: Lanes, const M: usize, const BITS: u32>(
     }
 }
 
-/// `Q4_0` (`BITS` 4) and `IQ4_NL` ([`LOOKED_UP`]).
+/// `Q4_0` (`BITS` 4), `IQ4_NL` ([`IQ4`]) and `MXFP4` ([`E2M1`]).
 #[inline(always)]
 unsafe fn q4<L: Lanes, const W: usize, const M: usize, const BITS: u32>(rows: Rows, at: At, sums: &mut [L::Floats; M]) {
-    let offset = if BITS == LOOKED_UP { f32::from(IQ4_OFFSET) } else { 8.0 };
+    let kind = Nibbles::of(BITS);
     // SAFETY: within the unit and the tile.
     unsafe {
         let mut dots = [[L::start(0); M]; 2];
@@ -308,8 +319,8 @@ unsafe fn q4<L: Lanes, const W: usize, const M: usize, const BITS: u32>(rows: Ro
             add_eight::<L, W, M, BITS>(&mut dots[1], high, at.bytes.add((4 + two) * 8 * W));
         }
         for half in 0..2 {
-            let scale = rows.halves::<L>(512 + half * 32);
-            let minimum = L::multiply(scale, L::splat(offset));
+            let scale = rows.either::<L>(512 + half * 32, kind.has_bfloat16);
+            let minimum = L::multiply(scale, L::splat(kind.offset));
             let at = at.after::<W>(half * 32, 0);
             add_part::<L, M, BITS>(sums, &dots[half], [scale, minimum], at.scales, at.sums);
         }
@@ -331,10 +342,7 @@ unsafe fn affine<L: Lanes, const W: usize, const M: usize>(
             let at = at.after::<W>(half * 32, 0);
             // The scales, then the minima 32 bytes on; halves of a wide group share them.
             let offset = numbers + half.min(form.parts - 1) * 64;
-            let factors = [offset, offset + 32].map(|offset| {
-                let from = rows.unit.add(offset + rows.row * 2);
-                if form.has_bfloat16 { L::bfloats(from) } else { L::halves(from) }
-            });
+            let factors = [offset, offset + 32].map(|offset| rows.either::<L>(offset, form.has_bfloat16));
             let mut dots = [L::start(0); M];
             if form.is_four_bit {
                 for two in 0..4 {

@@ -10,17 +10,24 @@ pub(crate) const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -1
 /// What [`IQ4_NUMBERS`] are above [`IQ4_VALUES`].
 pub(crate) const IQ4_OFFSET: u8 = 128;
 /// The same values as bytes without sign.
-pub(crate) const IQ4_NUMBERS: [u8; 16] = {
+pub(crate) const IQ4_NUMBERS: [u8; 16] = moved(&IQ4_VALUES, IQ4_OFFSET);
+/// Twice the values of the 4-bit floating-point type E2M1 (OCP Microscaling Formats 1.0, table 5).
+const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+/// What [`E2M1_NUMBERS`] are above these.
+pub(crate) const E2M1_OFFSET: u8 = 12;
+/// The same values as numbers without sign.
+pub(crate) const E2M1_NUMBERS: [u8; 16] = moved(&E2M1_DOUBLED, E2M1_OFFSET);
+
+/// Values with sign, all larger by an offset that makes them numbers without.
+const fn moved(values: &[i8; 16], offset: u8) -> [u8; 16] {
     let mut numbers = [0; 16];
     let mut index = 0;
     while index < 16 {
-        numbers[index] = IQ4_VALUES[index].cast_unsigned() ^ IQ4_OFFSET;
+        numbers[index] = values[index].cast_unsigned().wrapping_add(offset);
         index += 1;
     }
     numbers
-};
-/// Twice the values of the 4-bit floating-point type E2M1 (OCP Microscaling Formats 1.0, table 5).
-const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+}
 
 /// Whether [`dequantise`] knows the type.
 pub(crate) const fn is_known(element_type: ElementType) -> bool {
@@ -291,13 +298,17 @@ fn tq2_0(block: &[u8], values: &mut [f32]) {
     }
 }
 
+/// Half of 2^(exponent - 127), since the table holds doubled values, as the bits of a bfloat16 number.
+pub(super) fn half_of_e8m0(exponent: u8) -> u16 {
+    match exponent {
+        0 => 0x0020,
+        1 => 0x0040,
+        exponent => (u16::from(exponent) - 1) << 7,
+    }
+}
+
 fn mxfp4(block: &[u8], values: &mut [f32]) {
-    // Half of 2^(exponent - 127), since the table holds doubled values.
-    let d = match block[0] {
-        0 => f32::from_bits(0x0020_0000),
-        1 => f32::from_bits(0x0040_0000),
-        exponent => f32::from_bits((u32::from(exponent) - 1) << 23),
-    };
+    let d = f32_from_bf16(half_of_e8m0(block[0]));
     for (index, value) in values.iter_mut().enumerate() {
         *value = d * f32::from(E2M1_DOUBLED[usize::from(nibble(&block[1..], index))]);
     }

@@ -14,11 +14,11 @@ use crate::pool::Pool;
 
 pub use affine::{Affine, AffineTensor};
 pub use dequantise::dequantise;
-pub(crate) use dequantise::{IQ4_NUMBERS, IQ4_OFFSET};
+pub(crate) use dequantise::{E2M1_NUMBERS, E2M1_OFFSET, IQ4_NUMBERS, IQ4_OFFSET};
 pub(crate) use unit::Unit;
 
 /// Changes whenever the bytes of any repacked form change: what was kept of another layout is made anew.
-pub const LAYOUT_VERSION: u64 = 2;
+pub const LAYOUT_VERSION: u64 = 3;
 
 /// Output rows whose columns lie side by side: the 32-bit lanes of one AVX-512 register.
 pub const ROWS_INTERLEAVED: usize = 16;
@@ -45,7 +45,9 @@ pub enum PackedFormat {
     Q4,
     /// `IQ4_NL`: as `Q4_0`, but numbers are places in a table of sixteen bytes.
     Iq4Nl,
-    /// `IQ4_XS`: the same numbers; per 32 columns a scale of 6 bits with sign; per 256 its half-precision factor.
+    /// `MXFP4`: the same with another table; scales are bfloat16.
+    Mxfp4,
+    /// `IQ4_XS`: the numbers of `IQ4_NL`; per 32 columns a scale of 6 bits with sign; per 256 its half-precision factor.
     Iq4Xs,
     /// Half precision, one column after the other.
     F16,
@@ -68,6 +70,7 @@ impl std::fmt::Display for PackedFormat {
             Self::Q8 => formatter.write_str("q8"),
             Self::Q4 => formatter.write_str("q4"),
             Self::Iq4Nl => formatter.write_str("iq4_nl"),
+            Self::Mxfp4 => formatter.write_str("mxfp4"),
             Self::Iq4Xs => formatter.write_str("iq4_xs"),
             Self::F16 => formatter.write_str("f16"),
             Self::BF16 => formatter.write_str("bf16"),
@@ -88,6 +91,7 @@ impl PackedFormat {
             ElementType::Q8_0 => Self::Q8,
             ElementType::Q4_0 => Self::Q4,
             ElementType::Iq4Nl => Self::Iq4Nl,
+            ElementType::Mxfp4 => Self::Mxfp4,
             ElementType::Iq4Xs => Self::Iq4Xs,
             ElementType::F16 => Self::F16,
             ElementType::BF16 => Self::BF16,
@@ -101,7 +105,7 @@ impl PackedFormat {
     pub const fn unit_columns(self) -> usize {
         match self {
             Self::Q4K | Self::Q5K | Self::Q6K | Self::Iq4Xs => 256,
-            Self::Q8 | Self::Q4 | Self::Iq4Nl | Self::Affine(_) => 64,
+            Self::Q8 | Self::Q4 | Self::Iq4Nl | Self::Mxfp4 | Self::Affine(_) => 64,
             Self::F16 | Self::BF16 | Self::F32 => 32,
             Self::Blocks(element_type) => element_type.block().0 as usize,
         }
@@ -117,7 +121,7 @@ impl PackedFormat {
             // Low 4 bits, high 2 bits, scales, factor, and 32 bytes to the next cache line.
             Self::Q6K => 2048 + 1024 + 256 + 32 + 32,
             Self::Q8 => 1024 + 64,
-            Self::Q4 | Self::Iq4Nl => 512 + 64,
+            Self::Q4 | Self::Iq4Nl | Self::Mxfp4 => 512 + 64,
             // 4-bit numbers, scales, factor, and 32 bytes to the next cache line.
             Self::Iq4Xs => 2048 + 128 + 32 + 32,
             Self::F16 | Self::BF16 => 32 * 16 * 2,
@@ -139,7 +143,7 @@ impl PackedFormat {
 
     /// Whether activations are quantised to multiply with it.
     pub const fn takes_quantised_activations(self) -> bool {
-        self.has_whole_scales() || matches!(self, Self::Q8 | Self::Q4 | Self::Iq4Nl | Self::Affine(_))
+        self.has_whole_scales() || matches!(self, Self::Q8 | Self::Q4 | Self::Iq4Nl | Self::Mxfp4 | Self::Affine(_))
     }
 
     /// Whether scales are whole numbers within 256 columns, times one number in half precision.

@@ -5,7 +5,7 @@ use hwledger_core::ElementType;
 use crate::half::f32_from_f16;
 use crate::pool::Pool;
 
-use super::dequantise::{iq4_xs_scale, scale_and_minimum};
+use super::dequantise::{half_of_e8m0, iq4_xs_scale, scale_and_minimum};
 use super::grid_blocks::iq1_m_factor;
 use super::{PackError, PackedFormat, ROWS_INTERLEAVED, Shape};
 
@@ -81,6 +81,13 @@ fn pack_row(format: PackedFormat, blocks: &[u8], row: usize, unit: &mut [u8]) ->
             unit[512 + (part * ROWS_INTERLEAVED + row) * 2..][..2].copy_from_slice(&block[..2]);
             is_finite_half(block)
         }),
+        PackedFormat::Mxfp4 => each(blocks.chunks_exact(17).enumerate(), |(part, block)| {
+            put_halves(&block[1..], part, row, unit);
+            let scale = half_of_e8m0(block[0]).to_le_bytes();
+            unit[512 + (part * ROWS_INTERLEAVED + row) * 2..][..2].copy_from_slice(&scale);
+            // Products with the largest number, at most 24 times 2^(251 - 128), are finite.
+            block[0] <= 251
+        }),
         PackedFormat::F16 | PackedFormat::BF16 => {
             let exponent = if format == PackedFormat::F16 { 0x7c00 } else { 0x7f80 };
             for (value, column) in blocks.chunks_exact(2).zip(unit.chunks_exact_mut(32)) {
@@ -153,8 +160,6 @@ fn is_finite_block(element_type: ElementType, block: &[u8]) -> bool {
         ElementType::Q4_1 | ElementType::Q5_1 => &[0, 2],
         ElementType::Q2K => &[80, 82],
         ElementType::Q3K => &[108],
-        // At most 12 times 2^(251 - 128).
-        ElementType::Mxfp4 if block[0] <= 251 => &[],
         _ => {
             let mut values = [0.0; super::UNIT_COLUMNS_MAX];
             let values = &mut values[..element_type.block().0 as usize];

@@ -2,7 +2,8 @@
 
 use crate::half::{f32_from_bf16, f32_from_f16};
 
-use super::{Affine, IQ4_NUMBERS, IQ4_OFFSET, PackedFormat, ROWS_INTERLEAVED, UNIT_COLUMNS_MAX, dequantise};
+use super::{Affine, E2M1_NUMBERS, E2M1_OFFSET, IQ4_NUMBERS, IQ4_OFFSET, PackedFormat, ROWS_INTERLEAVED};
+use super::{UNIT_COLUMNS_MAX, dequantise};
 
 /// One number of each of the sixteen rows.
 pub(crate) type Lane<T> = [T; ROWS_INTERLEAVED];
@@ -103,19 +104,32 @@ impl Unit {
                 }
                 self.read_scales(&bytes[1024..], row, 128.0);
             }
-            PackedFormat::Q4 | PackedFormat::Iq4Nl => {
+            PackedFormat::Q4 => {
                 self.part = 32;
                 self.read_nibbles(bytes, row);
-                if format == PackedFormat::Iq4Nl {
-                    self.look_up(row);
+                self.read_scales(&bytes[512..], row, 8.0);
+            }
+            PackedFormat::Iq4Nl => {
+                self.part = 32;
+                self.read_nibbles(bytes, row);
+                self.look_up(&IQ4_NUMBERS, row);
+                self.read_scales(&bytes[512..], row, f32::from(IQ4_OFFSET));
+            }
+            PackedFormat::Mxfp4 => {
+                self.part = 32;
+                self.read_nibbles(bytes, row);
+                self.look_up(&E2M1_NUMBERS, row);
+                for part in 0..2 {
+                    let at = 512 + (part * ROWS_INTERLEAVED + row) * 2;
+                    let scale = f32_from_bf16(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+                    self.scales[part][row] = scale;
+                    self.minima[part][row] = scale * f32::from(E2M1_OFFSET);
                 }
-                let offset = if format == PackedFormat::Q4 { 8.0 } else { f32::from(IQ4_OFFSET) };
-                self.read_scales(&bytes[512..], row, offset);
             }
             PackedFormat::Iq4Xs => {
                 self.part = 32;
                 self.read_nibbles(bytes, row);
-                self.look_up(row);
+                self.look_up(&IQ4_NUMBERS, row);
                 self.read_signed_scales(&bytes[2048..2176], half(bytes, 2176 + row * 2), IQ4_OFFSET, row);
             }
             PackedFormat::F16 | PackedFormat::BF16 => {
@@ -166,10 +180,10 @@ impl Unit {
         }
     }
 
-    /// Numbers of `IQ4_NL` and `IQ4_XS` in place of their places in the table.
-    fn look_up(&mut self, row: usize) {
+    /// Numbers of a table in place of their places in it.
+    fn look_up(&mut self, table: &[u8; 16], row: usize) {
         for numbers in &mut self.numbers[..self.columns] {
-            numbers[row] = IQ4_NUMBERS[usize::from(numbers[row])];
+            numbers[row] = table[usize::from(numbers[row])];
         }
     }
 

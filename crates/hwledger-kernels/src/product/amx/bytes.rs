@@ -9,10 +9,10 @@ use std::cell::RefCell;
 
 use crate::activation::{Activations, TileParts};
 use crate::memory::Buffer;
-use crate::weight::{Affine, IQ4_OFFSET, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
+use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
-use super::super::Out;
-use super::super::avx512::{either, halves, iq4_table, load_and_ask, nibbles, write_sums};
+use super::super::avx512::{either, halves, load_and_ask, nibbles, wide_table, write_sums};
+use super::super::{E2M1, IQ4, Nibbles, Out};
 use super::Configuration;
 
 /// Columns that share a scale.
@@ -203,8 +203,9 @@ unsafe fn unpack(format: PackedFormat, group: &[u8], scratch: &mut Scratch) {
                 minima: scratch.minima.as_mut_ptr().add(column / PART * ROWS_INTERLEAVED),
             };
             match format {
-                PackedFormat::Q4 => unpack_q4::<false>(unit.as_ptr(), target),
-                PackedFormat::Iq4Nl => unpack_q4::<true>(unit.as_ptr(), target),
+                PackedFormat::Q4 => unpack_q4::<4>(unit.as_ptr(), target),
+                PackedFormat::Iq4Nl => unpack_q4::<IQ4>(unit.as_ptr(), target),
+                PackedFormat::Mxfp4 => unpack_q4::<E2M1>(unit.as_ptr(), target),
                 PackedFormat::Affine(form) => unpack_affine(form, unit.as_ptr(), target),
                 _ => unpack_q8(unit.as_ptr(), target),
             }
@@ -213,18 +214,18 @@ unsafe fn unpack(format: PackedFormat, group: &[u8], scratch: &mut Scratch) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn unpack_q4<const LOOKED_UP: bool>(unit: *const u8, target: Target) {
-    let table = iq4_table();
-    let offset = _mm512_set1_ps(if LOOKED_UP { f32::from(IQ4_OFFSET) } else { 8.0 });
+unsafe fn unpack_q4<const KIND: u32>(unit: *const u8, target: Target) {
+    let kind = Nibbles::of(KIND);
+    let (table, offset) = (wide_table(kind.table), _mm512_set1_ps(kind.offset));
     // SAFETY: within the unit and its 64 columns.
     unsafe {
         for step in 0..8 {
-            let [one, two] = nibbles::<LOOKED_UP>(load_and_ask(unit.add(step * 64)), table);
+            let [one, two] = nibbles::<KIND>(load_and_ask(unit.add(step * 64)), table);
             target.put(step, one);
             target.put(8 + step, two);
         }
         for part in 0..2 {
-            let scale = halves(unit.add(512 + part * 32));
+            let scale = either(unit.add(512 + part * 32), kind.has_bfloat16);
             target.put_part(part, scale, _mm512_mul_ps(scale, offset));
         }
     }

@@ -10,10 +10,10 @@ use std::ops::Range;
 
 use crate::activation::{AMX_COLUMNS, AMX_ROWS, Activations};
 use crate::memory::Buffer;
-use crate::weight::{Affine, IQ4_OFFSET, PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
+use crate::weight::{Affine, IQ4_NUMBERS, IQ4_OFFSET, PackedFormat, PackedWeight, ROWS_INTERLEAVED, Unit};
 
-use super::super::avx512::{either, halves, iq4_table, nibbles, unsigned};
-use super::super::{AMX_GROUPS, Out};
+use super::super::avx512::{either, halves, nibbles, unsigned, wide_table};
+use super::super::{AMX_GROUPS, E2M1, IQ4, Nibbles, Out};
 use super::Configuration;
 
 /// Columns decoded at a time: two groups of them and their activations stay in the first cache.
@@ -189,8 +189,9 @@ unsafe fn decode(weight: &PackedWeight, group: &[u8], first: usize, width: usize
                 PackedFormat::Q5K => decode_k::<true>(unit, target),
                 PackedFormat::Q6K => decode_q6_k(unit, target),
                 PackedFormat::Q8 => decode_q8(unit, target),
-                PackedFormat::Q4 => decode_q4::<false>(unit, target),
-                PackedFormat::Iq4Nl => decode_q4::<true>(unit, target),
+                PackedFormat::Q4 => decode_q4::<4>(unit, target),
+                PackedFormat::Iq4Nl => decode_q4::<IQ4>(unit, target),
+                PackedFormat::Mxfp4 => decode_q4::<E2M1>(unit, target),
                 PackedFormat::Iq4Xs => decode_iq4_xs(unit, target),
                 PackedFormat::BF16 => decode_bf16(unit, target),
                 PackedFormat::Affine(form) => decode_affine(form, unit, target),
@@ -299,15 +300,15 @@ unsafe fn decode_q8(unit: *const u8, target: *mut u16) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn decode_q4<const LOOKED_UP: bool>(unit: *const u8, target: *mut u16) {
-    let table = iq4_table();
-    let offset = _mm512_set1_ps(if LOOKED_UP { f32::from(IQ4_OFFSET) } else { 8.0 });
+unsafe fn decode_q4<const KIND: u32>(unit: *const u8, target: *mut u16) {
+    let kind = Nibbles::of(KIND);
+    let (table, offset) = (wide_table(kind.table), _mm512_set1_ps(kind.offset));
     // SAFETY: within the unit and its 64 columns.
     unsafe {
-        let scales = [halves(unit.add(512)), halves(unit.add(544))];
+        let scales = [either(unit.add(512), kind.has_bfloat16), either(unit.add(544), kind.has_bfloat16)];
         let minima = [_mm512_mul_ps(scales[0], offset), _mm512_mul_ps(scales[1], offset)];
         for step in 0..8 {
-            let numbers = nibbles::<LOOKED_UP>(load(unit.add(step * 64)), table);
+            let numbers = nibbles::<KIND>(load(unit.add(step * 64)), table);
             for part in 0..2 {
                 put_four(numbers[part], scales[part], minima[part], target.add((part * 8 + step) * 64));
             }
@@ -317,7 +318,7 @@ unsafe fn decode_q4<const LOOKED_UP: bool>(unit: *const u8, target: *mut u16) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn decode_iq4_xs(unit: *const u8, target: *mut u16) {
-    let table = iq4_table();
+    let table = wide_table(&IQ4_NUMBERS);
     let offset = _mm512_set1_ps(f32::from(IQ4_OFFSET));
     // SAFETY: within the unit and its 256 columns.
     unsafe {
@@ -330,7 +331,7 @@ unsafe fn decode_iq4_xs(unit: *const u8, target: *mut u16) {
                 minima[half] = _mm512_mul_ps(scales[half], offset);
             }
             for step in 0..8 {
-                let numbers = nibbles::<true>(load(unit.add(pair * 512 + step * 64)), table);
+                let numbers = nibbles::<IQ4>(load(unit.add(pair * 512 + step * 64)), table);
                 for half in 0..2 {
                     let place = target.add(((2 * pair + half) * 8 + step) * 64);
                     put_four(numbers[half], scales[half], minima[half], place);

@@ -8,9 +8,9 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::activation::{Activations, QuantisedTile, Tile, TileParts};
-use crate::weight::{Affine, IQ4_NUMBERS, IQ4_OFFSET, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
+use crate::weight::{Affine, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
-use super::{Matrix, Out, with_floats};
+use super::{E2M1, IQ4, Matrix, Nibbles, Out, with_floats};
 
 /// Bytes of weights ahead of use that are asked for: less hides too little of the memory's latency behind one
 /// token's work, more falls out of the nearest cache before its use (`benches/products.rs`, Zen 4).
@@ -101,8 +101,9 @@ unsafe fn blocks<const M: usize>(format: PackedFormat, group_bytes: &[u8], parts
     // SAFETY: the group has `units` units and the tile their columns.
     unsafe {
         match format {
-            PackedFormat::Q4 => q4::<M, false>(weights, units, at),
-            PackedFormat::Iq4Nl => q4::<M, true>(weights, units, at),
+            PackedFormat::Q4 => q4::<M, 4>(weights, units, at),
+            PackedFormat::Iq4Nl => q4::<M, IQ4>(weights, units, at),
+            PackedFormat::Mxfp4 => q4::<M, E2M1>(weights, units, at),
             PackedFormat::Affine(form) if form.is_four_bit => affine::<M, true>(form, weights, units, at),
             PackedFormat::Affine(form) => affine::<M, false>(form, weights, units, at),
             _ => q8::<M>(weights, units, at),
@@ -188,29 +189,29 @@ pub(super) unsafe fn halves(from: *const u8) -> __m512 {
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
 }
 
-/// The table of `IQ4_NL` in each quarter of a register.
+/// A table in each quarter of a register.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn iq4_table() -> __m512i {
+pub(super) fn wide_table(table: &[u8; 16]) -> __m512i {
     // SAFETY: the table has sixteen bytes.
-    _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(IQ4_NUMBERS.as_ptr().cast()) })
+    _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
 }
 
-/// The 4-bit numbers of a line, low bits then high; if so, those of the table at these places.
+/// The 4-bit numbers of a line, low bits then high, of a kind that [`Nibbles`] has: those of the table at their places.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn nibbles<const LOOKED_UP: bool>(both: __m512i, table: __m512i) -> [__m512i; 2] {
+pub(super) fn nibbles<const KIND: u32>(both: __m512i, table: __m512i) -> [__m512i; 2] {
     let low = _mm512_set1_epi8(15);
     let [one, two] = [_mm512_and_si512(both, low), _mm512_and_si512(_mm512_srli_epi16::<4>(both), low)];
-    if LOOKED_UP { [_mm512_shuffle_epi8(table, one), _mm512_shuffle_epi8(table, two)] } else { [one, two] }
+    if KIND == 4 { [one, two] } else { [_mm512_shuffle_epi8(table, one), _mm512_shuffle_epi8(table, two)] }
 }
 
-/// `Q4_0`, and `IQ4_NL` whose numbers are looked up.
+/// `Q4_0`, and types whose numbers are looked up.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn q4<const M: usize, const LOOKED_UP: bool>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
+unsafe fn q4<const M: usize, const KIND: u32>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
     let mut sums = [_mm512_setzero_ps(); M];
-    let table = iq4_table();
-    let offset = _mm512_set1_ps(if LOOKED_UP { f32::from(IQ4_OFFSET) } else { 8.0 });
+    let kind = Nibbles::of(KIND);
+    let (table, offset) = (wide_table(kind.table), _mm512_set1_ps(kind.offset));
     for unit in 0..units {
         // SAFETY: within the group and the tile.
         unsafe {
@@ -219,12 +220,12 @@ unsafe fn q4<const M: usize, const LOOKED_UP: bool>(weights: *const u8, units: u
             let mut first = [_mm512_setzero_si512(); M];
             let mut second = [_mm512_setzero_si512(); M];
             for step in 0..8 {
-                let [one, two] = nibbles::<LOOKED_UP>(load_and_ask(weights.add(step * 64)), table);
+                let [one, two] = nibbles::<KIND>(load_and_ask(weights.add(step * 64)), table);
                 add_four(&mut first, one, at.bytes.add(step * 4 * M));
                 add_four(&mut second, two, at.bytes.add((8 + step) * 4 * M));
             }
             for (half, dots) in [first, second].iter().enumerate() {
-                let scale = halves(weights.add(512 + half * 32));
+                let scale = either(weights.add(512 + half * 32), kind.has_bfloat16);
                 let minimum = _mm512_mul_ps(scale, offset);
                 add_part(&mut sums, dots, scale, minimum, at.scales.add(half * M), at.sums.add(half * M));
             }

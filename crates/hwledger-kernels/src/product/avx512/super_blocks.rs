@@ -3,9 +3,10 @@
 use std::arch::x86_64::*;
 
 use crate::activation::{SuperBlockParts, offset_of_32};
-use crate::weight::PackedFormat;
+use crate::weight::{IQ4_NUMBERS, PackedFormat};
 
-use super::{add_four, ask, halves, iq4_table, load, load_and_ask, nibbles};
+use super::super::IQ4;
+use super::{add_four, ask, halves, load, load_and_ask, nibbles, wide_table};
 
 /// Pointers to a tile at the start of a unit.
 #[derive(Clone, Copy)]
@@ -147,7 +148,7 @@ unsafe fn q4_k<const M: usize, const FIFTH_BIT: bool>(weights: *const u8, units:
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn iq4_xs<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
     let mut sums = [_mm512_setzero_ps(); M];
-    let table = iq4_table();
+    let table = wide_table(&IQ4_NUMBERS);
     for unit in 0..units {
         // SAFETY: within the group and the tile.
         unsafe {
@@ -163,7 +164,7 @@ unsafe fn iq4_xs<const M: usize>(weights: *const u8, units: usize, at: At) -> [_
                     }
                 }
                 for step in 0..8 {
-                    let [one, two] = nibbles::<true>(load_and_ask(weights.add(pair * 512 + step * 64)), table);
+                    let [one, two] = nibbles::<IQ4>(load_and_ask(weights.add(pair * 512 + step * 64)), table);
                     add_four(&mut dots[0], one, bytes.add(step * 4 * M));
                     add_four(&mut dots[1], two, bytes.add((8 + step) * 4 * M));
                 }

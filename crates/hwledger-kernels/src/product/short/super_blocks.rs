@@ -4,7 +4,7 @@ use crate::activation::{SuperBlockParts, offset_of_32};
 use crate::weight::{PackedFormat, ROWS_INTERLEAVED};
 
 use super::super::Out;
-use super::{LOOKED_UP, Lanes, REGISTERS_MAX, Rows, add_eight, write_sums};
+use super::{IQ4, Lanes, REGISTERS_MAX, Rows, add_eight, write_sums};
 
 /// A tile of `W` tokens from some unit and token on.
 #[derive(Clone, Copy)]
@@ -193,15 +193,15 @@ unsafe fn iq4_xs<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, s
                 let both = rows.load_two::<L>(pair * 8 + two * 2);
                 let low = [L::and(both[0], 15), L::and(both[1], 15)];
                 let high = [L::and(L::right::<4>(both[0]), 15), L::and(L::right::<4>(both[1]), 15)];
-                add_eight::<L, W, M, LOOKED_UP>(&mut dots[0], low, bytes.add(two * 8 * W));
-                add_eight::<L, W, M, LOOKED_UP>(&mut dots[1], high, bytes.add((4 + two) * 8 * W));
+                add_eight::<L, W, M, IQ4>(&mut dots[0], low, bytes.add(two * 8 * W));
+                add_eight::<L, W, M, IQ4>(&mut dots[1], high, bytes.add((4 + two) * 8 * W));
             }
             for half in 0..2 {
                 let part = 2 * pair + half;
                 let scale = L::signed(rows.byte(2048 + part * 16));
                 for slot in 0..M {
                     let offset = offset_of_32(at.offsets.add(slot), part, W);
-                    whole[slot] = L::scaled_with(L::sum::<LOOKED_UP>(dots[half][slot]), offset, scale, whole[slot]);
+                    whole[slot] = L::scaled_with(L::sum::<IQ4>(dots[half][slot]), offset, scale, whole[slot]);
                 }
             }
         }
