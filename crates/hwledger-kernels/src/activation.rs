@@ -9,9 +9,9 @@ use crate::weight::PackedFormat;
 mod super_blocks;
 
 use super_blocks::SuperBlocks;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(crate) use super_blocks::offset_of_32;
 pub(crate) use super_blocks::{SUPER_BLOCK_COLUMNS, SuperBlockParts};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) use super_blocks::{TIMES_3_BIT, offset_of_32};
 
 /// Most tokens of one tile: accumulators for eight tokens and two blocks fill the registers of AVX-512.
 pub const TILE_TOKENS_MAX: usize = 8;

@@ -48,6 +48,7 @@ const fn unit(element_type: ElementType) -> (u64, u64) {
         ElementType::Q4K => (256, 2368),
         ElementType::Q5K => (256, 2880),
         ElementType::Q6K => (256, 3392),
+        ElementType::Q3K => (256, 1856),
         ElementType::Q8_0 => (64, 1088),
         ElementType::Q4_0 | ElementType::Iq4Nl | ElementType::Mxfp4 => (64, 576),
         ElementType::Iq4Xs => (256, 2240),
@@ -269,8 +270,8 @@ const fn takes_blocks(element_type: ElementType) -> bool {
 
 /// The same in super-blocks of 256 columns.
 const fn takes_super_blocks(element_type: ElementType) -> bool {
-    use ElementType::{Iq4Xs, Q4K, Q5K, Q6K};
-    matches!(element_type, Q4K | Q5K | Q6K | Iq4Xs)
+    use ElementType::{Iq4Xs, Q3K, Q4K, Q5K, Q6K};
+    matches!(element_type, Q3K | Q4K | Q5K | Q6K | Iq4Xs)
 }
 
 /// The forms that matrices need; `seen` says of a role and a type in which type such a matrix is held, if it counts.

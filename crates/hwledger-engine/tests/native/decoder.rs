@@ -41,8 +41,8 @@ pub(crate) enum Rounding {
 
 /// Whether inputs are rounded to bytes to be multiplied with weights of this type.
 pub(crate) const fn takes_bytes(element_type: ElementType) -> bool {
-    use ElementType::{Iq4Nl, Iq4Xs, Mxfp4, Q4_0, Q4K, Q5K, Q6K, Q8_0};
-    matches!(element_type, Q4_0 | Q8_0 | Iq4Nl | Mxfp4 | Q4K | Q5K | Q6K | Iq4Xs)
+    use ElementType::{Iq4Nl, Iq4Xs, Mxfp4, Q3K, Q4_0, Q4K, Q5K, Q6K, Q8_0};
+    matches!(element_type, Q4_0 | Q8_0 | Iq4Nl | Mxfp4 | Q3K | Q4K | Q5K | Q6K | Iq4Xs)
 }
 
 /// How the heads of a layer turn.

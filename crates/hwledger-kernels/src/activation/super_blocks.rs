@@ -16,6 +16,10 @@ pub(crate) const SUPER_BLOCK_COLUMNS: usize = 256;
 /// What is taken off the 6-bit numbers of `Q6_K`.
 pub(crate) const OFFSET_6_BIT: i32 = 32;
 
+/// How much larger the offset of `Q6_K` is than that of `Q3_K`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) const TIMES_3_BIT: i32 = OFFSET_6_BIT / 4;
+
 /// -128 times the sum of the bytes of part `part` of 32 columns: what is taken off products with the numbers of
 /// `IQ4_XS`. `offsets` are those of one token, `width` apart.
 ///

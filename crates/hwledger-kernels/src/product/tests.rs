@@ -259,7 +259,7 @@ fn lengths_and_blocks_are_checked() {
 fn the_largest_numbers_do_not_overflow() {
     let pool = Pool::new(1).unwrap();
     let shape = Shape::matrix(16, 512);
-    let cases: [(ElementType, u8, &[usize]); 11] = [
+    let cases: [(ElementType, u8, &[usize]); 13] = [
         (ElementType::Q4K, 0xff, &[0, 2]),
         (ElementType::Q5K, 0xff, &[0, 2]),
         (ElementType::Q6K, 0xff, &[208]),
@@ -269,6 +269,8 @@ fn the_largest_numbers_do_not_overflow() {
         (ElementType::Iq4Nl, 0x00, &[0]),
         (ElementType::Iq4Xs, 0xff, &[0]),
         (ElementType::Iq4Xs, 0x00, &[0]),
+        (ElementType::Q3K, 0xff, &[108]),
+        (ElementType::Q3K, 0x00, &[108]),
         (ElementType::Mxfp4, 0x77, &[]),
         (ElementType::Mxfp4, 0x7f, &[]),
     ];

@@ -158,7 +158,7 @@ fn q2_k(block: &[u8], values: &mut [f32]) {
 }
 
 /// The sixteen 6-bit scales of `Q3_K`, less 32: low 4 bits in the first 8 bytes, high 2 in the last 4.
-fn q3_k_scale(scales: &[u8], index: usize) -> i8 {
+pub(super) fn q3_k_scale(scales: &[u8], index: usize) -> i8 {
     let low = if index < 8 { scales[index] & 15 } else { scales[index - 8] >> 4 };
     let high = scales[8 + index % 4] >> (2 * (index / 4)) & 3;
     (low | high << 4).cast_signed() - 32

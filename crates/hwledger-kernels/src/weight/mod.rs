@@ -18,7 +18,7 @@ pub(crate) use dequantise::{E2M1_NUMBERS, E2M1_OFFSET, IQ4_NUMBERS, IQ4_OFFSET};
 pub(crate) use unit::Unit;
 
 /// Changes whenever the bytes of any repacked form change: what was kept of another layout is made anew.
-pub const LAYOUT_VERSION: u64 = 3;
+pub const LAYOUT_VERSION: u64 = 4;
 
 /// Output rows whose columns lie side by side: the 32-bit lanes of one AVX-512 register.
 pub const ROWS_INTERLEAVED: usize = 16;
@@ -39,6 +39,8 @@ pub enum PackedFormat {
     Q5K,
     /// `Q6_K`: 6 bits; per 16 columns an 8-bit scale; per 256 its half-precision factor.
     Q6K,
+    /// `Q3_K`: 3 bits; per 16 columns a scale of 6 bits with sign; per 256 its half-precision factor.
+    Q3K,
     /// `Q8_0`: 8 bits; per 32 columns a half-precision scale.
     Q8,
     /// `Q4_0`: 4 bits around 8; per 32 columns a half-precision scale.
@@ -67,6 +69,7 @@ impl std::fmt::Display for PackedFormat {
             Self::Q4K => formatter.write_str("q4_k"),
             Self::Q5K => formatter.write_str("q5_k"),
             Self::Q6K => formatter.write_str("q6_k"),
+            Self::Q3K => formatter.write_str("q3_k"),
             Self::Q8 => formatter.write_str("q8"),
             Self::Q4 => formatter.write_str("q4"),
             Self::Iq4Nl => formatter.write_str("iq4_nl"),
@@ -88,6 +91,7 @@ impl PackedFormat {
             ElementType::Q4K => Self::Q4K,
             ElementType::Q5K => Self::Q5K,
             ElementType::Q6K => Self::Q6K,
+            ElementType::Q3K => Self::Q3K,
             ElementType::Q8_0 => Self::Q8,
             ElementType::Q4_0 => Self::Q4,
             ElementType::Iq4Nl => Self::Iq4Nl,
@@ -104,7 +108,7 @@ impl PackedFormat {
     /// Columns of one unit.
     pub const fn unit_columns(self) -> usize {
         match self {
-            Self::Q4K | Self::Q5K | Self::Q6K | Self::Iq4Xs => 256,
+            Self::Q4K | Self::Q5K | Self::Q6K | Self::Q3K | Self::Iq4Xs => 256,
             Self::Q8 | Self::Q4 | Self::Iq4Nl | Self::Mxfp4 | Self::Affine(_) => 64,
             Self::F16 | Self::BF16 | Self::F32 => 32,
             Self::Blocks(element_type) => element_type.block().0 as usize,
@@ -120,6 +124,8 @@ impl PackedFormat {
             Self::Q5K => 2048 + 512 + 128 + 128 + 32 + 32,
             // Low 4 bits, high 2 bits, scales, factor, and 32 bytes to the next cache line.
             Self::Q6K => 2048 + 1024 + 256 + 32 + 32,
+            // Low 2 bits, high bit, scales, factor, and 32 bytes to the next cache line.
+            Self::Q3K => 1024 + 512 + 256 + 32 + 32,
             Self::Q8 => 1024 + 64,
             Self::Q4 | Self::Iq4Nl | Self::Mxfp4 => 512 + 64,
             // 4-bit numbers, scales, factor, and 32 bytes to the next cache line.
@@ -148,7 +154,7 @@ impl PackedFormat {
 
     /// Whether scales are whole numbers within 256 columns, times one number in half precision.
     pub const fn has_whole_scales(self) -> bool {
-        matches!(self, Self::Q4K | Self::Q5K | Self::Q6K | Self::Iq4Xs)
+        matches!(self, Self::Q4K | Self::Q5K | Self::Q6K | Self::Q3K | Self::Iq4Xs)
     }
 }
 

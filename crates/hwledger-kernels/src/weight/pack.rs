@@ -5,7 +5,7 @@ use hwledger_core::ElementType;
 use crate::half::f32_from_f16;
 use crate::pool::Pool;
 
-use super::dequantise::{half_of_e8m0, iq4_xs_scale, scale_and_minimum};
+use super::dequantise::{half_of_e8m0, iq4_xs_scale, q3_k_scale, scale_and_minimum};
 use super::grid_blocks::iq1_m_factor;
 use super::{PackError, PackedFormat, ROWS_INTERLEAVED, Shape};
 
@@ -62,6 +62,16 @@ fn pack_row(format: PackedFormat, blocks: &[u8], row: usize, unit: &mut [u8]) ->
             pack_k(blocks, 48, row, unit)
         }
         PackedFormat::Q6K => pack_q6_k(blocks, row, unit),
+        PackedFormat::Q3K => {
+            // Two bits of each of four blocks of 32 columns, and a bit of each of eight, in the file as here.
+            put_words(&blocks[32..96], row, unit, |word| word);
+            put_words(&blocks[..32], row, &mut unit[1024..], |word| word);
+            for part in 0..16 {
+                unit[1536 + part * ROWS_INTERLEAVED + row] = q3_k_scale(&blocks[96..108], part).cast_unsigned();
+            }
+            unit[1792 + row * 2..][..2].copy_from_slice(&blocks[108..110]);
+            is_finite_half(&blocks[108..])
+        }
         PackedFormat::Q8 => each(blocks.chunks_exact(34).enumerate(), |(part, block)| {
             // Unsigned for the multiply-add of unsigned by signed bytes; the scale's minimum takes 128 off again.
             put_words(&block[2..], row, &mut unit[part * 512..], |word| word ^ 0x8080_8080);
@@ -159,7 +169,6 @@ fn is_finite_block(element_type: ElementType, block: &[u8]) -> bool {
         ElementType::Nvfp4 => &[],
         ElementType::Q4_1 | ElementType::Q5_1 => &[0, 2],
         ElementType::Q2K => &[80, 82],
-        ElementType::Q3K => &[108],
         _ => {
             let mut values = [0.0; super::UNIT_COLUMNS_MAX];
             let values = &mut values[..element_type.block().0 as usize];

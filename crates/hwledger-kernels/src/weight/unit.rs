@@ -26,7 +26,7 @@ pub(crate) struct Unit {
     pub(crate) minimum_factor: Lane<f32>,
     /// `[part][row]`.
     pub(crate) whole_scales: [Lane<i32>; 16],
-    /// `[part][row]`; of `Q6_K` and `IQ4_XS` none, but an offset of all numbers.
+    /// `[part][row]`; of `Q6_K`, `Q3_K` and `IQ4_XS` none, but an offset of all numbers.
     pub(crate) whole_minima: [Lane<i32>; 16],
     /// Taken off every number.
     pub(crate) offset: i32,
@@ -97,6 +97,15 @@ impl Unit {
             PackedFormat::Q4K => self.read_k(bytes, row, false),
             PackedFormat::Q5K => self.read_k(bytes, row, true),
             PackedFormat::Q6K => self.read_q6_k(bytes, row),
+            PackedFormat::Q3K => {
+                self.part = 16;
+                for column in 0..256 {
+                    let low = bytes[shared_byte(column, row, 4)] >> (column % 128 / 32 * 2) & 3;
+                    let high = bytes[1024 + shared_byte(column, row, 8)] >> (column / 32) & 1;
+                    self.numbers[column][row] = low | high << 2;
+                }
+                self.read_signed_scales(&bytes[1536..1792], half(bytes, 1792 + row * 2), 4, row);
+            }
             PackedFormat::Q8 => {
                 self.part = 32;
                 for column in 0..64 {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::activation::{SuperBlockParts, offset_of_32};
+use crate::activation::{SuperBlockParts, TIMES_3_BIT, offset_of_32};
 use crate::weight::{IQ4_NUMBERS, PackedFormat};
 
 use super::super::IQ4;
@@ -53,7 +53,8 @@ pub(super) unsafe fn sums<const M: usize>(
             PackedFormat::Q4K => q4_k::<M, false>(weights, units, at),
             PackedFormat::Q5K => q4_k::<M, true>(weights, units, at),
             PackedFormat::Iq4Xs => iq4_xs::<M>(weights, units, at),
-            _ => q6_k::<M>(weights, units, at),
+            PackedFormat::Q3K => q6_k::<M, 3>(weights, units, at),
+            _ => q6_k::<M, 6>(weights, units, at),
         }
     }
 }
@@ -207,61 +208,80 @@ fn held_back(value: __m512i, earlier: __m512i, nothing: __m512i) -> __m512i {
     _mm512_add_epi32(value, link)
 }
 
+/// The numbers of `Q6_K` (`BITS` 6) or `Q3_K` (3) of four columns, of blocks `2 * pair` and the one after it.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn q6_k<const M: usize>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
+unsafe fn numbers<const BITS: u32>(weights: *const u8, pair: usize, step: usize) -> [__m512i; 2] {
+    // Two bits of four blocks share a byte.
+    let shift = _mm_cvtsi32_si128(pair as i32 % 2 * 4);
+    // SAFETY: within the unit.
+    unsafe {
+        if BITS == 6 {
+            let (low, top) = (_mm512_set1_epi8(15), _mm512_set1_epi8(48));
+            let both = load(weights.add(pair * 512 + step * 64));
+            let here = _mm512_srl_epi16(load(weights.add(2048 + pair / 2 * 512 + step * 64)), shift);
+            let one = _mm512_or_si512(_mm512_and_si512(both, low), _mm512_and_si512(_mm512_slli_epi16::<4>(here), top));
+            let both = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
+            return [one, _mm512_or_si512(both, _mm512_and_si512(_mm512_slli_epi16::<2>(here), top))];
+        }
+        let (low, top) = (_mm512_set1_epi8(3), _mm512_set1_epi8(4));
+        let both = _mm512_srl_epi16(load(weights.add(pair / 2 * 512 + step * 64)), shift);
+        let bits = load(weights.add(1024 + step * 64));
+        let here = _mm512_srl_epi16(bits, _mm_cvtsi32_si128(2 * pair as i32));
+        let one = _mm512_or_si512(_mm512_and_si512(both, low), _mm512_and_si512(_mm512_slli_epi16::<2>(here), top));
+        let both = _mm512_and_si512(_mm512_srli_epi16::<2>(both), low);
+        [one, _mm512_or_si512(both, _mm512_and_si512(_mm512_slli_epi16::<1>(here), top))]
+    }
+}
+
+/// `Q6_K` (`BITS` 6) and `Q3_K` (3).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn q6_k<const M: usize, const BITS: u32>(weights: *const u8, units: usize, at: At) -> [__m512; M] {
+    // Of a unit: bytes; where scales and factor are; lines that are asked for with each 16 columns, and in all.
+    let (size, tail, lines, all) = if BITS == 6 { (3392, 3072, 6, 53) } else { (1856, 1536, 3, 29) };
     let mut sums = [_mm512_setzero_ps(); M];
-    let low = _mm512_set1_epi8(15);
-    let top = _mm512_set1_epi8(48);
     let nothing = std::hint::black_box(_mm512_setzero_si512());
     for unit in 0..units {
         // SAFETY: within the group and the tile.
         unsafe {
-            let weights = weights.add(unit * 3392);
+            let weights = weights.add(unit * size);
             let at = at.after::<M>(unit);
             let mut whole = [_mm512_setzero_si512(); M];
             for pair in 0..4 {
                 let bytes = at.bytes.add(pair * 64 * M);
-                let shift = _mm_cvtsi32_si128(pair as i32 % 2 * 4);
                 for quarter in 0..2 {
                     // The offset of all numbers is taken off beforehand.
                     let parts = [4 * pair + quarter, 4 * pair + quarter + 2];
                     let mut dots = [[_mm512_setzero_si512(); M]; 2];
                     for (part, dots) in parts.into_iter().zip(&mut dots) {
                         for (slot, dot) in dots.iter_mut().enumerate() {
-                            *dot = _mm512_set1_epi32(*at.offsets.add(part * M + slot));
+                            let offset = *at.offsets.add(part * M + slot);
+                            *dot = _mm512_set1_epi32(if BITS == 6 { offset } else { offset / TIMES_3_BIT });
                             if M == 1 {
                                 *dot = held_back(*dot, whole[slot], nothing);
                             }
                         }
                     }
-                    // Its own order of use is none that a processor follows: all 53 lines are asked for in theirs.
-                    let ahead = weights.wrapping_add((2 * pair + quarter) * 6 * 64);
-                    ask(ahead, 0, 2);
+                    // Its own order of use is none that a processor follows: all lines are asked for in theirs.
+                    let ahead = weights.wrapping_add((2 * pair + quarter) * lines * 64);
+                    ask(ahead, 0, if BITS == 6 { 2 } else { lines });
                     for within in 0..4 {
-                        ask(ahead, 2 + within, 1);
+                        if BITS == 6 {
+                            ask(ahead, 2 + within, 1);
+                        }
                         let step = quarter * 4 + within;
-                        let both = load(weights.add(pair * 512 + step * 64));
-                        let bits = load(weights.add(2048 + pair / 2 * 512 + step * 64));
-                        let here = _mm512_srl_epi16(bits, shift);
-                        let one = _mm512_or_si512(
-                            _mm512_and_si512(both, low),
-                            _mm512_and_si512(_mm512_slli_epi16::<4>(here), top),
-                        );
-                        let two = _mm512_or_si512(
-                            _mm512_and_si512(_mm512_srli_epi16::<4>(both), low),
-                            _mm512_and_si512(_mm512_slli_epi16::<2>(here), top),
-                        );
+                        let [one, two] = numbers::<BITS>(weights, pair, step);
                         add_four(&mut dots[0], one, bytes.add(step * 4 * M));
                         add_four(&mut dots[1], two, bytes.add((8 + step) * 4 * M));
                     }
                     for (part, dots) in parts.into_iter().zip(&dots) {
-                        let scales = _mm_loadu_si128(weights.add(3072 + part * 16).cast());
+                        let scales = _mm_loadu_si128(weights.add(tail + part * 16).cast());
                         add_part(&mut whole, dots, _mm512_cvtepi8_epi32(scales));
                     }
                 }
             }
-            ask(weights, 48, 5);
-            add_unit(&mut sums, whole, halves(weights.add(3328)), at);
+            ask(weights, 8 * lines, all - 8 * lines);
+            add_unit(&mut sums, whole, halves(weights.add(tail + 256)), at);
         }
     }
     sums

@@ -1,6 +1,6 @@
 //! K-quants times activations in super-blocks: all of 256 columns in whole numbers, then one conversion.
 
-use crate::activation::{SuperBlockParts, offset_of_32};
+use crate::activation::{SuperBlockParts, TIMES_3_BIT, offset_of_32};
 use crate::weight::{PackedFormat, ROWS_INTERLEAVED};
 
 use super::super::Out;
@@ -60,7 +60,8 @@ pub(super) unsafe fn super_blocks_tile<L: Lanes, const W: usize, const M: usize>
                         PackedFormat::Q4K => k::<L, W, M, 4>(rows, at, sums),
                         PackedFormat::Q5K => k::<L, W, M, 5>(rows, at, sums),
                         PackedFormat::Iq4Xs => iq4_xs::<L, W, M>(rows, at, sums),
-                        _ => q6_k::<L, W, M>(rows, at, sums),
+                        PackedFormat::Q3K => q6_k::<L, W, M, 3>(rows, at, sums),
+                        _ => q6_k::<L, W, M, 6>(rows, at, sums),
                     }
                 }
             }
@@ -121,8 +122,46 @@ unsafe fn k<L: Lanes, const W: usize, const M: usize, const BITS: u32>(rows: Row
     }
 }
 
+/// The numbers of `Q6_K` (`BITS` 6) or `Q3_K` (3) of eight columns, of blocks `2 * pair` and the one after it.
 #[inline(always)]
-unsafe fn q6_k<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sums: &mut [L::Floats; M]) {
+unsafe fn numbers<L: Lanes, const BITS: u32>(rows: Rows, pair: usize, line: usize) -> [[L::Bytes; 2]; 2] {
+    // Two bits of four blocks share a byte.
+    let shift = pair as i32 % 2 * 4;
+    // SAFETY: within the unit.
+    unsafe {
+        if BITS == 6 {
+            let both = rows.load_two_unasked::<L>(pair * 8 + line);
+            let bits = rows.load_two_unasked::<L>(32 + pair / 2 * 8 + line);
+            let (mut low, mut high) = (both, both);
+            for index in 0..2 {
+                let here = L::right_by(bits[index], shift);
+                low[index] = L::or(L::and(both[index], 15), L::and(L::left::<4>(here), 48));
+                high[index] = L::or(L::and(L::right::<4>(both[index]), 15), L::and(L::left::<2>(here), 48));
+            }
+            return [low, high];
+        }
+        let both = rows.load_two_unasked::<L>(pair / 2 * 8 + line);
+        let bits = rows.load_two_unasked::<L>(16 + line);
+        let (mut low, mut high) = (both, both);
+        for index in 0..2 {
+            let two = L::right_by(both[index], shift);
+            let here = L::right_by(bits[index], 2 * pair as i32);
+            low[index] = L::or(L::and(two, 3), L::and(L::left::<2>(here), 4));
+            high[index] = L::or(L::and(L::right::<2>(two), 3), L::and(L::left::<1>(here), 4));
+        }
+        [low, high]
+    }
+}
+
+/// `Q6_K` (`BITS` 6) and `Q3_K` (3).
+#[inline(always)]
+unsafe fn q6_k<L: Lanes, const W: usize, const M: usize, const BITS: u32>(
+    rows: Rows,
+    at: At,
+    sums: &mut [L::Floats; M],
+) {
+    // Of a unit: where scales and factor are; lines that are asked for with each 16 columns, and in all.
+    let (tail, lines, all) = if BITS == 6 { (3072, 6, 53) } else { (1536, 3, 29) };
     // SAFETY: within the unit and the tile.
     unsafe {
         let mut whole = [L::zero(); M];
@@ -133,34 +172,27 @@ unsafe fn q6_k<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, sum
                 for half in 0..2 {
                     for slot in 0..M {
                         // The offset of all numbers is taken off beforehand.
-                        dots[half][slot] = L::start(*at.offsets.add((4 * pair + 2 * half + quarter) * W + slot));
+                        let offset = *at.offsets.add((4 * pair + 2 * half + quarter) * W + slot);
+                        dots[half][slot] = L::start(if BITS == 6 { offset } else { offset / TIMES_3_BIT });
                     }
                 }
-                rows.ask::<L>((2 * pair + quarter) * 6, 6);
+                rows.ask::<L>((2 * pair + quarter) * lines, lines);
                 for two in 0..2 {
-                    let line = quarter * 4 + two * 2;
-                    let both = rows.load_two_unasked::<L>(pair * 8 + line);
-                    let bits = rows.load_two_unasked::<L>(32 + pair / 2 * 8 + line);
-                    let (mut low, mut high) = (both, both);
-                    for index in 0..2 {
-                        let here = L::right_by(bits[index], pair as i32 % 2 * 4);
-                        low[index] = L::or(L::and(both[index], 15), L::and(L::left::<4>(here), 48));
-                        high[index] = L::or(L::and(L::right::<4>(both[index]), 15), L::and(L::left::<2>(here), 48));
-                    }
+                    let [low, high] = numbers::<L, BITS>(rows, pair, quarter * 4 + two * 2);
                     let columns = quarter * 16 + two * 8;
                     add_eight::<L, W, M, 6>(&mut dots[0], low, bytes.add(columns * W));
                     add_eight::<L, W, M, 6>(&mut dots[1], high, bytes.add((32 + columns) * W));
                 }
                 for half in 0..2 {
-                    let scale = L::signed(rows.byte(3072 + (4 * pair + 2 * half + quarter) * 16));
+                    let scale = L::signed(rows.byte(tail + (4 * pair + 2 * half + quarter) * 16));
                     for slot in 0..M {
                         whole[slot] = L::scaled::<6>(dots[half][slot], scale, whole[slot]);
                     }
                 }
             }
         }
-        rows.ask::<L>(48, 5);
-        add_unit::<L, M>(sums, &whole, rows.halves::<L>(3328), at);
+        rows.ask::<L>(8 * lines, all - 8 * lines);
+        add_unit::<L, M>(sums, &whole, rows.halves::<L>(tail + 256), at);
     }
 }
 
