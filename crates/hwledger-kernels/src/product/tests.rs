@@ -21,7 +21,7 @@ impl Noise {
     }
 }
 
-const TYPES: &[ElementType] = &[
+pub(crate) const TYPES: &[ElementType] = &[
     ElementType::Q4K,
     ElementType::Q5K,
     ElementType::Q6K,

@@ -32,6 +32,24 @@ struct Scratch {
     sums: Buffer<f32>,
 }
 
+impl Scratch {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            numbers: Buffer::zeroed(0)?,
+            scales: Buffer::zeroed(0)?,
+            minima: Buffer::zeroed(0)?,
+            sums: Buffer::zeroed(8 * TILE_SUMS)?,
+        })
+    }
+
+    /// Makes room for a group of so many columns.
+    fn reserve(&mut self, columns: usize) -> std::io::Result<()> {
+        self.numbers.reserve(columns * ROWS_INTERLEAVED)?;
+        self.scales.reserve(columns / PART * ROWS_INTERLEAVED)?;
+        self.minima.reserve(columns / PART * ROWS_INTERLEAVED)
+    }
+}
+
 thread_local! {
     static SCRATCH: RefCell<Option<Scratch>> = const { RefCell::new(None) };
 }
@@ -41,15 +59,8 @@ pub(in crate::product) fn group(weight: &PackedWeight, copy: usize, group: usize
     let columns = weight.format.units(weight.shape.columns) * weight.format.unit_columns();
     SCRATCH.with_borrow_mut(|scratch| {
         let memory = "memory for one group of rows";
-        let scratch = scratch.get_or_insert_with(|| Scratch {
-            numbers: Buffer::zeroed(0).expect(memory),
-            scales: Buffer::zeroed(0).expect(memory),
-            minima: Buffer::zeroed(0).expect(memory),
-            sums: Buffer::zeroed(8 * TILE_SUMS).expect(memory),
-        });
-        scratch.numbers.reserve(columns * ROWS_INTERLEAVED).expect(memory);
-        scratch.scales.reserve(columns / PART * ROWS_INTERLEAVED).expect(memory);
-        scratch.minima.reserve(columns / PART * ROWS_INTERLEAVED).expect(memory);
+        let scratch = scratch.get_or_insert_with(|| Scratch::new().expect(memory));
+        scratch.reserve(columns).expect(memory);
         // SAFETY: the scratch has room for the group's columns; the processor has the instructions.
         unsafe { unpack(weight.format, weight.group(copy, group), scratch) };
         let mut width = 0;
@@ -267,5 +278,50 @@ unsafe fn unpack_affine(form: Affine, unit: *const u8, target: Target) {
             let (scale, minimum) = (either(factors, form.has_bfloat16), either(factors.add(32), form.has_bfloat16));
             target.put_part(part, scale, minimum);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::Arithmetic;
+    use crate::instruction_set::InstructionSet;
+    use crate::pool::Pool;
+    use crate::product::tests::{Noise, TYPES, random_tensor};
+    use crate::weight::{Shape, Unit};
+
+    /// Unpacking takes no tiles, so that it runs where there is AVX-512.
+    #[test]
+    fn groups_are_unpacked_to_what_units_hold() {
+        if InstructionSet::detect() < InstructionSet::Avx512 {
+            return;
+        }
+        let (shape, pool, mut scratch) = (Shape::matrix(16, 64), Pool::new(1).unwrap(), Scratch::new().unwrap());
+        let (mut unit, mut tried) = (Unit::new(), 0);
+        for &element_type in TYPES.iter().filter(|element_type| 64 % element_type.block().0 == 0) {
+            let bytes = random_tensor(element_type, 16 * 64, &mut Noise(12));
+            let weight = PackedWeight::pack(element_type, shape, &bytes, &pool).unwrap();
+            if Arithmetic::of(weight.format, 16, InstructionSet::Amx) != Arithmetic::ByteTiles {
+                continue;
+            }
+            tried += 1;
+            scratch.reserve(64).unwrap();
+            unit.read(weight.format, weight.group(0, 0));
+            // SAFETY: the processor has the instructions, the scratch room for 64 columns.
+            unsafe { unpack(weight.format, weight.group(0, 0), &mut scratch) };
+            for row in 0..ROWS_INTERLEAVED {
+                for column in 0..64 {
+                    let found = scratch.numbers[column / 4 * 64 + row * 4 + column % 4];
+                    assert_eq!(found, unit.numbers[column][row], "{element_type} {row} {column}");
+                }
+                for part in 0..2 {
+                    let at = part * ROWS_INTERLEAVED + row;
+                    let found = [scratch.scales[at], scratch.minima[at]].map(f32::to_bits);
+                    let expected = [unit.scales[part][row], unit.minima[part][row]].map(f32::to_bits);
+                    assert_eq!(found, expected, "{element_type} {row}");
+                }
+            }
+        }
+        assert_eq!(tried, 4, "Q8_0, Q4_0, IQ4_NL and MXFP4");
     }
 }

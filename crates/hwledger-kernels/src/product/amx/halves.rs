@@ -393,3 +393,41 @@ unsafe fn decode_plain(format: PackedFormat, unit: *const u8, target: *mut u16) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::half::f32_from_bf16;
+    use crate::instruction_set::InstructionSet;
+    use crate::pool::Pool;
+    use crate::product::tests::{Noise, TYPES, random_tensor};
+    use crate::weight::Shape;
+
+    /// Decoding takes no tiles, so that it runs where there is AVX-512.
+    #[test]
+    fn weights_are_decoded_to_what_they_are() {
+        if InstructionSet::detect() < InstructionSet::Avx512 {
+            return;
+        }
+        let (shape, pool) = (Shape::matrix(16, 512), Pool::new(1).unwrap());
+        for &element_type in TYPES {
+            let bytes = random_tensor(element_type, 16 * 512, &mut Noise(11));
+            let weight = PackedWeight::pack(element_type, shape, &bytes, &pool).unwrap();
+            let mut found = vec![0; 16 * 512];
+            // SAFETY: the processor has the instructions; the group has 512 columns and the target room for them.
+            unsafe { decode(&weight, weight.group(0, 0), 0, 512, &mut found) };
+            let mut values = vec![0.0; 512];
+            for row in 0..ROWS_INTERLEAVED {
+                weight.row(row, &mut values);
+                for (column, &expected) in values.iter().enumerate() {
+                    let found = f32_from_bf16(found[column / 2 * 32 + row * 2 + column % 2]);
+                    // Half of a bfloat16 number's last place.
+                    assert!(
+                        (found - expected).abs() <= expected.abs() / 256.0,
+                        "{element_type} {row} {column}: {found} {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
