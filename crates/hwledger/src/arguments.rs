@@ -7,6 +7,7 @@ use hwledger_node::request::{
 };
 use hwledger_node::train::TrainRequest;
 
+use crate::attach::AttachArguments;
 use crate::bench::BenchArguments;
 use crate::calibrate::CalibrateArguments;
 use crate::chip::ChipCommand;
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Calibrate(CalibrateArguments),
     /// Keep and check the record of predictions, runs and what came of them
     Ledger(LedgerArguments),
+    /// Measure an engine that is running, and write to the ledger what was expected of it and what came out
+    Attach(Box<AttachArguments>),
     /// Compare what was predicted with what was measured, run by run
     Reconcile(ReconcileArguments),
     /// Draw a plan, a sweep or measurements as an SVG or PNG file

@@ -1,6 +1,7 @@
 //! The hwledger command line.
 
 mod arguments;
+mod attach;
 mod bench;
 mod calibrate;
 mod chip;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
             None => plan(&planner, &arguments),
         },
         Command::Run(arguments) => return native::run(&planner, &options, &arguments),
+        Command::Attach(arguments) => return attach::run(&planner, &arguments),
         Command::Bench(arguments) => return bench::run(&planner, &options, &arguments),
         Command::Embed(_) | Command::Ledger(_) | Command::Reconcile(_) => unreachable!("answered above"),
         Command::Fit(question) => fit(&planner, &question),

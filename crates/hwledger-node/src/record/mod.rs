@@ -4,16 +4,21 @@
 //! true. What it rests on (the run, the machine, the keys that it will be filed under) is kept beside the ledger as a
 //! blob, whose hash is in the event.
 
+mod attached;
 mod blob;
 mod error;
 mod learn;
+mod load;
 mod measurement;
 mod prediction;
 mod reconcile;
 
+pub use attached::{AttachRequest, AttachedRun};
 pub use blob::BLOB_BYTES_MAX;
 pub use error::RecordError;
+pub use hwledger_formats::measurement::RunSettings;
 pub use learn::{LearnRequest, learn};
+pub use load::Load;
 pub use measurement::Surroundings;
 pub use prediction::{Prediction, Recorder};
 pub use reconcile::{ReconcileAnswer, ReconcileRequest, ReconciledRun, ResidualRow, reconcile};
