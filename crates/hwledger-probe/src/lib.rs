@@ -3,6 +3,7 @@
 //! Everything read, from a device or from a running engine, is a [`Reading`]: a number with its unit, where it comes
 //! from and when it was taken, or the reason why there is none.
 
+pub mod engine;
 mod reading;
 
 pub use reading::{Outcome, Reading, Unit};
