@@ -17,6 +17,7 @@ pub mod hardware;
 pub mod ledger;
 pub mod locate;
 pub mod machine;
+pub mod metrics;
 pub mod model;
 mod names;
 pub mod native;

@@ -15,10 +15,13 @@ use crate::cost::{CostArguments, PriceArguments};
 use crate::device_list::DevicesArguments;
 use crate::efficiency::EfficiencyArguments;
 use crate::embed::EmbedArguments;
+use crate::engine::EngineCommand;
 use crate::hardware_search::SearchArguments;
 use crate::ledger::LedgerArguments;
 use crate::location::{Location, ModelsArguments};
 use crate::native::RunArguments;
+use crate::metrics::MetricsCommand;
+use crate::native::{BenchArguments, RunArguments};
 use crate::plot::PlotArguments;
 use crate::record::ReconcileArguments;
 use crate::sweep::SweepArguments;
@@ -50,6 +53,12 @@ pub(crate) enum Command {
     Bench(Box<BenchArguments>),
     /// Turn texts into vectors by a model on this machine
     Embed(Box<EmbedArguments>),
+    /// Read what a running inference engine tells of itself
+    #[command(subcommand)]
+    Engine(EngineCommand),
+    /// Serve or send readings to Prometheus and OpenTelemetry
+    #[command(subcommand)]
+    Metrics(MetricsCommand),
     /// Say what memory a model takes, layer by layer and device by device
     Plan(Box<PlanArguments>),
     /// Find the largest context, the most sequences and the finest weights that fit

@@ -9,9 +9,11 @@ mod cost;
 mod device_list;
 mod efficiency;
 mod embed;
+mod engine;
 mod hardware_search;
 mod ledger;
 mod location;
+mod metrics;
 mod native;
 mod picture;
 mod plot;
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
         Command::Embed(arguments) => return embed::run(&options, arguments),
         Command::Ledger(arguments) => return ledger::run(arguments),
         Command::Reconcile(arguments) => return record::run(arguments),
+        Command::Engine(command) => return engine::run(&options, command),
+        Command::Metrics(command) => return metrics::run(&options, command),
         _ => {}
     }
     let planner = match calibrate::with_store(Planner::new(options.clone()), calibration.as_deref()) {
@@ -69,6 +73,9 @@ fn main() -> ExitCode {
         Command::Attach(arguments) => return attach::run(&planner, &arguments),
         Command::Bench(arguments) => return bench::run(&planner, &options, &arguments),
         Command::Embed(_) | Command::Ledger(_) | Command::Reconcile(_) => unreachable!("answered above"),
+        Command::Run(_) | Command::Bench(_) | Command::Embed(_) | Command::Engine(_) | Command::Metrics(_) => {
+            unreachable!("answered above")
+        }
         Command::Fit(question) => fit(&planner, &question),
         Command::Compare(question) => compare(&planner, &question),
         Command::Export(question) => export(&planner, &question),

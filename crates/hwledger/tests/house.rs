@@ -24,13 +24,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// What must not be reachable from a crate, and why.
 const MUST_NOT_REACH: &[(&str, &[&str])] = &[
     // Arithmetic stays free of files, network, clock, environment, async and threads.
-    ("hwledger-core", &["ureq", "tokio", "rustls", "serde_json", "rayon", "libc", "chrono", "time"]),
+    ("hwledger-core", &["ureq", "tokio", "rustls", "axum", "hyper", "serde_json", "rayon", "libc", "chrono", "time"]),
     // Readers take bytes; they never fetch them.
-    ("hwledger-formats", &["ureq", "tokio", "rustls", "rayon"]),
+    ("hwledger-formats", &["ureq", "tokio", "rustls", "axum", "hyper", "rayon"]),
     // Kernels compute; they know no file, model or thread pool of others.
     ("hwledger-kernels", &["ureq", "tokio", "rustls", "serde_json", "rayon"]),
     // The ledger is a library over files: who serves it, and to whom, is decided elsewhere.
     ("hwledger-ledger", &["ureq", "rustls", "axum", "hyper"]),
+    // What a machine and its engines tell is read from what others fetched.
+    ("hwledger-probe", &["ureq", "tokio", "rustls", "axum", "hyper"]),
     // The engine serves calls, not sockets.
     ("hwledger-engine", &["ureq", "tokio", "rustls", "axum", "hyper"]),
 ];

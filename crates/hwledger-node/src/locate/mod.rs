@@ -13,7 +13,7 @@ mod file;
 mod hub_cache;
 mod index;
 mod located;
-mod network;
+pub(crate) mod network;
 mod ollama;
 mod options;
 mod reference;

@@ -114,8 +114,8 @@ pub struct EngineRow {
     pub name: &'static str,
     /// What it is recognised by.
     marks: Vec<&'static str>,
-    /// Documents beside `/metrics`.
-    pub documents: Vec<&'static str>,
+    /// Documents beside `/metrics`; of each group the first that is there is enough.
+    pub documents: Vec<Vec<&'static str>>,
     versions: Vec<&'static str>,
 }
 
@@ -127,6 +127,7 @@ pub fn engines() -> Vec<EngineRow> {
         let mut cells = line.split('\t');
         let name = cells.next()?;
         let [marks, documents, versions] = [cells.next()?, cells.next()?, cells.next()?].map(list);
+        let documents = documents.into_iter().map(|group| group.split(',').collect()).collect();
         Some(EngineRow { name, marks, documents, versions })
     })
     .collect()

@@ -150,7 +150,8 @@ fn tables_are_whole() {
     for engine in engines() {
         assert!(mapping.describe().any(|(_, name, _, _)| name == engine.name), "{} has no row", engine.name);
         let read = mapping.documents(engine.name);
-        assert!(read.iter().all(|path| engine.documents.contains(path)), "{}: {read:?}", engine.name);
+        let asked: Vec<&str> = engine.documents.iter().flatten().copied().collect();
+        assert!(read.iter().all(|path| asked.contains(path)), "{}: {read:?}", engine.name);
     }
 }
 

@@ -3,7 +3,8 @@
     python declared.py ENGINE VERSION COLLECTOR.py [COLLECTOR.py ...] > scrape.txt
 
 Names, types and help texts are read from the engine's own source; prometheus_client prints them. Values and labels
-are ours (below): no engine ran. Buckets are the source's where it writes them as a list of numbers.
+are ours (below): no engine ran. Buckets are the source's where it writes them as numbers, in the call or as a constant of
+one of the files, and prometheus_client's default where it computes them.
 """
 
 import ast
@@ -49,10 +50,20 @@ def literal(node):
         return None
 
 
-def declarations(path, prefix):
+def module_constants(paths):
+    """Lists of numbers that the files define at their top, by name."""
+    found = {}
+    for path in paths:
+        for node in ast.parse(open(path).read()).body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+                found[node.target.id] = literal(node.value)
+    return found
+
+
+def declarations(path, prefix, shared):
     """Kind, name, help, buckets, and whether a rank declares it, of each metric in a source file."""
     for outer in [node for node in ast.walk(ast.parse(open(path).read())) if isinstance(node, ast.ClassDef)]:
-        constants = {
+        constants = dict(shared) | {
             target.id: literal(node.value)
             for node in ast.walk(outer) if isinstance(node, ast.Assign)
             for target in node.targets if isinstance(target, ast.Name)
@@ -64,7 +75,10 @@ def declarations(path, prefix):
             name = literal(words.get("name"))
             if kind and isinstance(name, str) and name.startswith(prefix) and "gaugehistogram" not in called:
                 buckets = words.get("buckets")
-                buckets = constants.get(buckets.id) if isinstance(buckets, ast.Name) else literal(buckets)
+                if isinstance(buckets, ast.Name):
+                    buckets = constants.get(buckets.id) or constants.get(buckets.id.upper())
+                else:
+                    buckets = literal(buckets)
                 yield kind, name, literal(words.get("documentation")) or name, buckets, "Tokenizer" not in outer.name
 
 
@@ -72,8 +86,9 @@ def main(engine, version, *paths):
     number = [int(part) for part in version.split(".")[:3]]
     registry, seen = CollectorRegistry(), set()
     prefix = engine + ":"
+    shared = module_constants(paths)
     for path in paths:
-        for kind, name, text, buckets, is_of_rank in declarations(path, prefix):
+        for kind, name, text, buckets, is_of_rank in declarations(path, prefix, shared):
             short = name.removeprefix(prefix).removesuffix("_total" if kind == "counter" else "\0")
             if short in seen or (short not in VALUES and short not in SECONDS):
                 continue

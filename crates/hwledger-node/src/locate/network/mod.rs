@@ -15,6 +15,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
+pub(crate) use address::Address;
 pub(crate) use client::Outages;
 pub use client::Token;
 pub(crate) use hub::fetch_repository;
@@ -23,7 +24,6 @@ pub(crate) use remote_file::{RemoteFile, RemoteReader};
 pub(crate) use web::{HUB_HOSTS, Meaning, fetch_address, meaning};
 
 use super::{LocateError, LocateOptions, bounded};
-use address::Address;
 use client::Client;
 use fetcher::Fetcher;
 use store::Store;
@@ -34,7 +34,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const CALL_TIMEOUTS: u32 = 10;
 const CERTIFICATES_BYTES_MAX: u64 = 8 << 20;
 const TOKEN_BYTES_MAX: u64 = 64 << 10;
-const USER_AGENT: &str = concat!("hwledger/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("hwledger/", env!("CARGO_PKG_VERSION"));
 
 /// Fetches by `options`; the token goes to the configured hub and nowhere else.
 fn fetcher(options: &LocateOptions) -> Result<Arc<Fetcher>, LocateError> {
@@ -58,7 +58,8 @@ fn fetcher(options: &LocateOptions) -> Result<Arc<Fetcher>, LocateError> {
     }))
 }
 
-fn agent(options: &LocateOptions) -> Result<Agent, LocateError> {
+/// Whom a server's certificate must be signed by.
+pub(crate) fn tls(options: &LocateOptions) -> Result<TlsConfig, LocateError> {
     let mut tls = TlsConfig::builder();
     if let Some(path) = &options.certificate_file {
         let content = bounded::read(path, CERTIFICATES_BYTES_MAX)?;
@@ -68,8 +69,12 @@ fn agent(options: &LocateOptions) -> Result<Agent, LocateError> {
         });
         tls = tls.root_certs(RootCerts::from(certificates));
     }
+    Ok(tls.build())
+}
+
+fn agent(options: &LocateOptions) -> Result<Agent, LocateError> {
     let config = Agent::config_builder()
-        .tls_config(tls.build())
+        .tls_config(tls(options)?)
         .proxy(options.proxy.clone())
         .user_agent(USER_AGENT)
         // Redirects are followed by the client, which knows where the token may go.
