@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use hwledger_node::Planner;
 use hwledger_node::locate::LocateOptions;
+use hwledger_node::metrics::exposition;
 use hwledger_node::native::{
     FinishReason, LoadProgress, MeasuredRun, MemoryReport, NativeError, NativeOptions, ReplyAnswer, ReplyRequest,
     ReplyToken, ResponseFormat, SamplingSettings, Session, TokenLogprob, Usage, instructions, reply_run, with_reply,
@@ -126,9 +127,19 @@ pub(crate) struct RunArguments {
     /// An image; no model of the native engine reads any yet
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
+    #[command(flatten)]
+    told: Told,
+}
+
+/// What is told beside replies, on standard error.
+#[derive(Debug, Args)]
+struct Told {
     /// Print times, speeds and memory after each reply
     #[arg(long, short)]
     verbose: bool,
+    /// Print the engine's readings on standard error at the end, in the text format of Prometheus
+    #[arg(long)]
+    readings: bool,
 }
 
 /// How long a model loads before anything is said about it.
@@ -234,11 +245,16 @@ fn answer(planner: &Planner, locate: &LocateOptions, arguments: &RunArguments) -
     }
     let mut chat = Chat { arguments, recorder: recorder.as_ref(), format, messages: Vec::new() };
     chat.messages.extend(arguments.system.iter().map(|text| ("system".to_owned(), text.clone())));
-    if has_prompt {
+    let status = if has_prompt {
         chat.reply(&mut session, prompt)?;
-        return Ok(ExitCode::SUCCESS);
+        ExitCode::SUCCESS
+    } else {
+        converse(&mut session, &mut chat)?
+    };
+    if arguments.told.readings {
+        write!(io::stderr(), "{}", exposition(&session.readings()))?;
     }
-    converse(&mut session, &mut chat)
+    Ok(status)
 }
 
 impl RunArguments {
@@ -364,7 +380,7 @@ impl Chat<'_> {
         if reply.reason == FinishReason::Length && self.format != ResponseFormat::Text {
             writeln!(io::stderr(), "note: the reply ended after {} tokens, incomplete", reply.usage.reply_tokens)?;
         }
-        if arguments.verbose {
+        if arguments.told.verbose {
             writeln!(io::stderr(), "{}", usage(&reply.usage, session))?;
         }
         if arguments.json {

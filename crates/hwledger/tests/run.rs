@@ -183,3 +183,17 @@ fn probabilities_stand_beside_the_reply_without_json() {
     let lines = String::from_utf8(output.stderr).unwrap();
     assert_eq!(lines.lines().filter(|line| !line.contains("  of ")).count(), 3, "{lines}");
 }
+
+#[test]
+fn readings_follow_the_reply_on_standard_error() {
+    let output = run(&["--temperature", "0", "--readings", "Who are you?"]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    for line in [
+        "hwl_engine_requests_total{engine=\"hwledger\",model=\"demo\"} 1",
+        "# TYPE hwl_engine_output_tokens_total counter",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    assert!(text.contains("hwl_engine_weights_bytes{") && !text.contains("hwl_engine_draft"), "{text}");
+}

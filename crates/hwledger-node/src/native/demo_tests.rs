@@ -5,8 +5,9 @@ use hwledger_engine::graph::{Outputs, Slice};
 use hwledger_engine::scheduler::{Event, Request};
 use serde_json::Value;
 
-use super::{DEMO, FinishReason, NativeOptions, ReplyRequest, ResponseFormat, SamplingSettings, Session};
+use super::{DEMO, FinishReason, NativeOptions, ReplyRequest, ResponseFormat, SamplingSettings, Session, Usage};
 use crate::locate::LocateOptions;
+use crate::metrics::{LabelledReading, canonical_metrics};
 
 /// The most that the mean loss of a window may be off: activations are rounded to bytes, products to bfloat16.
 const LOSS_TOLERANCE: f64 = 0.01;
@@ -109,4 +110,53 @@ fn a_conversation_is_answered() {
     let reply = session.reply(&asked, |_| false).unwrap();
     assert_eq!(reply.reason, FinishReason::Cancelled);
     assert_eq!(session.engine.scheduler.decoder().cache().pages_used(), 0);
+}
+
+#[test]
+fn the_native_engine_tells_every_canonical_metric() {
+    let mut session = session();
+    let value = |session: &Session, metric: &str| {
+        let readings = session.readings();
+        let reading = readings.iter().find(|reading| reading.reading.metric == metric);
+        reading.expect("every canonical metric has a reading").reading.outcome.value()
+    };
+    assert_eq!(value(&session, "hwl_engine_time_to_first_token_seconds"), None);
+    let replies =
+        ["Who are you?", "What is a novel?"].map(|text| session.reply(&request(text, true), |_| true).unwrap());
+    let sum = |count: fn(&Usage) -> usize| replies.iter().map(|reply| count(&reply.usage)).sum::<usize>() as f64;
+    assert_eq!(value(&session, "hwl_engine_prompt_tokens_total"), Some(sum(|usage| usage.prompt_tokens)));
+    assert_eq!(value(&session, "hwl_engine_output_tokens_total"), Some(sum(|usage| usage.reply_tokens)));
+    assert_eq!(value(&session, "hwl_engine_requests_total"), Some(2.0));
+    assert_eq!(value(&session, "hwl_engine_weights_bytes"), Some(session.memory().weights as f64));
+    assert_eq!(value(&session, "hwl_engine_kv_pool_bytes"), Some(session.memory().cache as f64));
+    assert_eq!(value(&session, "hwl_engine_activation_peak_bytes"), Some(session.memory().activations as f64));
+    assert_eq!(value(&session, "hwl_engine_kv_used_ratio"), Some(0.0));
+    let untold: Vec<&str> = canonical_metrics()
+        .iter()
+        .map(|metric| metric.name)
+        .filter(|metric| value(&session, metric).is_none())
+        .collect();
+    assert_eq!(
+        untold,
+        [
+            "hwl_engine_device_memory_bytes",
+            "hwl_engine_cached_prompt_tokens_total",
+            "hwl_engine_prefix_cache_hit_ratio",
+            "hwl_engine_draft_tokens_total",
+            "hwl_engine_draft_acceptance_ratio",
+            "hwl_engine_prompt_tokens_per_second",
+            "hwl_engine_output_tokens_per_second",
+        ]
+    );
+    // Quantiles of two: the median is the shorter, and no longer than the mean.
+    let readings = session.readings();
+    let first_token = |label: &str, value: &str| {
+        let is_wanted = |reading: &&LabelledReading| {
+            reading.reading.metric == "hwl_engine_time_to_first_token_seconds"
+                && reading.reading.labels.contains(&(label.to_owned(), value.to_owned()))
+        };
+        readings.iter().find(is_wanted).unwrap().reading.outcome.value().unwrap()
+    };
+    assert!(first_token("quantile", "0.5") <= first_token("statistic", "mean"));
+    assert!(first_token("statistic", "mean") <= first_token("quantile", "0.99"));
 }

@@ -8,6 +8,7 @@ mod embed;
 mod error;
 mod recorded;
 mod reply;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
@@ -90,6 +91,8 @@ pub struct Session {
     pub name: String,
     /// Its engine.
     pub(crate) engine: Engine,
+    /// What it has answered until now.
+    telemetry: telemetry::Telemetry,
 }
 
 impl Session {
@@ -106,7 +109,8 @@ impl Session {
         tell: &dyn Fn(LoadProgress),
     ) -> Result<Self, NativeError> {
         let (name, weights) = find(model, locate_options)?;
-        Ok(Self { name, engine: Engine::load(&weights, &engine_options(options), tell)? })
+        let engine = Engine::load(&weights, &engine_options(options), tell)?;
+        Ok(Self { name, engine, telemetry: telemetry::Telemetry::default() })
     }
 
     /// What is worth knowing about how the weights are held.

@@ -135,6 +135,7 @@ impl Session {
                         if !part.is_empty() {
                             tell(&part);
                         }
+                        self.telemetry.record(&usage);
                         return Ok(Reply { text, tokens, reason, usage });
                     }
                     Event::Failed { error, .. } => return Err(error.into()),
