@@ -118,7 +118,10 @@ pub(super) fn detect(text: &str) -> Option<Format> {
     if text.lines().any(super::llama_bench::is_header) {
         return Some(Format::LlamaBenchTable);
     }
-    if has("memory.required.full=") || (has("msg=\"model weights\"") && has("size=")) {
+    let is_ollama = has("memory.required.full=") || (has("msg=\"model weights\"") && has("size="));
+    // Since 0.30 Ollama starts llama.cpp's server, whose lines are all that is said of memory.
+    let starts_server = has("msg=\"starting llama-server\"") && has("buffer size =");
+    if is_ollama || starts_server {
         return Some(Format::OllamaLog);
     }
     if has("buffer size =") && has("MiB") {

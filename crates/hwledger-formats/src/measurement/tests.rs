@@ -16,11 +16,13 @@ const FILES: &[(&str, Format, &str)] = &[
     ("sglang-serving.jsonl", Format::SglangServing, include_str!("../../testdata/measurements/sglang-serving.jsonl")),
     ("sglang-batch.jsonl", Format::SglangBatch, include_str!("../../testdata/measurements/sglang-batch.jsonl")),
     ("llama.cpp.log", Format::LlamaCppLog, include_str!("../../testdata/measurements/llama.cpp.log")),
+    ("llama.cpp-server.log", Format::LlamaCppLog, include_str!("../../testdata/measurements/llama.cpp-server.log")),
     ("vllm-v0.log", Format::VllmLog, include_str!("../../testdata/measurements/vllm-v0.log")),
     ("vllm-v1.log", Format::VllmLog, include_str!("../../testdata/measurements/vllm-v1.log")),
     ("sglang.log", Format::SglangLog, include_str!("../../testdata/measurements/sglang.log")),
     ("ollama-v0.log", Format::OllamaLog, include_str!("../../testdata/measurements/ollama-v0.log")),
     ("ollama-v1.log", Format::OllamaLog, include_str!("../../testdata/measurements/ollama-v1.log")),
+    ("ollama-v2.log", Format::OllamaLog, include_str!("../../testdata/measurements/ollama-v2.log")),
     ("own.jsonl", Format::Own, include_str!("../../testdata/measurements/own.jsonl")),
 ];
 
@@ -204,6 +206,65 @@ fn logs_report_memory() {
     assert_eq!(run.memory.len(), 2);
     assert_eq!(run.memory[0].weights_bytes, gibibytes(59.8));
     assert_eq!(run.figures.peak_memory_bytes, gibibytes(61.4));
+}
+
+#[test]
+fn ollama_tells_what_the_server_below_it_allocated() {
+    let mebibytes = |size: f64| Some(Bytes(1).scaled(size * MEBIBYTE as f64));
+    let runs = golden("ollama-v2.log");
+    assert_eq!(runs.len(), 2);
+    let run = &runs[0];
+    assert_eq!((run.engine.as_deref(), run.engine_version.as_deref()), (Some("ollama"), Some("0.33.3")));
+    assert_eq!(
+        (run.settings.context, run.settings.ubatch, run.settings.gpu_layers),
+        (Some(32768), Some(1024), Some(29))
+    );
+    assert_eq!(run.settings.kv_type_k.as_deref(), Some("f16"));
+    let card = run.memory.iter().find(|row| row.device == "CUDA0").unwrap();
+    assert_eq!((card.weights_bytes, card.kv_cache_bytes), (mebibytes(4168.09), mebibytes(1792.0)));
+    assert_eq!(card.compute_bytes, mebibytes(608.02));
+    let next = &runs[1];
+    assert_eq!((next.place.line, next.memory.len()), (18, 1));
+    assert_eq!((next.memory[0].weights_bytes, next.memory[0].kv_cache_bytes), (mebibytes(500.0), mebibytes(64.0)));
+    assert_eq!(next.memory[0].compute_bytes, None);
+
+    // An older one printed an estimate first.
+    let (_, _, estimate) = FILES.iter().find(|(name, ..)| *name == "ollama-v0.log").unwrap();
+    let text = format!("{estimate}\nload_tensors:        CUDA0 model buffer size =  6000.00 MiB\n");
+    let run = &read(text.as_bytes(), "it", None).unwrap().runs[0];
+    assert_eq!((run.memory.len(), run.memory[0].weights_bytes), (1, mebibytes(6000.0)));
+    assert_eq!(run.figures.peak_memory_bytes, Some(Bytes(1).scaled(9.6 * GIBIBYTE as f64)));
+}
+
+#[test]
+fn logs_of_2026_are_read_like_those_before() {
+    let mebibytes = |size: f64| Some(Bytes(1).scaled(size * MEBIBYTE as f64));
+    let run = &golden("llama.cpp-server.log")[0];
+    // It was built outside version control.
+    assert_eq!((run.engine_version.as_deref(), run.model.as_deref()), (None, Some("demo")));
+    assert_eq!((run.settings.context, run.settings.sequences, run.settings.ubatch), (Some(2048), Some(2), Some(512)));
+    let host = run.memory.iter().find(|row| row.device == "CPU").unwrap();
+    assert_eq!((host.kv_cache_bytes, host.compute_bytes), (mebibytes(4.0), mebibytes(8.02)));
+    assert_eq!(run.memory.iter().find_map(|row| row.weights_bytes), mebibytes(3.73));
+    let build = "0.00.043.116 I cmn  common_param: common_params_print_info: build 10488 (a4b54f2697) with GNU 13\n\
+                 0.00.074.755 I load_tensors:  CUDA0 model buffer size =  3.73 MiB\n";
+    let read_as = |text: &str| read(text.as_bytes(), "it", None).unwrap().runs.remove(0);
+    assert_eq!(read_as(build).engine_version.as_deref(), Some("b10488"));
+
+    let sglang = "[2026-11-01 10:00:00 TP0] Load weight end. elapsed=3.10 s, type=LlamaForCausalLM, avail mem=60.00 GB, mem usage=15.00 GB.\n\
+                  [2026-11-01 10:00:01 TP0] KV Cache is allocated. dtype: torch.bfloat16, #tokens: 1000, K size: 2.00 GB, V size: 2.00 GB\n\
+                  [2026-11-01 10:00:02 TP0] Capture target decode CUDA graph end. elapsed=1.00 s, mem usage=0.50 GB, avail mem=50.00 GB.\n\
+                  [2026-11-01 10:00:03 TP0] Capture target prefill CUDA graph end. elapsed=1.00 s, mem usage=0.25 GB, avail mem=49.00 GB.\n";
+    let row = &read_as(sglang).memory[0];
+    let gibibytes = |size: f64| Some(Bytes(1).scaled(size * GIBIBYTE as f64));
+    assert_eq!((row.weights_bytes, row.kv_cache_bytes), (gibibytes(15.0), gibibytes(4.0)));
+    assert_eq!(row.compute_bytes, gibibytes(0.75));
+
+    let vllm = "INFO Model loading took 14.99 GiB memory and 2.1 seconds\n\
+                INFO Available KV cache memory: 5.5 GiB\n\
+                INFO GPU + host KV cache size: 193,218 tokens, Maximum concurrency for 4,096 tokens per request: 47.17x\n";
+    let run = read_as(vllm);
+    assert_eq!((run.figures.kv_cache_tokens, run.memory[0].kv_cache_bytes), (Some(193_218), gibibytes(5.5)));
 }
 
 #[test]

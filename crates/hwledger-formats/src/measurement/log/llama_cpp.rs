@@ -81,7 +81,15 @@ impl Names {
     }
 }
 
-fn read_line(line: &str, run: &mut MeasuredRun) {
+/// `build: 6976 (a4b54f2697) with ...`, or since 2026 `... common_params_print_info: build 10488 (a4b54f2697) with ...`.
+/// Builds outside version control are all number 0.
+fn build(line: &str) -> Option<u64> {
+    let rest = line.trim().strip_prefix("build: ").or_else(|| after(line, "print_info: build "))?;
+    count(rest).filter(|build| *build > 0)
+}
+
+/// Takes what a line says of buffers and settings.
+pub(super) fn read_line(line: &str, run: &mut MeasuredRun) {
     if let Some((front, rest)) = line.split_once("buffer size") {
         if let Some(bytes) = after(rest, "=").and_then(size) {
             // `llama_kv_cache:      CUDA0 KV` / `load_tensors:   CPU_Mapped model`
@@ -111,7 +119,7 @@ fn read_line(line: &str, run: &mut MeasuredRun) {
     };
     if let Some(layers) = between(line, "offloaded ", &['/']).and_then(count) {
         run.settings.gpu_layers = i64::try_from(layers).ok();
-    } else if let Some(build) = line.trim().strip_prefix("build: ").and_then(count) {
+    } else if let Some(build) = build(line) {
         run.engine_version = Some(format!("b{build}"));
     } else if let Some(tokens) = setting(": n_ctx ") {
         run.settings.context = Some(tokens);

@@ -1,7 +1,9 @@
-//! Ollama: one line of estimates from its older scheduler, one line per device from its newer one.
+//! Ollama: one line of estimates from its older scheduler, one line per device from its newer one, and the lines of
+//! llama.cpp below it, which say what was really allocated.
 
 use hwledger_core::Bytes;
 
+use super::llama_cpp::read_line;
 use super::{Devices, buffer, numbered, started};
 use crate::measurement::quantity::{after, between, count, size};
 use crate::measurement::run::MeasuredRun;
@@ -28,17 +30,29 @@ pub(in crate::measurement) fn ollama(text: &str) -> Vec<MeasuredRun> {
     // The newer scheduler prints weights, then caches, then graphs, for each try.
     let mut is_weights = false;
     let mut is_started = false;
+    let mut below = started("llama.cpp", 1);
     for (index, line) in text.lines().enumerate() {
         let number = index as u64 + 1;
         devices.read(line);
         settings(line, &mut run);
-        let is_first =
-            line.contains("memory.required.full=") || (line.contains("msg=\"model weights\"") && !is_weights);
-        if is_first && is_started && !run.memory.is_empty() {
+        let starts_server = line.contains("msg=\"starting llama-server\"");
+        if starts_server && !below.memory.is_empty() {
+            allocated(&mut run, &mut below);
             runs.push(std::mem::replace(&mut run, started("ollama", number)));
             is_started = false;
         }
-        is_started |= line.contains("msg=\"starting runner\"") || line.contains("msg=\"starting llama server\"");
+        if !line.contains("msg=") {
+            read_line(line, &mut below);
+        }
+        let is_first =
+            line.contains("memory.required.full=") || (line.contains("msg=\"model weights\"") && !is_weights);
+        if is_first && is_started && !run.memory.is_empty() {
+            allocated(&mut run, &mut below);
+            runs.push(std::mem::replace(&mut run, started("ollama", number)));
+            is_started = false;
+        }
+        is_started |=
+            starts_server || line.contains("msg=\"starting runner\"") || line.contains("msg=\"starting llama server\"");
         if line.contains("memory.required.full=") {
             estimates(line, &mut run);
         } else if line.contains("msg=\"model weights\"") {
@@ -58,6 +72,7 @@ pub(in crate::measurement) fn ollama(text: &str) -> Vec<MeasuredRun> {
             run.figures.peak_memory_bytes = bytes(line, " size=");
         }
     }
+    allocated(&mut run, &mut below);
     runs.push(run);
     for run in &mut runs {
         if let Some((name, count)) = devices.kind() {
@@ -66,6 +81,24 @@ pub(in crate::measurement) fn ollama(text: &str) -> Vec<MeasuredRun> {
         }
     }
     numbered(runs)
+}
+
+/// What llama.cpp allocated takes the place of what was estimated before; the estimate of the whole stays.
+fn allocated(run: &mut MeasuredRun, below: &mut MeasuredRun) {
+    let found = std::mem::replace(below, started("llama.cpp", 1));
+    if found.memory.is_empty() {
+        return;
+    }
+    run.memory = found.memory;
+    let (mine, theirs) = (&mut run.settings, found.settings);
+    mine.context = theirs.context.or(mine.context);
+    mine.gpu_layers = theirs.gpu_layers.or(mine.gpu_layers);
+    mine.sequences = theirs.sequences;
+    mine.batch = theirs.batch;
+    mine.ubatch = theirs.ubatch;
+    mine.flash_attention = theirs.flash_attention;
+    mine.kv_type_k = theirs.kv_type_k;
+    mine.kv_type_v = theirs.kv_type_v;
 }
 
 fn settings(line: &str, run: &mut MeasuredRun) {

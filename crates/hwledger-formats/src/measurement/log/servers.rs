@@ -55,7 +55,8 @@ fn vllm_memory(line: &str, run: &mut MeasuredRun) {
     if let Some(share) = after(line, "gpu_memory_utilization (").and_then(number) {
         run.settings.gpu_memory_utilization = Some(share.0);
     }
-    if let Some(tokens) = after(line, "GPU KV cache size: ").and_then(count) {
+    let pool = after(line, "GPU KV cache size: ").or_else(|| after(line, "GPU + host KV cache size: "));
+    if let Some(tokens) = pool.and_then(count) {
         run.figures.kv_cache_tokens.get_or_insert(tokens);
     }
     let weights = found("odel loading took ")
@@ -136,10 +137,11 @@ fn sglang_memory(line: &str, run: &mut MeasuredRun) {
         if let (Some(bytes), Some(row)) = (parts, buffer(&mut run.memory, &device)) {
             row.recurrent_state_bytes = Some(bytes);
         }
-    } else if line.contains("apture cuda graph end.")
+    } else if (line.contains("apture cuda graph end.") || line.contains(" CUDA graph end."))
         && let (Some(bytes), Some(row)) = (found("mem usage="), buffer(&mut run.memory, &device))
     {
-        row.compute_bytes = Some(bytes);
+        // Prefill and decode, target and draft have a line each.
+        row.compute_bytes = Some(row.compute_bytes.map_or(bytes, |before| before + bytes));
     }
     if let Some(peak) = after(line, "peak memory=").and_then(size) {
         run.figures.peak_memory_bytes = Some(peak);
