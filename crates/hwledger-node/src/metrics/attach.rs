@@ -170,9 +170,7 @@ impl Attachment {
             let document = Document { content: Content::Json(reply), server: None };
             scrape.documents.insert("response".to_owned(), document);
         }
-        if self.row.is_none() {
-            self.row = Some(self.recognise(&mut scrape)?);
-        }
+        self.recognise_anew(&mut scrape)?;
         let Some(row) = &self.row else { unreachable!("it was recognised above") };
         for group in &row.documents {
             for path in group {
@@ -203,6 +201,24 @@ impl Attachment {
             None => reader.readings(),
         });
         readings
+    }
+
+    /// Another engine may answer at the address by now: its metrics say so, or that there are none any more.
+    fn recognise_anew(&mut self, scrape: &mut Scrape) -> Result<(), AttachError> {
+        if self.options.engine.is_some() {
+            return Ok(());
+        }
+        let had_metrics = self.before.as_ref().is_some_and(|before| before.metrics().is_some());
+        let is_same = match (&self.row, recognise(scrape)) {
+            (Some(row), Some(found)) => row.name == found.name,
+            (Some(_), None) => had_metrics == scrape.metrics().is_some(),
+            (None, _) => false,
+        };
+        if !is_same {
+            self.before = None;
+            self.row = Some(self.recognise(scrape)?);
+        }
+        Ok(())
     }
 
     /// Finds out which engine it is, by its metrics or by the first document that only it has.

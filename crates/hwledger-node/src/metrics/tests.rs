@@ -166,6 +166,30 @@ fn engines_without_metrics_are_known_by_their_documents() {
 }
 
 #[test]
+fn another_engine_at_the_same_address_is_recognised() {
+    let asked = Mutex::new(0);
+    let (address, _) = server(move |seen| match seen.line.split(' ').nth(1) {
+        Some("/metrics") => {
+            let mut asked = asked.lock().unwrap();
+            *asked += 1;
+            match *asked {
+                1 => ok("text/plain", golden("llamacpp-0.6.0/metrics.txt")),
+                2 => ok("text/plain", golden("vllm-0.33.0/metrics.txt")),
+                _ => missing(),
+            }
+        }
+        Some("/api/version") => ok("application/json", golden("ollama/version.json")),
+        Some("/api/ps") => ok("application/json", golden("ollama/ps.json")),
+        _ => missing(),
+    });
+    let mut attachment = attach(&address, AttachOptions::default());
+    let engines = [(); 4].map(|()| attachment.scrape().unwrap());
+    assert_eq!(engines.each_ref().map(|scraped| scraped.engine.as_str()), ["llama.cpp", "vllm", "ollama", "ollama"]);
+    // Nothing is concluded from what another engine counted.
+    assert_eq!(value(&engines[1].readings, "hwl_engine_output_tokens_per_second"), None);
+}
+
+#[test]
 fn what_is_no_engine_is_refused_in_a_sentence() {
     let refused = |answer: fn(&Seen) -> Answer| {
         let (address, _) = server(answer);
