@@ -180,6 +180,11 @@ impl Attachment {
                 }
             }
         }
+        // Rows of a user may read documents that no built-in one does.
+        let grouped = |path: &str| row.documents.iter().flatten().any(|known| *known == path);
+        for path in self.options.mapping.documents(row.name).into_iter().filter(|path| !grouped(path)) {
+            self.want(path, &mut scrape)?;
+        }
         let engine = row.with_version(&scrape);
         let readings = self.readings(&engine, &scrape);
         self.before = Some(scrape);

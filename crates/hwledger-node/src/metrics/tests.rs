@@ -166,6 +166,29 @@ fn engines_without_metrics_are_known_by_their_documents() {
 }
 
 #[test]
+fn a_row_of_the_user_may_read_a_document_of_its_own() {
+    let (address, log) = server(|seen| match seen.line.split(' ').nth(1) {
+        Some("/metrics") => ok("text/plain", golden("vllm-0.33.0/metrics.txt")),
+        Some("/mine") => {
+            ok("application/json", r#"{"models": [{"name": "a", "bytes": 7}, {"name": "b", "bytes": 8}]}"#)
+        }
+        _ => missing(),
+    });
+    let rows = "metric\tengine\tversions\tkind\tcombine\tsource\n\
+                hwl_engine_weights_bytes\tvllm\t*\tgauge\tsum\t/mine#/models/*/bytes\n";
+    let mapping = Mapping::built_in().with(rows).unwrap();
+    let scraped = attach(&address, AttachOptions { mapping, ..AttachOptions::default() }).scrape().unwrap();
+    let weights: Vec<_> = scraped
+        .readings
+        .iter()
+        .filter(|reading| reading.reading.metric == "hwl_engine_weights_bytes")
+        .map(|reading| (reading.reading.labels[0].1.as_str(), reading.reading.outcome.value()))
+        .collect();
+    assert_eq!(weights, [("a", Some(7.0)), ("b", Some(8.0))]);
+    assert_eq!(log.lock().unwrap().iter().filter(|seen| seen.line.contains("/mine")).count(), 1);
+}
+
+#[test]
 fn another_engine_at_the_same_address_is_recognised() {
     let asked = Mutex::new(0);
     let (address, _) = server(move |seen| match seen.line.split(' ').nth(1) {
