@@ -72,8 +72,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => return native::run(&planner, &options, &arguments),
         Command::Attach(arguments) => return attach::run(&planner, &arguments),
         Command::Bench(arguments) => return bench::run(&planner, &options, &arguments),
-        Command::Embed(_) | Command::Ledger(_) | Command::Reconcile(_) => unreachable!("answered above"),
-        Command::Run(_) | Command::Bench(_) | Command::Embed(_) | Command::Engine(_) | Command::Metrics(_) => {
+        Command::Embed(_) | Command::Ledger(_) | Command::Reconcile(_) | Command::Engine(_) | Command::Metrics(_) => {
             unreachable!("answered above")
         }
         Command::Fit(question) => fit(&planner, &question),

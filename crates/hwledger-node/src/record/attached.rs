@@ -74,9 +74,9 @@ fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
 
 fn latency(mut values: Vec<f64>) -> Latency {
     values.sort_by(f64::total_cmp);
-    let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
+    // The median is what counts: one request that waited says nothing about the others.
     let at = |percent| percentile(&values, percent).map(|value| Percentile { percent, value });
-    Latency { mean, deviation: None, percentiles: [50.0, 90.0].into_iter().filter_map(at).collect() }
+    Latency { mean: None, deviation: None, percentiles: [50.0, 90.0].into_iter().filter_map(at).collect() }
 }
 
 /// Peak of a process's resident memory (proc(5)).
