@@ -1,0 +1,157 @@
+//! What a snapshot of a machine holds.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Reading;
+
+/// Who made a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Vendor {
+    /// NVIDIA.
+    Nvidia,
+    /// AMD.
+    Amd,
+    /// Intel.
+    Intel,
+    /// Apple.
+    Apple,
+    /// Anyone else.
+    Other,
+}
+
+impl Vendor {
+    /// The maker of a PCI device, by its vendor number.
+    pub(crate) const fn of_pci(number: u32) -> Self {
+        match number {
+            0x10de => Self::Nvidia,
+            0x1002 => Self::Amd,
+            0x8086 => Self::Intel,
+            0x106b => Self::Apple,
+            _ => Self::Other,
+        }
+    }
+
+    /// Its name, as people write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nvidia => "NVIDIA",
+            Self::Amd => "AMD",
+            Self::Intel => "Intel",
+            Self::Apple => "Apple",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// Graphics, or arithmetic made like graphics.
+    Gpu,
+}
+
+/// Where a device's memory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryKind {
+    /// On the card.
+    Dedicated,
+    /// The host's, shared with its processors.
+    Unified,
+    /// Its driver does not say.
+    Unknown,
+}
+
+/// A device: what does not change while it works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// What names it for good: the vendor's identifier, or else its address on the bus (`pci-0000:03:00.0`).
+    pub id: String,
+    /// Who made it.
+    pub vendor: Vendor,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Its name, as its driver or the list of PCI devices says; else the numbers of vendor and device.
+    pub name: String,
+    /// Its driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// The driver's version, where it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_version: Option<String>,
+    /// Address on the PCI bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pci_address: Option<String>,
+    /// Where its memory is.
+    pub memory_kind: MemoryKind,
+}
+
+/// A device and what was read from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceSnapshot {
+    /// The device.
+    pub device: Device,
+    /// What was read.
+    pub readings: Vec<Reading>,
+}
+
+/// The machine around the devices.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// Operating system, as it names itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// Version of its kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// Processor architecture (`x86_64`).
+    pub architecture: String,
+    /// Name of the processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor: Option<String>,
+    /// What was read.
+    pub readings: Vec<Reading>,
+}
+
+/// Something about the probe itself that people should know: a source that is not there, a file that may not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// What it is about: a library or a file.
+    pub source: String,
+    /// What about it.
+    pub text: String,
+}
+
+/// A machine at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// When it was begun, in nanoseconds since 1970 by the machine's clock.
+    pub taken_at_ns: u64,
+    /// The machine around the devices.
+    pub host: Host,
+    /// Its devices, in the order of their identifiers.
+    pub devices: Vec<DeviceSnapshot>,
+    /// What people should know about the probe itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+}
+
+impl Host {
+    /// The first number of a metric, whatever its labels.
+    pub fn value(&self, metric: &str) -> Option<f64> {
+        value(&self.readings, metric)
+    }
+}
+
+impl DeviceSnapshot {
+    /// The first number of a metric, whatever its labels.
+    pub fn value(&self, metric: &str) -> Option<f64> {
+        value(&self.readings, metric)
+    }
+}
+
+fn value(readings: &[Reading], metric: &str) -> Option<f64> {
+    readings.iter().filter(|reading| reading.metric == metric).find_map(|reading| reading.outcome.value())
+}
