@@ -25,6 +25,7 @@ pub mod planner;
 pub mod plot;
 pub mod price;
 pub mod record;
+pub mod probe;
 pub mod report;
 pub mod request;
 pub mod search;

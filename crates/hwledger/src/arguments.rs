@@ -23,6 +23,7 @@ use crate::metrics::MetricsCommand;
 use crate::native::RunArguments;
 use crate::plot::PlotArguments;
 use crate::record::ReconcileArguments;
+use crate::probe::{DoctorArguments, ProbeCommand};
 use crate::sweep::SweepArguments;
 
 /// Will a language model fit, how fast will it be, what will it cost.
@@ -90,6 +91,11 @@ pub(crate) enum Command {
     Devices(DevicesArguments),
     /// List the models on this machine and in the catalogue whose names hold some words
     Models(ModelsArguments),
+    /// Read this machine: devices, processors, memory, disks, now or over time
+    #[command(subcommand)]
+    Probe(ProbeCommand),
+    /// Print what a bug report should say about this machine
+    Doctor(DoctorArguments),
     /// Size edge chips: tiers, projections, what-if
     #[command(subcommand)]
     Chip(ChipCommand),

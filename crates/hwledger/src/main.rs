@@ -18,6 +18,7 @@ mod native;
 mod picture;
 mod plot;
 mod record;
+mod probe;
 mod render;
 mod speed;
 mod sweep;
@@ -50,6 +51,8 @@ fn main() -> ExitCode {
         Command::Reconcile(arguments) => return record::run(arguments),
         Command::Engine(command) => return engine::run(&options, command),
         Command::Metrics(command) => return metrics::run(&options, command),
+        Command::Probe(command) => return probe::run(command),
+        Command::Doctor(arguments) => return probe::doctor(arguments),
         _ => {}
     }
     let planner = match calibrate::with_store(Planner::new(options.clone()), calibration.as_deref()) {
@@ -72,9 +75,13 @@ fn main() -> ExitCode {
         Command::Run(arguments) => return native::run(&planner, &options, &arguments),
         Command::Attach(arguments) => return attach::run(&planner, &arguments),
         Command::Bench(arguments) => return bench::run(&planner, &options, &arguments),
-        Command::Embed(_) | Command::Ledger(_) | Command::Reconcile(_) | Command::Engine(_) | Command::Metrics(_) => {
-            unreachable!("answered above")
-        }
+        Command::Embed(_)
+        | Command::Ledger(_)
+        | Command::Reconcile(_)
+        | Command::Engine(_)
+        | Command::Metrics(_)
+        | Command::Probe(_)
+        | Command::Doctor(_) => unreachable!("answered above"),
         Command::Fit(question) => fit(&planner, &question),
         Command::Compare(question) => compare(&planner, &question),
         Command::Export(question) => export(&planner, &question),

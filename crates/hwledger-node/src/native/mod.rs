@@ -75,7 +75,7 @@ pub(crate) fn cache_folder() -> Option<PathBuf> {
 }
 
 /// Where repacked weights are kept.
-fn packed_directory() -> Option<PathBuf> {
+pub(crate) fn packed_directory() -> Option<PathBuf> {
     Some(cache_folder()?.join("packed"))
 }
 

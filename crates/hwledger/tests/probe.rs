@@ -1,0 +1,159 @@
+//! `probe` and `doctor`: standard output, standard error and exit status together.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot start should stop at once")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn run(arguments: &[&str]) -> Output {
+    let home = std::env::temp_dir().join("hwledger-no-home");
+    Command::new(env!("CARGO_BIN_EXE_hwledger")).args(arguments).env_clear().env("HOME", home).output().unwrap()
+}
+
+fn picture(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    format!(
+        "$ hwledger {}\n{}\n--- standard error\n{}\n--- exit status {}",
+        arguments.join(" "),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+        output.status.code().unwrap()
+    )
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A file that is gone with this value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("hwledger-probe-{}-{name}", std::process::id())))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is in the system's folder for such things.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_mock_machine_is_listed() {
+    insta::assert_snapshot!(picture(&["probe", "list", "--source", "mock"]));
+}
+
+#[test]
+fn a_mock_machine_is_watched() {
+    insta::assert_snapshot!(picture(&["probe", "watch", "--source", "mock:7", "--count", "3"]));
+}
+
+#[test]
+fn a_mock_machine_is_watched_line_by_line() {
+    insta::assert_snapshot!(picture(&["probe", "watch", "--source", "mock", "--count", "1", "--ndjson"]));
+}
+
+#[test]
+fn the_last_values_are_blocks_and_gaps_are_dots() {
+    let text = text(&run(&["probe", "watch", "--source", "mock:7", "--count", "50"]));
+    let last: Vec<&str> = text.lines().rev().take(5).collect();
+    assert!(last.iter().any(|line| line.contains('·')), "the counter began anew: {last:?}");
+    insta::assert_snapshot!(last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn a_recording_shows_what_the_machine_showed() {
+    let file = Scratch::new("night.jsonl");
+    let recorded = run(&["probe", "record", file.path(), "--source", "mock:7", "--count", "20"]);
+    assert_eq!(text(&recorded), "");
+    assert_eq!(String::from_utf8(recorded.stderr).unwrap(), format!("20 snapshots are in `{}`\n", file.path()));
+    for face in [&["watch"][..], &["watch", "--ndjson"]] {
+        let mock = [&["probe"], face, &["--source", "mock:7", "--count", "20"]].concat();
+        let again = [&["probe"], face, &["--source", file.path()]].concat();
+        assert_eq!(text(&run(&again)), text(&run(&mock)), "{face:?}");
+    }
+    let listed = text(&run(&["probe", "list", "--source", file.path()]));
+    assert_eq!(listed, text(&run(&["probe", "list", "--source", "mock:7"])));
+    let again = run(&["probe", "record", file.path(), "--source", "mock", "--count", "1"]);
+    assert_eq!(again.status.code(), Some(2), "a recording is never overwritten");
+}
+
+#[test]
+fn what_is_no_recording_is_one_sentence() {
+    let absent = run(&["probe", "watch", "--source", "/nowhere/night.jsonl"]);
+    assert_eq!(absent.status.code(), Some(2));
+    let told = String::from_utf8(absent.stderr).unwrap();
+    assert!(told.starts_with("error: `/nowhere/night.jsonl` cannot be read: ") && told.lines().count() == 1, "{told}");
+    let file = Scratch::new("other.jsonl");
+    let header = "{\"format\":\"hwledger.probe/1\"}\n";
+    for (content, fault) in [
+        ("some text\n".to_owned(), "line 1: this is no recording of `hwledger.probe/1`"),
+        (format!("{header}{{}}\n"), "line 2: this is no snapshot: missing field `taken_at_ns` at line 1 column 2"),
+    ] {
+        std::fs::write(&file.0, content).unwrap();
+        let refused = run(&["probe", "watch", "--source", file.path()]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert_eq!(String::from_utf8(refused.stderr).unwrap(), format!("error: `{}`, {fault}\n", file.path()));
+    }
+    std::fs::write(&file.0, header).unwrap();
+    let empty = run(&["probe", "list", "--source", file.path()]);
+    assert_eq!(String::from_utf8(empty.stderr).unwrap(), format!("error: `{}` holds no snapshot\n", file.path()));
+}
+
+#[test]
+fn times_that_are_none_are_refused() {
+    let refused = run(&["probe", "watch", "--source", "mock", "--interval", "soon"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("`soon` is no time, such as 1s, 500ms or 2m"), "{told}");
+}
+
+#[test]
+fn this_machine_is_listed_with_a_quality_for_everything() {
+    let listed: serde_json::Value = serde_json::from_str(&text(&run(&["probe", "list", "--json"]))).unwrap();
+    let readings = listed["host"]["readings"].as_array().unwrap();
+    for reading in readings {
+        let has_value = reading["value"].is_number();
+        let has_reason = reading["reason"].is_string();
+        assert!(has_value != has_reason, "{reading}");
+        assert_eq!(has_value, matches!(reading["quality"].as_str().unwrap(), "measured" | "derived"), "{reading}");
+    }
+    if cfg!(target_os = "linux") {
+        let total = readings.iter().find(|reading| reading["metric"] == "hwl_host_memory_total_bytes").unwrap();
+        assert!(total["value"].as_f64().unwrap() > 1e8, "{total}");
+        let busy = readings.iter().find(|reading| reading["metric"] == "hwl_host_cpu_utilization_ratio").unwrap();
+        assert!((0.0..=1.0).contains(&busy["value"].as_f64().unwrap()), "two samples give a rate: {busy}");
+    }
+}
+
+#[test]
+fn the_probe_says_what_it_takes() {
+    let watched = run(&["probe", "watch", "--count", "3", "--interval", "100ms", "--overhead"]);
+    let told = String::from_utf8(watched.stderr.clone()).unwrap();
+    assert_eq!(text(&watched).matches("host").count(), 3);
+    if cfg!(unix) {
+        assert!(told.starts_with("the probe took ") && told.ends_with(" % of one processor\n"), "{told}");
+    }
+}
+
+#[test]
+fn the_doctor_reports_and_names_nobody() {
+    let report = text(&run(&["doctor"]));
+    for word in
+        ["hwledger ", "  system ", "  processor ", "  kernels ", "  memory ", "  group ", "findings", "not read"]
+    {
+        assert!(report.lines().any(|line| line.starts_with(word)), "no line `{word}` in\n{report}");
+    }
+    assert!(report.contains("~/.cache/hwledger/packed"), "the home folder is `~`: {report}");
+    assert!(!report.contains("hwledger-no-home"), "{report}");
+    let object: serde_json::Value = serde_json::from_str(&text(&run(&["doctor", "--json"]))).unwrap();
+    assert!(object["processor"]["used"].is_string(), "{object}");
+}
