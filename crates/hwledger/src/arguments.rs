@@ -257,7 +257,7 @@ pub(crate) struct Question {
     /// Share of a card that the engine may fill
     #[arg(long, value_name = "SHARE")]
     gpu_memory_utilization: Option<f64>,
-    /// A card, as people write it (`"RTX 4090"`, `"2x H100"`); may be repeated
+    /// A card, as people write it (`"RTX 4090"`, `"2x H100"`), or `local` for this machine's; may be repeated
     #[arg(long = "device", value_name = "NAME")]
     devices: Vec<String>,
     /// Memory of each card, where it is not the standard size

@@ -33,7 +33,8 @@ use clap::Parser;
 use hwledger_core::verdict::Verdict;
 use hwledger_node::locate::LocateOptions;
 use hwledger_node::planner::with_causes;
-use hwledger_node::{PlanFailure, Planner, batch};
+use hwledger_node::probe::with_this_machine;
+use hwledger_node::{PlanFailure, PlanRequest, Planner, batch};
 use location::ModelsArguments;
 use serde::Serialize;
 
@@ -143,31 +144,36 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("answers hold only strings and numbers") + "\n"
 }
 
+/// The request that the flags spell; `--device local` stands for what this machine has.
+fn asked(question: &Question) -> Result<PlanRequest, PlanFailure> {
+    with_this_machine(question.request())
+}
+
 fn plan(planner: &Planner, arguments: &PlanArguments) -> Result<ExitCode, PlanFailure> {
     if arguments.question.as_log {
-        let lines = planner.log(&arguments.question.request())?;
+        let lines = planner.log(&asked(&arguments.question)?)?;
         return Ok(say(&(lines.join("\n") + "\n"), true));
     }
-    let report = planner.report(&arguments.question.request())?;
+    let report = planner.report(&asked(&arguments.question)?)?;
     let is_yes = report.answer.verdict != Verdict::DoesNotFit;
     let text = if arguments.question.json { json(&report) } else { render::report(&report) };
     Ok(say(&text, is_yes))
 }
 
 fn fit(planner: &Planner, question: &Question) -> Result<ExitCode, PlanFailure> {
-    let answer = planner.fit(&question.request())?;
+    let answer = planner.fit(&asked(question)?)?;
     let text = if question.json { json(&answer) } else { render::fit(&answer) };
     Ok(say(&text, answer.best_weights.is_some()))
 }
 
 fn compare(planner: &Planner, question: &Question) -> Result<ExitCode, PlanFailure> {
-    let answer = planner.compare(&question.request())?;
+    let answer = planner.compare(&asked(question)?)?;
     let text = if question.json { json(&answer) } else { render::compare(&answer) };
     Ok(say(&text, true))
 }
 
 fn export(planner: &Planner, question: &Question) -> Result<ExitCode, PlanFailure> {
-    let answer = planner.export(&question.request())?;
+    let answer = planner.export(&asked(question)?)?;
     let text = if question.json { json(&answer) } else { answer.text };
     Ok(say(&text, true))
 }

@@ -157,3 +157,57 @@ fn the_doctor_reports_and_names_nobody() {
     let object: serde_json::Value = serde_json::from_str(&text(&run(&["doctor", "--json"]))).unwrap();
     assert!(object["processor"]["used"].is_string(), "{object}");
 }
+
+/// Runs the program where a library answers as NVIDIA's does; none where nothing compiles it.
+#[cfg(target_os = "linux")]
+fn beside_nvml(arguments: &[&str]) -> Option<Output> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nvml/library.c");
+    let folder = std::env::temp_dir().join(format!("hwledger-nvml-{}-{}", std::process::id(), arguments.join("-")));
+    std::fs::create_dir_all(&folder).unwrap();
+    let library = folder.join("libnvidia-ml.so.1");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    let output = compiled.is_ok_and(|status| status.success()).then(|| {
+        let program = env!("CARGO_BIN_EXE_hwledger");
+        Command::new(program).args(arguments).env_clear().env("LD_LIBRARY_PATH", &folder).output().unwrap()
+    });
+    // What cannot be removed is in the system's folder for such things.
+    let _ = std::fs::remove_dir_all(&folder);
+    output
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_library_of_nvidia_is_asked() {
+    let Some(output) = beside_nvml(&["probe", "list", "--json"]) else {
+        eprintln!("skipped: no C compiler makes the library");
+        return;
+    };
+    let mut listed: serde_json::Value = serde_json::from_str(&text(&output)).unwrap();
+    let devices = listed["devices"].take();
+    let devices = devices.as_array().unwrap().iter().filter(|one| one["device"]["vendor"] == "nvidia");
+    let mut lines = Vec::new();
+    for one in devices {
+        lines.push(one["device"].to_string());
+        for reading in one["readings"].as_array().unwrap() {
+            let outcome = if reading["value"].is_null() { &reading["reason"] } else { &reading["value"] };
+            let labels = reading.get("labels").map(ToString::to_string).unwrap_or_default();
+            lines.push(format!("  {} {labels} {} {outcome}", reading["metric"], reading["quality"]));
+        }
+    }
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_plan_for_this_machine_takes_what_the_driver_says() {
+    let arguments =
+        ["plan", "llama-3.1-8b", "--offline", "--engine", "llama.cpp", "--weights", "Q4_K_M", "--device", "local"];
+    let Some(output) = beside_nvml(&arguments) else {
+        eprintln!("skipped: no C compiler makes the library");
+        return;
+    };
+    let plan = text(&output);
+    let row = plan.lines().find(|line| line.contains("NVIDIA GeForce RTX 3090")).expect("the device has a row");
+    assert!(row.contains("23.69 GiB") && row.ends_with("fits"), "the driver's total is the capacity: {row}");
+    assert!(!plan.contains("NVIDIA device"), "a device that does not answer is left out: {plan}");
+}

@@ -1,6 +1,7 @@
 //! This machine, or one that was recorded: what it has and what it is doing.
 
 mod doctor;
+mod local;
 mod watch;
 
 use std::io;
@@ -13,6 +14,7 @@ pub use hwledger_probe::machine::{
     Device, DeviceSnapshot, Host, MemoryKind, Note, Recorder, ReplayError, Snapshot, metric,
 };
 pub use hwledger_probe::{Outcome, Reading, Unit};
+pub use local::with_this_machine;
 pub use watch::{Watch, WatchOptions, WatchRow, WatchSeries, Watched, watch};
 
 use hwledger_probe::machine::{Machine, Mock, Replay, Source};

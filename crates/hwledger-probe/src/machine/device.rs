@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Reading;
+use crate::{Outcome, Reading};
 
 /// Who made a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +150,48 @@ impl DeviceSnapshot {
     pub fn value(&self, metric: &str) -> Option<f64> {
         value(&self.readings, metric)
     }
+}
+
+/// Longest text of a snapshot in bytes. Recordings with longer ones are refused, so none is made.
+pub(crate) const TEXT_BYTES_MAX: usize = 1024;
+
+/// Whether a text is short enough and changes no terminal.
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control)
+}
+
+impl Snapshot {
+    /// Every text in it.
+    pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        let host = &mut self.host;
+        let of_host = [&mut host.system, &mut host.kernel, &mut host.processor].into_iter().flatten();
+        let of_host = of_host.chain([&mut host.architecture]).chain(host.readings.iter_mut().flat_map(texts));
+        let of_devices = self.devices.iter_mut().flat_map(|one| {
+            let device = &mut one.device;
+            let known = [&mut device.driver, &mut device.driver_version, &mut device.pci_address].into_iter().flatten();
+            known.chain([&mut device.id, &mut device.name]).chain(one.readings.iter_mut().flat_map(texts))
+        });
+        let of_notes = self.notes.iter_mut().flat_map(|note| [&mut note.source, &mut note.text]);
+        of_host.chain(of_devices).chain(of_notes)
+    }
+
+    /// Takes out of every text what drivers, firmware and labels should not have put there.
+    pub(crate) fn make_plain(&mut self) {
+        for text in self.texts().filter(|text| !is_plain(text)) {
+            let kept: String = text.chars().filter(|letter| !letter.is_control()).take(TEXT_BYTES_MAX / 4).collect();
+            *text = kept;
+        }
+    }
+}
+
+/// Every text of a reading.
+fn texts(reading: &mut Reading) -> impl Iterator<Item = &mut String> {
+    let reason = match &mut reading.outcome {
+        Outcome::Measured { .. } | Outcome::Derived { .. } => None,
+        Outcome::Unsupported { reason } | Outcome::Error { reason } => Some(reason),
+    };
+    let labels = reading.labels.iter_mut().flat_map(|(key, value)| [key, value]);
+    [&mut reading.metric, &mut reading.source].into_iter().chain(labels).chain(reason)
 }
 
 fn value(readings: &[Reading], metric: &str) -> Option<f64> {

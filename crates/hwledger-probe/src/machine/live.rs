@@ -80,6 +80,8 @@ impl Machine {
         devices.extend(self.apple.read(&mut self.rates));
         devices.sort_by(|first, second| first.device.id.cmp(&second.device.id));
         let host = Host { readings: collector.finish(), ..self.facts.clone() };
-        Snapshot { taken_at_ns: at_ns, host, devices, notes }
+        let mut snapshot = Snapshot { taken_at_ns: at_ns, host, devices, notes };
+        snapshot.make_plain();
+        snapshot
     }
 }

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::device::Snapshot;
-use crate::Reading;
+use super::device::{Snapshot, is_plain};
 
 /// Longest line of a recording.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
@@ -17,7 +16,6 @@ pub const READINGS_MAX: usize = 16_384;
 /// Devices, and notes, of one snapshot.
 const DEVICES_MAX: usize = 256;
 const LABELS_MAX: usize = 8;
-const TEXT_BYTES_MAX: usize = 1024;
 /// What a recording says that it is.
 const FORMAT: &str = "hwledger.probe/1";
 
@@ -115,9 +113,9 @@ impl Replay {
     /// The next snapshot; none at the end. After an error the rest is not read.
     pub fn next_snapshot(&mut self) -> Result<Option<Snapshot>, ReplayError> {
         let Some(bytes) = self.next_line()? else { return Ok(None) };
-        let snapshot: Snapshot =
+        let mut snapshot: Snapshot =
             serde_json::from_slice(&bytes).map_err(|error| self.fault(Fault::NoSnapshot(plain(&error.to_string()))))?;
-        check(&snapshot).map_err(|fault| self.fault(fault))?;
+        check(&mut snapshot).map_err(|fault| self.fault(fault))?;
         if snapshot.taken_at_ns < self.last_ns {
             return Err(self.fault(Fault::BackInTime));
         }
@@ -153,7 +151,7 @@ fn plain(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(200).collect()
 }
 
-fn check(snapshot: &Snapshot) -> Result<(), Fault> {
+fn check(snapshot: &mut Snapshot) -> Result<(), Fault> {
     if snapshot.devices.len() > DEVICES_MAX {
         return Err(Fault::TooMany("devices"));
     }
@@ -165,32 +163,8 @@ fn check(snapshot: &Snapshot) -> Result<(), Fault> {
     if readings.clone().count() > READINGS_MAX {
         return Err(Fault::TooMany("readings"));
     }
-    let host = &snapshot.host;
-    let of_host = [&host.system, &host.kernel, &host.processor].into_iter().flatten().chain([&host.architecture]);
-    let of_devices = snapshot.devices.iter().map(|one| &one.device).flat_map(|device| {
-        let known = [&device.driver, &device.driver_version, &device.pci_address].into_iter().flatten();
-        known.chain([&device.id, &device.name])
-    });
-    let of_notes = snapshot.notes.iter().flat_map(|note| [&note.source, &note.text]);
-    of_host.chain(of_devices).chain(of_notes).try_for_each(|text| check_text(text))?;
-    readings.into_iter().try_for_each(check_reading)
-}
-
-fn check_reading(reading: &Reading) -> Result<(), Fault> {
-    use crate::Outcome::{Derived, Error, Measured, Unsupported};
-    if reading.labels.len() > LABELS_MAX {
+    if readings.into_iter().any(|reading| reading.labels.len() > LABELS_MAX) {
         return Err(Fault::TooMany("labels"));
     }
-    check_text(&reading.metric)?;
-    check_text(&reading.source)?;
-    match &reading.outcome {
-        Measured { .. } | Derived { .. } => {}
-        Unsupported { reason } | Error { reason } => check_text(reason)?,
-    }
-    reading.labels.iter().try_for_each(|(key, value)| check_text(key).and_then(|()| check_text(value)))
-}
-
-fn check_text(text: &str) -> Result<(), Fault> {
-    let is_plain = text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control);
-    if is_plain { Ok(()) } else { Err(Fault::BadText) }
+    if snapshot.texts().all(|text| is_plain(text)) { Ok(()) } else { Err(Fault::BadText) }
 }

@@ -100,3 +100,17 @@ fn one_file_that_is_gone_takes_nothing_else_with_it() {
     // Used, free and the pool's use rest on that file.
     assert_eq!(numbers(before) - numbers(after), 3);
 }
+
+#[test]
+fn texts_of_firmware_change_no_terminal_and_are_read_again() {
+    let tree = Tree::unpack("amd-card");
+    tree.write("sys/class/drm/card1/device/product_name", "Card\u{1b}[2J with a bell\u{7}");
+    tree.write("sys/class/drm/card1/device/hwmon/hwmon4/temp1_label", &"edge\u{1b}".repeat(1000));
+    let snapshot = tree.machine().snapshot(START);
+    assert_eq!(snapshot.devices[0].device.name, "Card[2J with a bell");
+    let line = serde_json::to_string(&snapshot).unwrap();
+    let text = format!("{}\n{line}\n", hwledger_probe::machine::HEADER);
+    let lines = Box::new(std::io::Cursor::new(text.into_bytes()));
+    let mut replay = hwledger_probe::machine::Replay::new(std::path::Path::new("own"), lines).unwrap();
+    assert_eq!(replay.next_snapshot().unwrap(), Some(snapshot), "what this writes it also reads");
+}
