@@ -7,7 +7,6 @@ use hwledger_node::request::{
 };
 use hwledger_node::train::TrainRequest;
 
-use crate::attach::AttachArguments;
 use crate::bench::BenchArguments;
 use crate::calibrate::CalibrateArguments;
 use crate::chip::ChipCommand;
@@ -22,8 +21,8 @@ use crate::location::{Location, ModelsArguments};
 use crate::metrics::MetricsCommand;
 use crate::native::RunArguments;
 use crate::plot::PlotArguments;
-use crate::record::ReconcileArguments;
 use crate::probe::{DoctorArguments, ProbeCommand};
+use crate::record::ReconcileArguments;
 use crate::sweep::SweepArguments;
 
 /// Will a language model fit, how fast will it be, what will it cost.
@@ -77,8 +76,6 @@ pub(crate) enum Command {
     Calibrate(CalibrateArguments),
     /// Keep and check the record of predictions, runs and what came of them
     Ledger(LedgerArguments),
-    /// Measure an engine that is running, and write to the ledger what was expected of it and what came out
-    Attach(Box<AttachArguments>),
     /// Compare what was predicted with what was measured, run by run
     Reconcile(ReconcileArguments),
     /// Draw a plan, a sweep or measurements as an SVG or PNG file

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use hwledger_core::Bytes;
+use hwledger_node::Planner;
 use hwledger_node::locate::{LocateOptions, Token};
 use hwledger_node::metrics::{
     AttachError, AttachOptions, Attachment, GAP_MAX_S, Mapping, Outcome, Reading, Scraped, Unit, mapping_of_file,
@@ -16,6 +17,7 @@ use hwledger_node::metrics::{
 };
 use hwledger_node::planner::with_causes;
 
+use crate::engine_measure::{self, MeasureArguments};
 use crate::table::Table;
 use crate::{fail, json, say};
 
@@ -26,6 +28,8 @@ pub(crate) enum EngineCommand {
     Scrape(ScrapeArguments),
     /// Ask an engine again and again, one line each time
     Watch(WatchArguments),
+    /// Ask an engine for replies, and write to the ledger what was expected of it and what came out
+    Measure(Box<MeasureArguments>),
 }
 
 /// How engines are asked.
@@ -147,10 +151,11 @@ impl Failure {
 }
 
 /// `engine`.
-pub(crate) fn run(locate: &LocateOptions, command: &EngineCommand) -> ExitCode {
+pub(crate) fn run(planner: &Planner, locate: &LocateOptions, command: &EngineCommand) -> ExitCode {
     let result = match command {
         EngineCommand::Scrape(arguments) => scrape(locate, arguments),
         EngineCommand::Watch(arguments) => watch(locate, arguments),
+        EngineCommand::Measure(arguments) => return engine_measure::run(planner, arguments),
     };
     result.unwrap_or_else(|failure| failure.report())
 }

@@ -1,7 +1,6 @@
 //! The hwledger command line.
 
 mod arguments;
-mod attach;
 mod bench;
 mod calibrate;
 mod chip;
@@ -10,6 +9,7 @@ mod device_list;
 mod efficiency;
 mod embed;
 mod engine;
+mod engine_measure;
 mod hardware_search;
 mod ledger;
 mod location;
@@ -17,8 +17,8 @@ mod metrics;
 mod native;
 mod picture;
 mod plot;
-mod record;
 mod probe;
+mod record;
 mod render;
 mod speed;
 mod sweep;
@@ -50,7 +50,6 @@ fn main() -> ExitCode {
         Command::Embed(arguments) => return embed::run(&options, arguments),
         Command::Ledger(arguments) => return ledger::run(arguments),
         Command::Reconcile(arguments) => return record::run(arguments),
-        Command::Engine(command) => return engine::run(&options, command),
         Command::Metrics(command) => return metrics::run(&options, command),
         Command::Probe(command) => return probe::run(command),
         Command::Doctor(arguments) => return probe::doctor(arguments),
@@ -74,12 +73,11 @@ fn main() -> ExitCode {
             None => plan(&planner, &arguments),
         },
         Command::Run(arguments) => return native::run(&planner, &options, &arguments),
-        Command::Attach(arguments) => return attach::run(&planner, &arguments),
+        Command::Engine(command) => return engine::run(&planner, &options, &command),
         Command::Bench(arguments) => return bench::run(&planner, &options, &arguments),
         Command::Embed(_)
         | Command::Ledger(_)
         | Command::Reconcile(_)
-        | Command::Engine(_)
         | Command::Metrics(_)
         | Command::Probe(_)
         | Command::Doctor(_) => unreachable!("answered above"),

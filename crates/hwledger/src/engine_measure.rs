@@ -1,4 +1,4 @@
-//! `attach`: measuring an engine that is running.
+//! `engine measure`: measuring an engine that is running.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,9 +10,9 @@ use hwledger_node::record::{AttachRequest, AttachedRun, Load, RunSettings};
 use crate::record::{RecordArguments, recorder, refuse};
 use crate::{fail, json, say};
 
-/// Arguments of `attach`.
+/// Arguments of `engine measure`.
 #[derive(Debug, Args)]
-pub(crate) struct AttachArguments {
+pub(crate) struct MeasureArguments {
     /// Where it listens, such as `http://127.0.0.1:8080`; it must speak OpenAI's completions
     #[arg(value_name = "URL")]
     url: String,
@@ -68,7 +68,7 @@ pub(crate) struct AttachArguments {
     record: RecordArguments,
 }
 
-impl AttachArguments {
+impl MeasureArguments {
     fn loads(&self) -> Vec<Load> {
         let mut loads = Vec::new();
         for &prompt in &self.prompt {
@@ -81,8 +81,8 @@ impl AttachArguments {
     }
 }
 
-/// `attach`.
-pub(crate) fn run(planner: &Planner, arguments: &AttachArguments) -> ExitCode {
+/// `engine measure`.
+pub(crate) fn run(planner: &Planner, arguments: &MeasureArguments) -> ExitCode {
     let token = match &arguments.token_env {
         None => None,
         Some(name) => match std::env::var(name) {
