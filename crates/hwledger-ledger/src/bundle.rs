@@ -21,7 +21,6 @@ use crate::hash::Hash;
 use crate::merkle::{TILE_HASHES, TileName, tiles_of};
 use crate::note::PublicKey;
 use crate::store::StoreError;
-use crate::store::sqlite::Reader;
 use crate::verify::{Source, TakeEntry};
 
 /// Bytes of a full bundle of entries at most.
@@ -54,8 +53,8 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
 /// # Errors
 ///
 /// Nothing is signed yet, the folder holds something else, or files cannot be written.
-pub fn export(reader: &Reader, keys: &[PublicKey], folder: &Path) -> Result<Checkpoint, StoreError> {
-    let heads = reader.checkpoints()?;
+pub fn export(source: &impl Source, keys: &[PublicKey], folder: &Path) -> Result<Checkpoint, StoreError> {
+    let heads = source.checkpoints()?;
     let Some((size, note)) = heads.last() else {
         return Err(StoreError::Inconsistent("the ledger has no signed checkpoint yet".to_owned()));
     };
@@ -70,7 +69,7 @@ pub fn export(reader: &Reader, keys: &[PublicKey], folder: &Path) -> Result<Chec
         return Err(unsuitable(folder, "the folder is not empty"));
     }
     for (name, width) in tiles_of(*size) {
-        let stored = reader.tile(name)?.unwrap_or_default();
+        let stored = source.tile(name)?.unwrap_or_default();
         let hashes = usize::try_from(width).ok().and_then(|width| stored.get(..width));
         let hashes = hashes.ok_or_else(|| StoreError::Inconsistent(format!("{} is not complete", name.path(width))))?;
         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
@@ -78,26 +77,29 @@ pub fn export(reader: &Reader, keys: &[PublicKey], folder: &Path) -> Result<Chec
     }
     let mut bundle = Vec::new();
     let mut minimum = 0;
-    reader.entries(0, *size, |entry| {
-        let Some(bytes) = entry.bytes else {
-            minimum = entry.index + 1;
+    source.entries(&mut |index, bytes| {
+        if index >= *size {
+            return Ok(());
+        }
+        let Some(bytes) = bytes else {
+            minimum = index + 1;
             bundle.clear();
-            return Ok::<_, StoreError>(true);
+            return Ok(());
         };
         let length = u16::try_from(bytes.len());
-        let length = length.map_err(|_| StoreError::Inconsistent(format!("entry {} is too long", entry.index)))?;
+        let length = length.map_err(|_| StoreError::Inconsistent(format!("entry {index} is too long")))?;
         bundle.extend(length.to_be_bytes());
         bundle.extend(bytes);
-        let width = entry.index % TILE_HASHES + 1;
-        if width == TILE_HASHES || entry.index + 1 == *size {
-            let name = TileName { level: 0, index: entry.index / TILE_HASHES };
+        let width = index % TILE_HASHES + 1;
+        if width == TILE_HASHES || index + 1 == *size {
+            let name = TileName { level: 0, index: index / TILE_HASHES };
             // A bundle is whole or not there: entries before the minimum are in none.
             if name.index * TILE_HASHES >= minimum {
                 write(folder, &name.entries_path(width), &bundle)?;
             }
             bundle.clear();
         }
-        Ok(true)
+        Ok(())
     })?;
     if minimum > 0 {
         write(folder, "minimum-index", format!("{}\n", minimum.div_ceil(TILE_HASHES) * TILE_HASHES).as_bytes())?;

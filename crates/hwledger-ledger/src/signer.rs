@@ -207,6 +207,21 @@ impl Signer {
         in_file(&path, file.lock())?;
         Ok(LockedSigner { signer: self, _file: file })
     }
+
+    /// The same without waiting; none while another process signs.
+    ///
+    /// # Errors
+    ///
+    /// The lock's file cannot be used.
+    pub fn try_lock(&self) -> Result<Option<LockedSigner<'_>>, SignError> {
+        let path = self.folder.join("lock");
+        let file = in_file(&path, OpenOptions::new().create(true).truncate(false).write(true).open(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(LockedSigner { signer: self, _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(source)) => Err(SignError::File { path: path.display().to_string(), source }),
+        }
+    }
 }
 
 /// A signer while no other process signs. The lock goes with the file.

@@ -9,12 +9,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::sqlite::{Appender, FILE, Reader};
 use super::writer::{Request, Writer};
 use super::{AppendError, Fault, StoreError};
-use crate::event::{Draft, LedgerCreated};
+use crate::event::{Draft, LedgerCreated, Sealing};
 use crate::note::PublicKey;
 use crate::signer::{Signer, create_private_folder};
 
 /// Requests that wait for the writer at most; beyond, callers are told to come back.
-const QUEUE: usize = 1024;
+pub(super) const QUEUE: usize = 1024;
 
 /// Where a ledger and its signer are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,24 +209,7 @@ impl Ledger {
     ///
     /// A draft is no event: then none is appended.
     pub fn append_all(&self, drafts: &[Draft]) -> Result<Vec<Result<Receipt, AppendError>>, AppendError> {
-        let sealings = drafts.iter().map(|draft| draft.seal(clock_ns())).collect::<Result<Vec<_>, _>>()?;
-        let mut waiting = Vec::with_capacity(sealings.len());
-        let mut results = Vec::with_capacity(sealings.len());
-        for sealing in sealings {
-            if waiting.len() == QUEUE / 2 {
-                results.extend(waiting.drain(..).map(|result| wait(&result)));
-            }
-            let (answer, result) = sync_channel(1);
-            match self.send(Request::Append(sealing, answer)) {
-                Ok(()) => waiting.push(result),
-                Err(error) => {
-                    results.extend(waiting.drain(..).map(|result| wait(&result)));
-                    results.push(Err(error));
-                }
-            }
-        }
-        results.extend(waiting.drain(..).map(|result| wait(&result)));
-        Ok(results)
+        append_in_order(drafts, |sealing, answer| self.send(Request::Append(sealing, answer)))
     }
 
     /// The signed head of everything appended so far, signing it if need be.
@@ -255,6 +238,34 @@ impl Ledger {
     pub fn folder(&self) -> &Path {
         &self.places.ledger
     }
+}
+
+/// Where the answer for an event goes.
+pub(super) type Answer = SyncSender<Result<Receipt, AppendError>>;
+
+/// Sends several events one after the other, with at most half a queue of them under way.
+pub(super) fn append_in_order(
+    drafts: &[Draft],
+    send: impl Fn(Sealing, Answer) -> Result<(), AppendError>,
+) -> Result<Vec<Result<Receipt, AppendError>>, AppendError> {
+    let sealings = drafts.iter().map(|draft| draft.seal(clock_ns())).collect::<Result<Vec<_>, _>>()?;
+    let mut waiting = Vec::with_capacity(sealings.len());
+    let mut results = Vec::with_capacity(sealings.len());
+    for sealing in sealings {
+        if waiting.len() == QUEUE / 2 {
+            results.extend(waiting.drain(..).map(|result| wait(&result)));
+        }
+        let (answer, result) = sync_channel(1);
+        match send(sealing, answer) {
+            Ok(()) => waiting.push(result),
+            Err(error) => {
+                results.extend(waiting.drain(..).map(|result| wait(&result)));
+                results.push(Err(error));
+            }
+        }
+    }
+    results.extend(waiting.drain(..).map(|result| wait(&result)));
+    Ok(results)
 }
 
 fn wait(result: &Receiver<Result<Receipt, AppendError>>) -> Result<Receipt, AppendError> {

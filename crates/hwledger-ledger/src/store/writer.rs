@@ -15,20 +15,20 @@ use crate::event::Sealing;
 use crate::signer::Signer;
 
 /// Events of one transaction at most.
-const GROUP: usize = 256;
+pub(super) const GROUP: usize = 256;
 
 /// How long a group waits for as many callers as the last one had. Callers that were answered together come back
 /// together: without waiting, every second group would hold a single event.
-const GATHER: Duration = Duration::from_micros(1500);
+pub(super) const GATHER: Duration = Duration::from_micros(1500);
 
 /// A head is signed after this many events, but not more often than every [`SIGN_PAUSE`],
-const SIGN_EVENTS: u64 = 256;
+pub(super) const SIGN_EVENTS: u64 = 256;
 
 /// which keeps signing, with its three syncs, out of the way of appending,
-const SIGN_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const SIGN_PAUSE: Duration = Duration::from_secs(1);
 
 /// and in any case this long after the first event that is not signed.
-const SIGN_AFTER: Duration = Duration::from_mins(1);
+pub(super) const SIGN_AFTER: Duration = Duration::from_mins(1);
 
 /// What is asked of the writer.
 #[derive(Debug)]

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 
-use super::read::{hashes_of, tile_in};
+use super::read::tile_in;
 use super::{StoreError, in_database, schema};
 use crate::event::Sealing;
 use crate::hash::Hash;
 use crate::merkle::{Edge, Perfect, TileName, perfect_in_tile, root_of};
+use crate::store::tree::{self, bytes_of, hashes_of};
 use crate::store::{AppendError, Receipt};
 
 /// The only one that writes to a ledger's database within a process. Several processes take turns.
@@ -156,29 +157,17 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
 /// The edge of the stored tree, checked against the entries that its last tile stands for.
 fn load_edge(path: &Path, connection: &Connection) -> Result<Edge, StoreError> {
     let size = in_database(path, count(connection))?;
-    let edge = Edge::load(size, |name| {
-        in_database(path, tile_in(connection, name)).map(|bytes| bytes.as_deref().map(hashes_of).unwrap_or_default())
-    })?;
-    let inconsistent = |what: String| StoreError::Inconsistent(format!("{}: {what}", path.display()));
-    let edge = edge.ok_or_else(|| inconsistent(format!("the tree is not one of {size} entries")))?;
-    let Some((TileName { level: 0, index }, hashes)) = edge.partial_tiles().next() else { return Ok(edge) };
+    let tile = |name| {
+        let bytes = in_database(path, tile_in(connection, name))?;
+        Ok(bytes.as_deref().map(hashes_of).unwrap_or_default())
+    };
     let statement = "SELECT bytes FROM entries WHERE position = ?1";
-    for (position, hash) in (index * 256..).zip(hashes) {
-        let bytes: Option<Option<Vec<u8>>> = in_database(
-            path,
-            connection
-                .prepare_cached(statement)
-                .and_then(|mut statement| statement.query_row([position.cast_signed()], |row| row.get(0)).optional()),
-        )?;
-        match bytes {
-            None => return Err(inconsistent(format!("entry {position} is missing"))),
-            Some(Some(bytes)) if Hash::of_leaf(&bytes) != *hash => {
-                return Err(inconsistent(format!("entry {position} is not what its hash says")));
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(edge)
+    tree::load_edge(&path.display().to_string(), size, tile, |position| {
+        let found = connection
+            .prepare_cached(statement)
+            .and_then(|mut statement| statement.query_row([position.cast_signed()], |row| row.get(0)).optional());
+        in_database(path, found)
+    })
 }
 
 fn append_in(
@@ -237,8 +226,4 @@ fn append_in(
         }
     }
     Ok(answers)
-}
-
-fn bytes_of(hashes: &[Hash]) -> Vec<u8> {
-    hashes.iter().flat_map(|hash| hash.0).collect()
 }

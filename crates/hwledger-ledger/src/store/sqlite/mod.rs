@@ -14,11 +14,12 @@ mod read;
 mod schema;
 
 pub use append::{Appender, IsCommitting};
-pub use read::{Entry, Reader};
+pub use read::Reader;
 pub use schema::{APPLICATION_ID, SCHEMA_VERSION};
 
 use std::path::Path;
 
+pub use super::Entry;
 use super::StoreError;
 
 /// The name of the database within a ledger's folder.

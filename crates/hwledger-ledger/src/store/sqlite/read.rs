@@ -7,26 +7,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use super::append::count;
 use super::{StoreError, in_database, schema};
 use crate::hash::Hash;
-use crate::merkle::{Perfect, TileName, consistency_proof, inclusion_proof, perfect_in_tile, root_of};
+use crate::merkle::{TileName, root_of};
 use crate::proof_file::{ConsistencyFile, InclusionFile};
+use crate::store::{Entry, tree};
 
 /// Entries that are read at once.
 const PAGE: u64 = 1024;
-
-/// An entry as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its place, from 0.
-    pub index: u64,
-    /// The event; none where the data were dropped.
-    pub bytes: Option<Vec<u8>>,
-    /// The kind that the store has it under.
-    pub kind: String,
-    /// The stream that the store has it under.
-    pub subject: String,
-    /// Its number within that stream.
-    pub version: u64,
-}
 
 /// A connection that only reads.
 #[derive(Debug)]
@@ -39,10 +25,6 @@ pub(super) fn tile_in(connection: &Connection, name: TileName) -> rusqlite::Resu
     let statement = "SELECT hashes FROM tiles WHERE level = ?1 AND position = ?2";
     let mut statement = connection.prepare_cached(statement)?;
     statement.query_row((name.level, name.index.cast_signed()), |row| row.get(0)).optional()
-}
-
-pub(super) fn hashes_of(bytes: &[u8]) -> Vec<Hash> {
-    bytes.chunks(Hash::BYTES).filter_map(Hash::from_slice).collect()
 }
 
 fn entry_of(row: &Row<'_>) -> rusqlite::Result<Entry> {
@@ -163,16 +145,7 @@ impl Reader {
     /// They cannot be read, or are not a whole number of hashes.
     pub fn tile(&self, name: TileName) -> Result<Option<Vec<Hash>>, StoreError> {
         let Some(bytes) = self.read(tile_in(&self.connection, name))? else { return Ok(None) };
-        if bytes.len() % Hash::BYTES == 0 && bytes.len() <= 256 * Hash::BYTES {
-            return Ok(Some(hashes_of(&bytes)));
-        }
-        Err(StoreError::Inconsistent(format!("tile {} of level {} is damaged", name.index, name.level)))
-    }
-
-    fn node(&self, perfect: Perfect) -> Result<Hash, StoreError> {
-        let tile = self.tile(TileName::of(perfect))?.unwrap_or_default();
-        let missing = || StoreError::Inconsistent(format!("the tree has no hash for {perfect:?}"));
-        perfect_in_tile(perfect, &tile).ok_or_else(missing)
+        tree::tile_of(name, &bytes).map(Some)
     }
 
     /// The root when there were `size` entries.
@@ -181,7 +154,7 @@ impl Reader {
     ///
     /// There never were so many, or the tree cannot be read.
     pub fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
-        root_of(size, |perfect| self.node(perfect))
+        root_of(size, |perfect| tree::node(perfect, |name| self.tile(name)))
     }
 
     /// Every signed head, from the first.
@@ -218,15 +191,7 @@ impl Reader {
     ///
     /// There is no such entry, or the tree cannot be read.
     pub fn prove(&self, index: u64) -> Result<Option<InclusionFile>, StoreError> {
-        let entries = self.size()?;
-        if index >= entries {
-            return Err(StoreError::NoEntry { index, size: entries });
-        }
-        let Some((size, checkpoint)) = self.checkpoint(None)?.filter(|(size, _)| *size > index) else {
-            return Ok(None);
-        };
-        let hashes = inclusion_proof(index, size, |perfect| self.node(perfect))?;
-        Ok(hashes.map(|hashes| InclusionFile { index, hashes, checkpoint, entry: None }))
+        tree::prove(index, self.size()?, self.checkpoint(None)?, |name| self.tile(name))
     }
 
     /// The proof that the ledger of the last signed head begins with `old_size` entries of the same tree; none where no
@@ -236,11 +201,7 @@ impl Reader {
     ///
     /// The tree cannot be read.
     pub fn prove_consistency(&self, old_size: u64) -> Result<Option<ConsistencyFile>, StoreError> {
-        let Some((size, checkpoint)) = self.checkpoint(None)?.filter(|(size, _)| *size >= old_size) else {
-            return Ok(None);
-        };
-        let hashes = consistency_proof(old_size, size, |perfect| self.node(perfect))?;
-        Ok(hashes.map(|hashes| ConsistencyFile { old_size, hashes, checkpoint }))
+        tree::prove_consistency(old_size, self.checkpoint(None)?, |name| self.tile(name))
     }
 
     /// What SQLite itself finds wrong with the file: nothing, or one line per finding.
