@@ -35,6 +35,22 @@ pub enum StoreError {
         /// Why.
         source: rusqlite::Error,
     },
+    /// The server failed or cannot be reached.
+    #[cfg(feature = "postgres")]
+    #[error("{database}: {}", super::postgres::said(source))]
+    Server {
+        /// The database, without anything secret.
+        database: String,
+        /// Why.
+        source: Box<::postgres::Error>,
+    },
+    /// Another sequencer took over; nothing of this one's transaction was kept.
+    #[cfg(feature = "postgres")]
+    #[error("another sequencer took over from turn {epoch}")]
+    Fenced {
+        /// The turn that is over.
+        epoch: u64,
+    },
     /// Something else is in its place.
     #[error("{path}: {what}")]
     Unsuitable {

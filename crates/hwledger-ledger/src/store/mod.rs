@@ -1,8 +1,13 @@
 //! Where entries are kept: appending durably and in order, reading, proving.
+//!
+//! [`sqlite`] is the default: one file, whose writers take turns. `postgres` (a feature) is for several processes that
+//! write, on one machine or more.
 
 mod entry;
 mod fault;
 mod ledger;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod sqlite;
 mod tree;
 mod writer;

@@ -1,0 +1,289 @@
+//! The ledger as its users hold it, where several processes write.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ::postgres::types::Type;
+
+use super::inbox::Request;
+use super::outcome::Waiting;
+use super::{Address, Reader, StoreError, candidate, in_server, inbox, outcome};
+use crate::event::{Draft, LedgerCreated, Sealing};
+use crate::note::PublicKey;
+use crate::signer::Signer;
+use crate::store::ledger::{Answer, Health, QUEUE, append_in_order};
+use crate::store::{AppendError, Fault, Receipt, clock_ns};
+
+/// How long a head is waited for that was asked for.
+const SIGN_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often a head that was asked for is looked for, and asked for again.
+const SIGN_LOOK: Duration = Duration::from_millis(50);
+
+/// Where a ledger is kept that several processes write.
+#[derive(Clone, Debug)]
+pub struct PostgresPlaces {
+    /// The database.
+    pub address: Address,
+    /// The folder of the key and the last signed head, which all processes that may sign must share: it is what keeps
+    /// them from signing two histories. A process without one appends, and leaves the sequencing to others.
+    pub signer: Option<PathBuf>,
+}
+
+/// An event that is durable and will have its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    pub(super) sealing: Sealing,
+}
+
+impl Ticket {
+    /// The event's identity: 32 hexadecimal digits.
+    pub fn id(&self) -> &str {
+        &self.sealing.id
+    }
+}
+
+/// What the threads of a process share.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) health: Health,
+    pub(super) waiting: Waiting,
+    is_closed: AtomicBool,
+    is_stopped: AtomicBool,
+}
+
+impl Shared {
+    /// Whether nothing more is sent.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Whether this process's turn as the sequencer is to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
+    }
+}
+
+/// A ledger that is open for appending, in one of the processes that write it.
+pub struct PostgresLedger {
+    places: PostgresPlaces,
+    origin: String,
+    keys: Vec<PublicKey>,
+    queue: Option<SyncSender<Request>>,
+    shared: Arc<Shared>,
+    /// Writing, looking for outcomes, sequencing; they end in this order.
+    threads: [Option<JoinHandle<()>>; 3],
+}
+
+impl std::fmt::Debug for PostgresLedger {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("PostgresLedger")
+            .field("places", &self.places)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PostgresLedger {
+    /// Begins a ledger in tables that [`super::migrate`] has made. `continues` names another that this one takes up.
+    ///
+    /// # Errors
+    ///
+    /// There is a ledger or a key already, no folder for a signer is given, or the server cannot be reached.
+    pub fn create(places: &PostgresPlaces, origin: &str, continues: Option<&str>) -> Result<Self, StoreError> {
+        let PostgresPlaces { address, signer } = places;
+        let unsuitable =
+            |what: &str| StoreError::Unsuitable { path: address.database().to_owned(), what: what.to_owned() };
+        let folder = signer.as_ref().ok_or_else(|| unsuitable("a new ledger needs a folder for its key"))?;
+        if Reader::open(address)?.origin().is_ok() {
+            return Err(unsuitable("there is a ledger already"));
+        }
+        let signer = Signer::create(folder, origin)?;
+        let mut client = in_server(address, address.connect())?;
+        let begin = "INSERT INTO meta (name, value) VALUES ('origin', $1) ON CONFLICT DO NOTHING";
+        if in_server(address, client.execute_typed(begin, &[(&origin, Type::TEXT)]))? == 0 {
+            return Err(unsuitable("there is a ledger already"));
+        }
+        drop(client);
+        let key = signer.public()[0].to_string();
+        let ledger = Self::start(places, origin, Some(signer), Arc::default());
+        let program = concat!("hwledger ", env!("CARGO_PKG_VERSION")).to_owned();
+        let continues = continues.map(str::to_owned);
+        let created = LedgerCreated { origin: origin.to_owned(), key, continues, program };
+        ledger.append(&Draft::new("hwledger/ledger", "ledger", created).once("created"))?;
+        ledger.checkpoint()?;
+        Ok(ledger)
+    }
+
+    /// Opens a ledger. Where it does not continue what was signed it opens all the same, only to be read:
+    /// [`PostgresLedger::fault`] says why.
+    ///
+    /// # Errors
+    ///
+    /// There is none, its tables are of another version, or the server cannot be reached.
+    pub fn open(places: &PostgresPlaces) -> Result<Self, StoreError> {
+        let reader = Reader::open(&places.address)?;
+        let origin = reader.origin()?;
+        let signer = places.signer.as_ref().map(|folder| Signer::open(folder, &origin)).transpose()?;
+        let shared = Arc::<Shared>::default();
+        if let Some(signer) = &signer
+            && let Some(lock) = signer.try_lock()?
+        {
+            let size = reader.size()?;
+            if let Err(error) = lock.check(size, |earlier| reader.root_at(earlier)) {
+                shared.health.fail(Fault::Refused(error.to_string()));
+                let (places, keys, threads) = (places.clone(), signer.public(), [const { None }; 3]);
+                return Ok(Self { places, origin, keys, queue: None, shared, threads });
+            }
+        }
+        Ok(Self::start(places, &origin, signer, shared))
+    }
+
+    fn start(places: &PostgresPlaces, origin: &str, signer: Option<Signer>, shared: Arc<Shared>) -> Self {
+        let (queue, requests) = sync_channel(QUEUE);
+        let keys = signer.as_ref().map(Signer::public).unwrap_or_default();
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+            thread.map_err(|error| shared.health.fail(Fault::Storage(format!("no thread: {error}")))).ok()
+        };
+        let (address, own) = (places.address.clone(), Arc::clone(&shared));
+        let writing = spawn("ledger inbox", Box::new(move || inbox::run(address, &requests, &own)));
+        let (address, own) = (places.address.clone(), Arc::clone(&shared));
+        let looking = spawn("ledger outcomes", Box::new(move || outcome::run(address, &own)));
+        let sequencing = signer.and_then(|signer| {
+            let (address, own) = (places.address.clone(), Arc::clone(&shared));
+            spawn("ledger sequencer", Box::new(move || candidate::run(&address, &signer, &own)))
+        });
+        let (places, origin) = (places.clone(), origin.to_owned());
+        Self { places, origin, keys, queue: Some(queue), shared, threads: [writing, looking, sequencing] }
+    }
+
+    /// The ledger's name.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The keys that sign its checkpoints; none in a process without a signer.
+    pub fn keys(&self) -> &[PublicKey] {
+        &self.keys
+    }
+
+    /// Why this process appends nothing; none while everything is well.
+    pub fn fault(&self) -> Option<Fault> {
+        self.shared.health.fault()
+    }
+
+    /// A connection that reads.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached.
+    pub fn reader(&self) -> Result<Reader, StoreError> {
+        Reader::open(&self.places.address)
+    }
+
+    fn send(&self, request: Request) -> Result<(), AppendError> {
+        if let Some(fault) = self.shared.health.fault() {
+            return Err(AppendError::ReadOnly(fault));
+        }
+        self.queue.as_ref().ok_or(AppendError::Closed)?.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) => AppendError::Busy,
+            TrySendError::Disconnected(_) => AppendError::Closed,
+        })
+    }
+
+    /// Appends one event; when this returns it is durable and has its place.
+    ///
+    /// # Errors
+    ///
+    /// It was not appended, or nobody knows ([`AppendError::Unknown`]), such as where no process was the sequencer for 30
+    /// seconds. Appending it again with the same key appends it once.
+    pub fn append(&self, draft: &Draft) -> Result<Receipt, AppendError> {
+        self.append_sealed(draft.seal(clock_ns())?)
+    }
+
+    fn append_sealed(&self, sealing: Sealing) -> Result<Receipt, AppendError> {
+        let (answer, result) = sync_channel(1);
+        self.send(Request::Append(sealing, answer))?;
+        result.recv().unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Appends several events, in order and in as few transactions as possible. Each has its own answer.
+    ///
+    /// # Errors
+    ///
+    /// A draft is no event: then none is appended.
+    pub fn append_all(&self, drafts: &[Draft]) -> Result<Vec<Result<Receipt, AppendError>>, AppendError> {
+        append_in_order(drafts, |sealing, answer: Answer| self.send(Request::Append(sealing, answer)))
+    }
+
+    /// Makes an event durable without waiting for its place. It will have one, unless its stream is not where it expects
+    /// it: [`PostgresLedger::outcome`] tells.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PostgresLedger::append`].
+    pub fn accept(&self, draft: &Draft) -> Result<Ticket, AppendError> {
+        let (answer, result) = sync_channel(1);
+        self.send(Request::Accept(draft.seal(clock_ns())?, answer))?;
+        result.recv().unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Waits for the place of an event that was accepted, here or by another process. Refusals are told for a week.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PostgresLedger::append`].
+    pub fn outcome(&self, ticket: &Ticket) -> Result<Receipt, AppendError> {
+        // Putting the same event into the inbox again changes nothing.
+        self.append_sealed(ticket.sealing.clone())
+    }
+
+    /// The signed head of everything appended so far, by whichever process is the sequencer.
+    ///
+    /// # Errors
+    ///
+    /// None was signed within 30 seconds ([`AppendError::Busy`]), or none must be.
+    pub fn checkpoint(&self) -> Result<String, StoreError> {
+        let address = &self.places.address;
+        let reader = self.reader()?;
+        let size = reader.size()?;
+        let mut client = in_server(address, address.connect())?;
+        let started = Instant::now();
+        while started.elapsed() < SIGN_WITHIN {
+            if let Some(fault) = self.shared.health.fault() {
+                return Err(StoreError::ReadOnly(fault));
+            }
+            if let Some((_, note)) = reader.checkpoint(None)?.filter(|(signed, _)| *signed >= size) {
+                return Ok(note);
+            }
+            in_server(address, client.batch_execute("NOTIFY hwledger_inbox, 'sign'"))?;
+            std::thread::sleep(SIGN_LOOK);
+        }
+        Err(AppendError::Busy.into())
+    }
+}
+
+impl Drop for PostgresLedger {
+    fn drop(&mut self) {
+        let [writing, looking, sequencing] = &mut self.threads;
+        // A thread that panicked has told its callers by hanging up.
+        drop(self.queue.take());
+        let _ = writing.take().map(JoinHandle::join);
+        self.shared.is_closed.store(true, Ordering::Release);
+        let _ = looking.take().map(JoinHandle::join);
+        self.shared.is_stopped.store(true, Ordering::Release);
+        let _ = sequencing.take().map(JoinHandle::join);
+    }
+}
+
+const _: () = {
+    // A ledger is shared by the threads of a server.
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<PostgresLedger>();
+};
