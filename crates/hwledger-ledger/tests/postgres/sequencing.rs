@@ -87,3 +87,19 @@ fn a_turn_that_is_held_is_not_taken_before_it_commits() {
     holder.batch_execute("BEGIN").unwrap();
     assert!(!holder.query_one("SELECT hwledger.hold_sequencer($1)", &[&epoch]).unwrap().get::<_, bool>(0));
 }
+
+#[test]
+fn one_that_stands_still_while_signing_holds_up_heads_only() {
+    let Some(place) = Place::new() else { return };
+    drop(place.ledger());
+    let signer = Signer::open(&place.signer(), ORIGIN).unwrap();
+    let standing = signer.lock().unwrap();
+    let ledger = PostgresLedger::open(&place.places()).unwrap();
+    for number in 0..20 {
+        assert_eq!(ledger.append(&draft(number)).unwrap().index, number + 1);
+    }
+    assert_eq!(place.reader().checkpoint(None).unwrap().unwrap().0, 1);
+    drop(standing);
+    ledger.checkpoint().unwrap();
+    assert_eq!(place.reader().checkpoint(None).unwrap().unwrap().0, 21);
+}

@@ -8,6 +8,7 @@ use ::postgres::types::Type;
 
 use super::address::notified;
 use super::ledger::Shared;
+use super::sequencer::BATCH;
 use super::{Address, LOCK_OF_SEQUENCER, LOCK_SPACE, Sequencer, StoreError, fault_of, in_server};
 use crate::signer::{SignError, Signer};
 use crate::store::Fault;
@@ -155,20 +156,18 @@ fn fault_that_stays(error: &StoreError) -> Option<Fault> {
 
 /// A turn, until this process ends or loses it.
 fn serve(mut sequencer: Sequencer, signer: &Signer, shared: &Shared) -> Result<(), StoreError> {
-    while !sequencer.check(signer)? {
-        if shared.is_stopped() {
-            return Ok(());
-        }
-        std::thread::sleep(TRY);
-    }
+    // Where another process stands still while signing, appending goes on; heads wait until it goes on or ends.
+    let mut is_checked = false;
     // What came before this turn may not be signed yet.
     let mut pace = Pace { unsigned_since: Some(Instant::now()), ..Pace::default() };
     loop {
+        is_checked = is_checked || sequencer.check(signer)?;
         let moved = sequencer.step()?;
         if moved > 0 {
             pace.unsigned_since.get_or_insert_with(Instant::now);
         }
-        let is_ending = shared.is_stopped() && moved == 0;
+        // Others may put events into the inbox for ever; what was there is done when a batch is not full.
+        let is_ending = shared.is_stopped() && moved < BATCH;
         let is_due = pace.is_due(sequencer.size()) || (is_ending && pace.unsigned_since.is_some());
         if is_due && let Some((size, _)) = sequencer.sign(signer)? {
             pace = Pace { signed_size: size, signed_at: Some(Instant::now()), ..Pace::default() };

@@ -119,20 +119,21 @@ impl Waiting {
         }
     }
 
-    /// What was sent and has no outcome yet.
+    /// What has no outcome yet; of what is just being sent, one may be there already.
     fn asked(&self, which: Which) -> Vec<Asked> {
         let list = self.list();
-        let is_asked = |pending: &Pending| pending.is_sent && (which == Which::All || pending.is_acceptance());
-        let sent = list.pending.iter().filter(|(_, pending)| is_asked(pending));
-        sent.map(|(number, pending)| Asked {
+        let is_asked = |pending: &Pending| which == Which::All || pending.is_acceptance();
+        let asked = list.pending.iter().filter(|(_, pending)| is_asked(pending));
+        let asked = asked.map(|(number, pending)| Asked {
             number: *number,
             key: pending.sealing.once,
             leaf: pending.sealing.leaf,
             content: pending.sealing.content,
             expected: pending.sealing.expected_version,
             is_acceptance: pending.is_acceptance(),
-        })
-        .collect()
+            is_sent: pending.is_sent,
+        });
+        asked.collect()
     }
 
     /// Answers those that have waited too long.
@@ -172,6 +173,7 @@ struct Asked {
     content: Hash,
     expected: Option<u64>,
     is_acceptance: bool,
+    is_sent: bool,
 }
 
 /// Looks until nobody can ask any more and all have been answered.
@@ -217,8 +219,8 @@ pub(super) fn look(client: &mut Client, waiting: &Waiting, which: Which) -> Resu
             };
             match outcome(row, asked, waiting)? {
                 Outcome::Known(outcome) => waiting.finish(asked.number, outcome),
-                Outcome::Unknown => unknown.push(asked.number),
-                Outcome::Open => {}
+                Outcome::Unknown if asked.is_sent => unknown.push(asked.number),
+                Outcome::Unknown | Outcome::Open => {}
             }
         }
         if !unknown.is_empty() {

@@ -13,7 +13,7 @@ use crate::signer::Signer;
 use crate::store::tree::{self, bytes_of, hashes_of};
 
 /// Events that are given places in one transaction at most. With 48 KiB each they take 24 MiB.
-const BATCH: i64 = 512;
+pub(super) const BATCH: u64 = 512;
 
 /// What tells every process that events have been given places. It is sent after the commit and not made durable:
 /// within, every writer that notifies would wait for the sync of this one.
@@ -116,7 +116,7 @@ impl Sequencer {
         let Self { address, client, epoch, edge } = self;
         let mut transaction = in_server(address, client.transaction())?;
         let take = "SELECT key, content, bytes, kind, subject, expected FROM inbox ORDER BY arrival LIMIT $1";
-        let rows = in_server(address, transaction.query_typed(take, &[(&BATCH, Type::INT8)]))?;
+        let rows = in_server(address, transaction.query_typed(take, &[(&BATCH.cast_signed(), Type::INT8)]))?;
         if rows.is_empty() {
             return Ok(0);
         }
