@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,7 +10,11 @@ use hwledger_node::Planner;
 use hwledger_node::ledger::{self, Ledger, LedgerError};
 use hwledger_node::machine::Machine;
 use hwledger_node::planner::with_causes;
-use hwledger_node::record::{ReconcileAnswer, ReconcileRequest, RecordError, Recorder, ResidualRow, reconcile};
+use hwledger_node::record::{
+    ReconcileAnswer, ReconcileRequest, RecordError, Recorder, ResidualRow, figure_records, reconcile, workload_records,
+    write_table,
+};
+use hwledger_node::table::TableError;
 
 use crate::ledger::LedgerPlace;
 use crate::table::Table;
@@ -82,6 +87,12 @@ pub(crate) struct ReconcileArguments {
     /// Runs that were compared before too
     #[arg(long)]
     all: bool,
+    /// Write the figures to a table too, one row each: a file named .parquet, .csv or .jsonl
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write every measured run of the ledger as workload records of 65 columns, one row per phase
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -92,10 +103,29 @@ pub(crate) struct ReconcileArguments {
 /// `reconcile`.
 pub(crate) fn run(arguments: &ReconcileArguments) -> ExitCode {
     let request = ReconcileRequest { runs: arguments.runs.clone(), again: arguments.all };
-    match reconcile(&arguments.place.options(), &request) {
-        Ok(answer) => say(&if arguments.json { json(&answer) } else { render(&answer) }, true),
-        Err(error) => refuse(&error),
+    let options = arguments.place.options();
+    let answer = match reconcile(&options, &request) {
+        Ok(answer) => answer,
+        Err(error) => return refuse(&error),
+    };
+    let in_table = |path: &Path, written: Result<(), TableError>| {
+        written.map_err(|error| fail(format_args!("`{}`: {}", path.display(), with_causes(&error))))
+    };
+    if let Some(path) = &arguments.out
+        && let Err(status) = in_table(path, write_table(path, &figure_records(&answer.runs)))
+    {
+        return status;
     }
+    if let Some(path) = &arguments.records {
+        let written = match workload_records(&options) {
+            Ok(records) => in_table(path, write_table(path, &records)),
+            Err(error) => Err(refuse(&error)),
+        };
+        if let Err(status) = written {
+            return status;
+        }
+    }
+    say(&if arguments.json { json(&answer) } else { render(&answer) }, true)
 }
 
 /// Says why nothing was compared or learnt.

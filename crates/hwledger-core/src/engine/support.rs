@@ -8,16 +8,16 @@ use crate::weight_format::WeightFormat;
 /// **Source**: the engines' own lists of supported hardware: vLLM "GPU installation" (compute
 /// capability 7.0 and above, AMD, Intel, processors), `SGLang` "Install" (7.5, AMD Instinct),
 /// TensorRT-LLM "Support matrix" (8.0), TGI "Supported hardware" (7.5, Instinct, Gaudi), `MLX`
-/// (Apple silicon), `ik_llama.cpp` (CUDA and processors).
+/// (Apple silicon; "Build and Install" has processors on Linux too), `ik_llama.cpp` (CUDA and processors).
 pub fn obstacle(engine: Engine, device: &Device) -> Option<&'static str> {
     let needs = |least: f64, why| (compute_capability(device).is_some_and(|own| own < least)).then_some(why);
     match (engine, device.kind) {
         // Nobody knows what a device is that nobody knows; of the known others vLLM has plugins.
         (Engine::Vllm, DeviceKind::Other)
-        | (Engine::Mlx, DeviceKind::Apple)
+        | (Engine::Mlx, DeviceKind::Apple | DeviceKind::Cpu)
         | (Engine::IkLlamaCpp, DeviceKind::Nvidia | DeviceKind::Cpu) => None,
         (_, DeviceKind::Other) => device.spec.is_some().then_some("no backend of it for this device is known"),
-        (Engine::Mlx, _) => Some("mlx runs on Apple silicon"),
+        (Engine::Mlx, _) => Some("mlx is planned on Apple silicon and on processors"),
         (Engine::TensorRtLlm, DeviceKind::Nvidia) => needs(8.0, "TensorRT-LLM needs compute capability 8.0"),
         (Engine::TensorRtLlm, _) => Some("TensorRT-LLM runs on NVIDIA cards"),
         (Engine::Vllm, DeviceKind::Nvidia) => needs(7.0, "vLLM needs compute capability 7.0"),

@@ -7,6 +7,7 @@
 mod attached;
 mod blob;
 mod error;
+mod export;
 mod learn;
 mod load;
 mod measurement;
@@ -16,6 +17,7 @@ mod reconcile;
 pub use attached::{AttachRequest, AttachedRun};
 pub use blob::BLOB_BYTES_MAX;
 pub use error::RecordError;
+pub use export::{FigureRecord, figure_records, workload_records, write_table};
 pub use hwledger_formats::measurement::RunSettings;
 pub use learn::{LearnRequest, learn};
 pub use load::Load;
