@@ -26,6 +26,9 @@ use crate::verify::{Source, TakeEntry};
 /// Bytes of a full bundle of entries at most.
 const ENTRIES_BYTES_MAX: u64 = TILE_HASHES * (2 + u16::MAX as u64);
 
+/// Bundles of entries that may be missing one after the other before the rest is taken for missing too.
+const MISSING_MAX: u64 = 1024;
+
 /// Bytes of the keys, the heads and the like at most.
 const TEXT_BYTES_MAX: u64 = 64 << 20;
 
@@ -188,7 +191,7 @@ impl Bundle {
         let minimum = match read_text(&minimum_path)? {
             None => 0,
             Some(text) => crate::checkpoint::parse_decimal(text.trim_end())
-                .filter(|minimum| *minimum <= size.next_multiple_of(TILE_HASHES))
+                .filter(|minimum| minimum.div_ceil(TILE_HASHES) <= size.div_ceil(TILE_HASHES))
                 .ok_or_else(|| unsuitable(&minimum_path, "expected the place of an entry"))?,
         };
         Ok(Self { folder: folder.to_owned(), size, minimum, checkpoints })
@@ -221,16 +224,24 @@ impl Source for Bundle {
     }
 
     fn entries(&self, take: &mut TakeEntry<'_>) -> Result<(), StoreError> {
+        let mut missing = 0;
         for (name, width) in tiles_of(self.size).take_while(|(name, _)| name.level == 0) {
+            if missing == MISSING_MAX {
+                // The number of entries is whatever the files claim: at some point enough is missing.
+                break;
+            }
+            missing += 1;
             let first = name.index * TILE_HASHES;
             let path = self.folder.join(name.entries_path(width));
             let Some(bytes) = read(&path, ENTRIES_BYTES_MAX)? else {
-                if first < self.minimum {
+                if first < self.minimum && self.tile(name)?.is_some() {
+                    missing = 0;
                     (first..first + width).try_for_each(|index| take(index, None))?;
                 }
                 // Otherwise they are missing, which verification finds.
                 continue;
             };
+            missing = 0;
             let mut rest = bytes.as_slice();
             for index in first..first + width {
                 let entry = rest.split_first_chunk::<2>().and_then(|(length, after)| {

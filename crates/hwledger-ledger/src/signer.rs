@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::hash::Hash;
@@ -91,10 +92,17 @@ fn in_file<T>(path: &Path, result: io::Result<T>) -> Result<T, SignError> {
     result.map_err(|source| SignError::File { path: path.display().to_string(), source })
 }
 
-/// Creates a file that only its owner can read and writes it durably.
+/// Creates a file that only its owner can read and writes it durably. A new one is there when it is whole, or not at all.
 pub(crate) fn write_private(path: &Path, text: &str, is_new: bool) -> io::Result<()> {
+    if is_new {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_extension(format!("new-{}-{number}", std::process::id()));
+        let linked = write_private(&temporary, text, false).and_then(|()| fs::hard_link(&temporary, path));
+        return fs::remove_file(&temporary).and(linked);
+    }
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).create_new(is_new);
+    options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;
@@ -117,8 +125,11 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// Creates a folder that only its owner can enter.
+/// Creates a folder that only its owner can enter, durably.
 pub(crate) fn create_private_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -126,7 +137,11 @@ pub(crate) fn create_private_folder(folder: &Path) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt as _;
         builder.mode(0o700);
     }
-    builder.create(folder)
+    builder.create(folder)?;
+    match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
+        _ => sync_folder(Path::new(".")),
+    }
 }
 
 impl Signer {
@@ -148,6 +163,20 @@ impl Signer {
         }
         in_file(folder, sync_folder(folder))?;
         Ok(Self { folder: folder.to_owned(), origin: origin.to_owned(), keys: vec![key] })
+    }
+
+    /// The same, or the key that an interrupted creation of the same ledger left: one that has signed nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Signer::create`].
+    pub(crate) fn create_or_continue(folder: &Path, origin: &str) -> Result<Self, SignError> {
+        let exists = match Self::create(folder, origin) {
+            Err(exists @ SignError::Exists(_)) => exists,
+            result => return result,
+        };
+        let signer = Self::open(folder, origin)?;
+        if signer.last_signed()?.is_none() { Ok(signer) } else { Err(exists) }
     }
 
     /// The signer of `origin` in `folder`.

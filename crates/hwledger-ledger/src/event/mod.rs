@@ -191,6 +191,17 @@ fn checked<'a>(name: &'static str, text: &'a str) -> Result<&'a str, EventError>
     if is_wrong { Err(EventError::Name(name)) } else { Ok(text) }
 }
 
+/// SHA-256 over what must be the same where the key is: source, subject, actor, kind, version, data, time of observation
+/// and signature.
+fn content(said: &impl Serialize) -> Result<Hash, CanonicalError> {
+    to_canonical(said).map(|bytes| Hash::of(&bytes))
+}
+
+/// SHA-256 over source and key.
+fn once(source: &str, key: &str) -> Hash {
+    Hash::of(format!("{source}\n{key}").as_bytes())
+}
+
 impl Draft {
     /// Gives the draft an identity and a time and writes it down. `recorded_at_ns` is this machine's clock.
     ///
@@ -209,7 +220,7 @@ impl Draft {
         }
         let kind = self.payload.kind();
         let data = self.payload.to_value().map_err(|error| EventError::Envelope(error.to_string()))?;
-        let content = to_canonical(&(
+        let content = content(&(
             &self.source,
             &self.subject,
             &self.actor,
@@ -239,11 +250,10 @@ impl Draft {
         if bytes.len() > EVENT_BYTES_MAX {
             return Err(EventError::TooLong(bytes.len()));
         }
-        let once = Hash::of(format!("{}\n{}", self.source, self.idempotency_key.as_deref().unwrap_or(&id)).as_bytes());
         Ok(Sealing {
             leaf: Hash::of_leaf(&bytes),
-            content: Hash::of(&content),
-            once,
+            content,
+            once: once(&self.source, self.idempotency_key.as_deref().unwrap_or(&id)),
             id,
             kind: kind.name,
             subject: self.subject.clone(),
@@ -317,6 +327,27 @@ impl<'a> Event<'a> {
             return Err(EventError::Envelope(what));
         }
         Ok(event)
+    }
+
+    /// The key under which it is appended once, as [`Sealing::once`].
+    pub(crate) fn once(&self) -> Hash {
+        once(&self.source, self.idempotency_key.as_deref().unwrap_or(&self.id))
+    }
+
+    /// What the caller said, as [`Sealing::content`].
+    pub(crate) fn content(&self) -> Result<Hash, CanonicalError> {
+        let data: Value =
+            serde_json::from_str(self.data.get()).map_err(|error| CanonicalError::Json(error.to_string()))?;
+        content(&(
+            &self.source,
+            &self.subject,
+            &self.actor,
+            &self.kind,
+            self.schema_version,
+            data,
+            self.observed_at_ns,
+            &self.agent,
+        ))
     }
 
     /// What it says; none where its kind or version is newer than this program.

@@ -166,7 +166,7 @@ impl AppendError {
 }
 
 /// What a failed statement means for the ledger; none where another try may do.
-pub(super) fn fault_of(error: &rusqlite::Error) -> Option<Fault> {
+pub(crate) fn fault_of(error: &rusqlite::Error) -> Option<Fault> {
     use rusqlite::ErrorCode;
     let text = error.to_string();
     match error.sqlite_error_code() {
@@ -174,5 +174,28 @@ pub(super) fn fault_of(error: &rusqlite::Error) -> Option<Fault> {
         Some(ErrorCode::DiskFull) => Some(Fault::DiskFull),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Some(Fault::Corrupt(text)),
         _ => Some(Fault::Storage(text)),
+    }
+}
+
+/// What it means that a ledger cannot be appended to from the start.
+///
+/// # Errors
+///
+/// It cannot be read either.
+pub(super) fn fault_of_opening(error: StoreError) -> Result<Fault, StoreError> {
+    match error {
+        StoreError::Inconsistent(what) => Ok(Fault::Inconsistent(what)),
+        // Another process holds it for longer than anybody waits.
+        StoreError::Database { source, path } => fault_of(&source).ok_or(StoreError::Database { path, source }),
+        other => Err(other),
+    }
+}
+
+/// What a signer that did not sign means for its ledger: nothing is appended that nobody can sign.
+pub(super) fn fault_of_signing(error: &SignError) -> Fault {
+    match error {
+        SignError::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Fault::DiskFull,
+        SignError::File { .. } => Fault::Storage(error.to_string()),
+        _ => Fault::Refused(error.to_string()),
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::sqlite::{Appender, FILE, Reader};
+use super::fault::{fault_of_opening, fault_of_signing};
+use super::sqlite::{Appender, FILE, Reader, is_unfinished};
 use super::writer::{Request, Writer};
 use super::{AppendError, Fault, StoreError};
 use crate::event::{Draft, LedgerCreated, Sealing};
@@ -73,14 +74,16 @@ pub fn clock_ns() -> u64 {
 }
 
 impl Ledger {
-    /// Begins a ledger. `continues` names another that this one takes up, after a restore.
+    /// Begins a ledger, or finishes beginning one where that was interrupted before the first entry. `continues` names
+    /// another that this one takes up, after a restore.
     ///
     /// # Errors
     ///
     /// There is a ledger or a key already, or the folders cannot be written.
     pub fn create(places: &LedgerPlaces, origin: &str, continues: Option<&str>) -> Result<Self, StoreError> {
         let database = places.database();
-        if database.exists() {
+        // Before a key is made for it; whether another comes first in between is seen when the tables are made.
+        if !is_unfinished(&database)? {
             return Err(StoreError::Unsuitable {
                 path: database.display().to_string(),
                 what: "there is a ledger already".to_owned(),
@@ -88,7 +91,7 @@ impl Ledger {
         }
         let folder = create_private_folder(&places.ledger);
         folder.map_err(|source| StoreError::File { path: places.ledger.display().to_string(), source })?;
-        let signer = Signer::create(&places.signer, origin)?;
+        let signer = Signer::create_or_continue(&places.signer, origin)?;
         let appender = Appender::create(&database, origin)?;
         let key = signer.public()[0].to_string();
         let ledger = Self::start(places, origin, signer, appender, Arc::default());
@@ -109,42 +112,42 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Opens a ledger. Where its end, its tree and its signed heads do not belong together it opens all the same, only
-    /// to be read: [`Ledger::fault`] says why.
+    /// Opens a ledger. Where its end, its tree and its signed heads do not belong together, or its signer cannot be used,
+    /// it opens all the same, only to be read: [`Ledger::fault`] says why.
     ///
     /// # Errors
     ///
     /// There is none, or its files cannot be read.
     pub fn open(places: &LedgerPlaces) -> Result<Self, StoreError> {
         let database = places.database();
+        if is_unfinished(&database)? {
+            return Err(StoreError::unfinished(&database));
+        }
         let origin = Reader::open(&database)?.origin()?;
-        let signer = Signer::open(&places.signer, &origin)?;
-        let health = Arc::<Health>::default();
-        let lock = signer.lock()?;
-        let appender = Appender::open(&database);
-        let appender = match appender {
-            Err(error @ (StoreError::Inconsistent(_) | StoreError::Database { .. })) => {
-                health.fail(match &error {
-                    StoreError::Database { source, .. } => {
-                        super::fault::fault_of(source).unwrap_or_else(|| Fault::Storage(error.to_string()))
-                    }
-                    _ => Fault::Inconsistent(error.to_string()),
-                });
-                return Ok(Self::read_only(places, &origin, &signer, health));
-            }
-            other => other?,
+        let signer = match Signer::open(&places.signer, &origin) {
+            Ok(signer) => signer,
+            Err(error) => return Ok(Self::read_only(places, &origin, Vec::new(), fault_of_signing(&error))),
+        };
+        let keys = signer.public();
+        let lock = match signer.lock() {
+            Ok(lock) => lock,
+            Err(error) => return Ok(Self::read_only(places, &origin, keys, fault_of_signing(&error))),
+        };
+        let appender = match Appender::open(&database) {
+            Ok(appender) => appender,
+            Err(error) => return Ok(Self::read_only(places, &origin, keys, fault_of_opening(error)?)),
         };
         if let Err(error) = lock.check(appender.size(), |size| appender.root_at(size)) {
-            health.fail(Fault::Refused(error.to_string()));
-            return Ok(Self::read_only(places, &origin, &signer, Arc::clone(&health)));
+            return Ok(Self::read_only(places, &origin, keys, fault_of_signing(&error)));
         }
         drop(lock);
-        Ok(Self::start(places, &origin, signer, appender, health))
+        Ok(Self::start(places, &origin, signer, appender, Arc::default()))
     }
 
-    fn read_only(places: &LedgerPlaces, origin: &str, signer: &Signer, health: Arc<Health>) -> Self {
-        let (places, origin, keys) = (places.clone(), origin.to_owned(), signer.public());
-        Self { places, origin, keys, queue: None, health, thread: None }
+    fn read_only(places: &LedgerPlaces, origin: &str, keys: Vec<PublicKey>, fault: Fault) -> Self {
+        let health = Arc::<Health>::default();
+        health.fail(fault);
+        Self { places: places.clone(), origin: origin.to_owned(), keys, queue: None, health, thread: None }
     }
 
     fn start(places: &LedgerPlaces, origin: &str, signer: Signer, appender: Appender, health: Arc<Health>) -> Self {

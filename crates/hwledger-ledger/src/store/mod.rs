@@ -4,7 +4,7 @@
 //! write, on one machine or more.
 
 mod entry;
-mod fault;
+pub(crate) mod fault;
 mod ledger;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -1,5 +1,7 @@
 //! What any store can say of its tree, given its tiles.
 
+use std::collections::{BTreeMap, btree_map};
+
 use super::StoreError;
 use crate::hash::Hash;
 use crate::merkle::{Edge, Perfect, TILE_HASHES, TileName, consistency_proof, inclusion_proof, perfect_in_tile};
@@ -23,14 +25,23 @@ pub(super) fn tile_of(name: TileName, bytes: &[u8]) -> Result<Vec<Hash>, StoreEr
     Err(StoreError::Inconsistent(format!("tile {} of level {} is damaged", name.index, name.level)))
 }
 
-/// The hash of a perfect subtree, from the tile that it lies in.
-pub(super) fn node(
-    perfect: Perfect,
-    tile: impl FnOnce(TileName) -> Result<Option<Vec<Hash>>, StoreError>,
-) -> Result<Hash, StoreError> {
-    let hashes = tile(TileName::of(perfect))?.unwrap_or_default();
-    let missing = || StoreError::Inconsistent(format!("the tree has no hash for {perfect:?}"));
-    perfect_in_tile(perfect, &hashes).ok_or_else(missing)
+/// What answers for the perfect subtrees of one proof or root, from the tiles that they lie in. Many of them lie in the
+/// same few tiles, each of which is asked for once.
+pub(super) fn nodes(
+    mut tile: impl FnMut(TileName) -> Result<Option<Vec<Hash>>, StoreError>,
+) -> impl FnMut(Perfect) -> Result<Hash, StoreError> {
+    let mut tiles = BTreeMap::new();
+    move |perfect| {
+        let hashes = match tiles.entry(TileName::of(perfect)) {
+            btree_map::Entry::Occupied(known) => known.into_mut(),
+            btree_map::Entry::Vacant(place) => {
+                let hashes = tile(*place.key())?.unwrap_or_default();
+                place.insert(hashes)
+            }
+        };
+        let missing = || StoreError::Inconsistent(format!("the tree has no hash for {perfect:?}"));
+        perfect_in_tile(perfect, hashes).ok_or_else(missing)
+    }
 }
 
 /// The proof that entry `index` of a ledger of `entries` is in it, with its last signed head; none where that does not
@@ -45,7 +56,7 @@ pub(super) fn prove(
         return Err(StoreError::NoEntry { index, size: entries });
     }
     let Some((size, checkpoint)) = head.filter(|(size, _)| *size > index) else { return Ok(None) };
-    let hashes = inclusion_proof(index, size, |perfect| node(perfect, &tile))?;
+    let hashes = inclusion_proof(index, size, nodes(tile))?;
     Ok(hashes.map(|hashes| InclusionFile { index, hashes, checkpoint, entry: None }))
 }
 
@@ -57,7 +68,7 @@ pub(super) fn prove_consistency(
     tile: impl Fn(TileName) -> Result<Option<Vec<Hash>>, StoreError>,
 ) -> Result<Option<ConsistencyFile>, StoreError> {
     let Some((size, checkpoint)) = head.filter(|(size, _)| *size >= old_size) else { return Ok(None) };
-    let hashes = consistency_proof(old_size, size, |perfect| node(perfect, &tile))?;
+    let hashes = consistency_proof(old_size, size, nodes(tile))?;
     Ok(hashes.map(|hashes| ConsistencyFile { old_size, hashes, checkpoint }))
 }
 

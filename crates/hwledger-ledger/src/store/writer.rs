@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use super::fault::fault_of;
+use super::fault::{fault_of, fault_of_opening, fault_of_signing};
 use super::ledger::Health;
 use super::sqlite::{Appender, IsCommitting};
-use super::{AppendError, Fault, Receipt, StoreError};
+use super::{AppendError, Receipt, StoreError};
 use crate::event::Sealing;
 use crate::signer::Signer;
 
@@ -57,7 +57,9 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(appender: Appender, signer: Signer, health: Arc<Health>, log: PathBuf) -> Self {
-        Self { appender, signer, health, log, signed: None, signed_at: None, unsigned_since: None }
+        // What a process that was killed left unsigned is signed like what comes from now on.
+        let unsigned_since = (!appender.is_signed()).then(Instant::now);
+        Self { appender, signer, health, log, signed: None, signed_at: None, unsigned_since }
     }
 
     /// Serves until the last handle is gone.
@@ -170,8 +172,13 @@ impl Writer {
         if let Some(fault) = self.health.fault() {
             return Err(StoreError::ReadOnly(fault));
         }
-        let lock = self.signer.lock()?;
-        self.appender.refresh()?;
+        let health = Arc::clone(&self.health);
+        let lock = self.signer.lock().inspect_err(|error| health.fail(fault_of_signing(error)))?;
+        if let Err(error) = self.appender.refresh() {
+            let fault = fault_of_opening(error)?;
+            health.fail(fault.clone());
+            return Err(StoreError::ReadOnly(fault));
+        }
         let size = self.appender.size();
         if let Some((signed, note)) = &self.signed
             && *signed == size
@@ -180,7 +187,7 @@ impl Writer {
         }
         let signed = lock.sign(size, self.appender.root(), |size| self.appender.root_at(size));
         drop(lock);
-        let note = signed.inspect_err(|error| self.health.fail(Fault::Refused(error.to_string())))?;
+        let note = signed.inspect_err(|error| health.fail(fault_of_signing(error)))?;
         if let Err(error) = self.appender.keep_checkpoint(size, &note) {
             if let Some(fault) = fault_of(&error) {
                 self.health.fail(fault.clone());

@@ -29,7 +29,7 @@ pub fn fsck(reader: &Reader) -> Result<Vec<Finding>, StoreError> {
             );
             findings.add(Some(entry.index), what);
         }
-        *next = entry.version + 1;
+        *next = entry.version.saturating_add(1);
         check(&entry, &mut findings);
         Ok::<_, StoreError>(true)
     })?;

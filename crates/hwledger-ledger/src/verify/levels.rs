@@ -6,7 +6,7 @@ use super::{Findings, Level, Source, matches, not_checked};
 use crate::checkpoint::Checkpoint;
 use crate::event::{Agents, Event, Payload};
 use crate::hash::Hash;
-use crate::merkle::{Edge, TILE_HASHES, TileName, tiles_of};
+use crate::merkle::{Edge, TILE_HASHES, TileName};
 use crate::note::PublicKey;
 use crate::store::StoreError;
 
@@ -50,6 +50,20 @@ impl Leaves {
             }
         }
         Ok(stored)
+    }
+
+    /// Whether there is any hash where [`Leaves::stored`] looked last.
+    pub(super) fn has_tile(&self) -> bool {
+        self.tile.as_ref().is_some_and(|(_, hashes)| !hashes.is_empty())
+    }
+
+    pub(super) fn missing_all(&mut self, start: u64, end: u64) {
+        let what = format!("entries {start} to {} are missing, and so are their hashes", end - 1);
+        self.findings.add(Some(start), what);
+    }
+
+    pub(super) fn misplaced(&mut self, index: u64) {
+        self.findings.add(Some(index), format!("entry {index} comes where it does not belong"));
     }
 
     pub(super) fn missing(&mut self, index: u64) {
@@ -132,10 +146,7 @@ impl TreeWalk {
         if self.edge.size() != size {
             self.findings.add(Some(size), format!("{} entries were found, and {size} are claimed", self.edge.size()));
         }
-        let beyond = tiles_of(size).last().map_or(TileName { level: 0, index: 0 }, |(name, _)| TileName {
-            level: 0,
-            index: if name.level == 0 { name.index + 1 } else { size.div_ceil(TILE_HASHES) },
-        });
+        let beyond = TileName { level: 0, index: size.div_ceil(TILE_HASHES) };
         if source.tile(beyond)?.is_some() {
             let what = format!("the tree goes on where the entries end, at {size}: the last ones are missing");
             self.findings.add(Some(size), what);

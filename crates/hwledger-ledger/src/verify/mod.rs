@@ -137,36 +137,31 @@ fn not_checked(number: u8, claim: &'static str, detail: &str) -> Level {
 pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verification, StoreError> {
     let size = source.size()?;
     let checkpoints = source.checkpoints()?;
-    let mut leaves = Leaves::default();
-    let mut walk = TreeWalk::default();
-    let mut heads = Heads::new(&checkpoints, &options.held, &options.keys);
+    let mut pass = Pass {
+        leaves: Leaves::default(),
+        walk: TreeWalk::default(),
+        heads: Heads::new(&checkpoints, &options.held, &options.keys),
+        expected: 0,
+    };
     let mut agents = Agents::default();
     let mut agent_findings = Findings::default();
-    let mut expected = 0;
-    heads.at(0, Hash::of_empty_tree);
+    pass.heads.at(0, Hash::of_empty_tree);
     source.entries(&mut |index, bytes| {
-        while expected < index.min(size) {
-            leaves.missing(expected);
-            walk.push(source, leaves.stored(source, expected)?);
-            expected += 1;
-            heads.at(expected, || walk.root());
+        if index < pass.expected || index >= size {
+            pass.leaves.misplaced(index);
+            return Ok(());
         }
-        let stored = leaves.check(source, index, bytes)?;
-        walk.push(source, stored);
-        expected = index + 1;
-        heads.at(expected, || walk.root());
+        pass.missing(source, index)?;
+        let stored = pass.leaves.check(source, index, bytes)?;
+        pass.push(source, stored);
         if let Some(bytes) = bytes {
-            leaves.check_retention(bytes);
+            pass.leaves.check_retention(bytes);
             levels::check_agent(&mut agents, &mut agent_findings, index, bytes);
         }
         Ok(())
     })?;
-    while expected < size {
-        leaves.missing(expected);
-        walk.push(source, leaves.stored(source, expected)?);
-        expected += 1;
-        heads.at(expected, || walk.root());
-    }
+    pass.missing(source, size)?;
+    let Pass { leaves, walk, heads, .. } = pass;
     let root = walk.root();
     let mut levels = vec![leaves.level(size), walk.level(source, size)?];
     let (signed, held) = heads.levels(size);
@@ -178,6 +173,41 @@ pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verificat
         agent_findings.level(6, AGENTS_CLAIM, format!("{} signatures", agents.checked))
     });
     Ok(Verification { schema: "hwledger.verification/1", size, root, levels })
+}
+
+/// The first four levels while they go over the entries.
+struct Pass {
+    leaves: Leaves,
+    walk: TreeWalk,
+    heads: Heads,
+    /// The next entry.
+    expected: u64,
+}
+
+impl Pass {
+    fn push(&mut self, source: &impl Source, leaf: Hash) {
+        let Self { walk, heads, expected, .. } = self;
+        walk.push(source, leaf);
+        *expected += 1;
+        heads.at(*expected, || walk.root());
+    }
+
+    /// Takes the entries up to `end` for missing; their hashes go on being compared as far as there are any.
+    fn missing(&mut self, source: &impl Source, end: u64) -> Result<(), StoreError> {
+        while self.expected < end {
+            let index = self.expected;
+            let leaf = self.leaves.stored(source, index)?;
+            if !self.leaves.has_tile() {
+                // A number of entries that nothing supports: there is no telling how many there are not.
+                self.leaves.missing_all(index, end);
+                self.expected = end;
+                return Ok(());
+            }
+            self.leaves.missing(index);
+            self.push(source, leaf);
+        }
+        Ok(())
+    }
 }
 
 const AGENTS_CLAIM: &str = "machines signed what they reported, and nothing of it was left out";

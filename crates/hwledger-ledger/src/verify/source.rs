@@ -3,6 +3,7 @@
 use crate::hash::Hash;
 use crate::merkle::TileName;
 use crate::store::StoreError;
+use crate::store::fault::fault_of;
 use crate::store::sqlite::Reader;
 
 /// What takes entries: the place, and the bytes or none where they were dropped.
@@ -45,21 +46,19 @@ impl Source for Reader {
     }
 
     fn entries(&self, take: &mut TakeEntry<'_>) -> Result<(), StoreError> {
-        Self::entries(self, 0, self.size()?, |entry| {
-            take(entry.index, entry.bytes.as_deref())?;
-            Ok::<_, StoreError>(true)
-        })
+        self.readable(self.size()?, take)
     }
 
     fn tile(&self, name: TileName) -> Result<Option<Vec<Hash>>, StoreError> {
         match Self::tile(self, name) {
             // A damaged tile is a finding, not the end of the verification.
             Err(StoreError::Inconsistent(_)) => Ok(None),
+            Err(StoreError::Database { source, .. }) if fault_of(&source).is_some() => Ok(None),
             other => other,
         }
     }
 
     fn checkpoints(&self) -> Result<Vec<(u64, String)>, StoreError> {
-        Self::checkpoints(self)
+        self.readable_checkpoints()
     }
 }

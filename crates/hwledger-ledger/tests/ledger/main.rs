@@ -2,8 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+mod crash;
+mod examples_of_kinds;
+mod faults;
 mod folder;
+mod golden;
 mod memory;
+mod mutation;
 mod storage;
 mod strangers;
 mod tampering;

@@ -172,7 +172,10 @@ fn another_ledger_in_its_place_is_found() {
     std::fs::remove_file(folder.places().signer.join("last-signed")).unwrap();
     std::fs::create_dir_all(folder.path("ledger")).unwrap();
     let places = folder.places();
-    drop(hwledger_ledger::store::sqlite::Appender::create(&places.database(), "example.com/test").unwrap());
+    let mut appender =
+        hwledger_ledger::store::sqlite::Appender::create(&places.database(), "example.com/test").unwrap();
+    appender.append(&[draft(999).seal(1).unwrap()]).unwrap();
+    drop(appender);
     let ledger = Ledger::open(&places).unwrap();
     let drafts: Vec<_> = (1000..1400).map(draft).collect();
     ledger.append_all(&drafts).unwrap();
@@ -281,4 +284,35 @@ fn a_bundle_that_was_changed_is_found() {
         check(&|folder| std::fs::write(folder.join("checkpoint"), "a\n99999999999999999999\n\n").unwrap()).is_err()
     );
     assert!(check(&|folder| std::fs::write(folder.join("minimum-index"), "-1").unwrap()).is_err());
+}
+
+#[test]
+fn keys_that_are_not_those_of_the_entries_are_found() {
+    for (statements, finding) in [
+        ("UPDATE once SET content = zeroblob(32) WHERE position = 7", "the key of entry 7"),
+        ("DELETE FROM once WHERE position = 8", "the key of entry 8"),
+        ("INSERT INTO once VALUES (x'00', x'00', 12)", "302 keys are kept for 301 entries"),
+    ] {
+        let folder = Folder::new();
+        let (options, _) = ledger_of_301(&folder);
+        let reader = Reader::open(&folder.places().database()).unwrap();
+        assert_eq!(reader.file_findings().unwrap(), [""; 0]);
+        change(&folder, statements);
+        let findings = fsck(&reader).unwrap();
+        assert!(findings.iter().any(|found| found.what.contains(finding)), "{statements}: {findings:#?}");
+        // No proof rests on them.
+        assert!(answer(&folder, &options).is_sound());
+    }
+}
+
+#[test]
+fn a_key_without_its_entry_acknowledges_nothing() {
+    let folder = Folder::new();
+    let (_, _) = ledger_of_301(&folder);
+    let sealing = draft(5).once("k").seal(1).unwrap();
+    let blob = |hash: hwledger_ledger::hash::Hash| format!("x'{hash}'");
+    change(&folder, &format!("INSERT INTO once VALUES ({}, {}, 700)", blob(sealing.once), blob(sealing.content)));
+    let ledger = Ledger::open(&folder.places()).unwrap();
+    let refused = ledger.append(&draft(5).once("k")).unwrap_err();
+    assert!(matches!(&refused, AppendError::ReadOnly(Fault::Corrupt(why)) if why.contains("entry 700")), "{refused}");
 }

@@ -200,7 +200,7 @@ impl Reader {
     ///
     /// There never were so many, or the tree cannot be read.
     pub fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
-        root_of(size, |perfect| tree::node(perfect, |name| self.tile(name)))
+        root_of(size, tree::nodes(|name| self.tile(name)))
     }
 
     /// Every signed head, from the first.

@@ -8,7 +8,7 @@ use ::postgres::{Client, Row, Transaction};
 use super::read::{SIZE, number};
 use super::{Address, StoreError, in_server};
 use crate::hash::Hash;
-use crate::merkle::{Edge, Perfect, TILE_HASHES, TileName, root_of};
+use crate::merkle::{Edge, TILE_HASHES, TileName, root_of};
 use crate::signer::Signer;
 use crate::store::tree::{self, bytes_of, hashes_of};
 
@@ -198,9 +198,7 @@ fn root_at(address: &Address, transaction: &mut Transaction<'_>, edge: &Edge, si
     if size == edge.size() {
         return Ok(edge.root());
     }
-    root_of(size, |perfect: Perfect| {
-        tree::node(perfect, |name| in_server(address, tile_in(transaction, name)).map(Some))
-    })
+    root_of(size, tree::nodes(|name| in_server(address, tile_in(transaction, name)).map(Some)))
 }
 
 /// The edge of the stored tree, checked against the entries that its last tile stands for.

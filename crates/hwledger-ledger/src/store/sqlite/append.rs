@@ -18,6 +18,7 @@ pub struct Appender {
     path: PathBuf,
     connection: Connection,
     edge: Edge,
+    files: Option<Files>,
 }
 
 impl Appender {
@@ -28,7 +29,7 @@ impl Appender {
     /// There is one already, or it cannot be written.
     pub fn create(path: &Path, origin: &str) -> Result<Self, StoreError> {
         let connection = schema::create(path, origin)?;
-        Ok(Self { path: path.to_owned(), connection, edge: Edge::default() })
+        Ok(Self { path: path.to_owned(), connection, edge: Edge::default(), files: None })
     }
 
     /// Opens the database of a ledger for writing.
@@ -38,7 +39,7 @@ impl Appender {
     /// It is none, or contradicts itself at its end.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = schema::open(path, true)?;
-        let mut appender = Self { path: path.to_owned(), connection, edge: Edge::default() };
+        let mut appender = Self { path: path.to_owned(), connection, edge: Edge::default(), files: None };
         appender.refresh()?;
         Ok(appender)
     }
@@ -53,6 +54,13 @@ impl Appender {
         self.edge.root()
     }
 
+    /// Whether a signed head of all entries is kept; where nobody can tell, there is none.
+    pub(crate) fn is_signed(&self) -> bool {
+        let last =
+            self.connection.query_row("SELECT max(size) FROM checkpoints", [], |row| row.get::<_, Option<i64>>(0));
+        last.is_ok_and(|last| last.is_some_and(|size| size.cast_unsigned() == self.size()))
+    }
+
     /// Appends a group durably, each with its own answer.
     ///
     /// # Errors
@@ -62,7 +70,7 @@ impl Appender {
         &mut self,
         group: &[Sealing],
     ) -> Result<Vec<Result<Receipt, AppendError>>, (rusqlite::Error, IsCommitting)> {
-        let Self { path, connection, edge } = self;
+        let Self { path, connection, edge, files } = self;
         let before = |error| (error, IsCommitting(false));
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(before)?;
         let size = count(&transaction).map_err(before)?;
@@ -75,6 +83,7 @@ impl Appender {
         let answers = append_in(&transaction, &mut next, group).map_err(before)?;
         transaction.commit().map_err(|error| (error, IsCommitting(true)))?;
         *edge = next;
+        files_in_place(path, files).map_err(|error| (error, IsCommitting(true)))?;
         Ok(answers)
     }
 
@@ -84,7 +93,7 @@ impl Appender {
     ///
     /// The database cannot be read, or contradicts itself at its end.
     pub fn refresh(&mut self) -> Result<(), StoreError> {
-        let Self { path, connection, edge } = self;
+        let Self { path, connection, edge, .. } = self;
         // One snapshot: nobody appends between counting and reading the tiles.
         let snapshot = in_database(path, connection.transaction())?;
         if edge.size() == 0 || in_database(path, count(&snapshot))? != edge.size() {
@@ -134,6 +143,29 @@ impl Appender {
     }
 }
 
+/// What tells the files of a ledger from others that were put in their places: device and number of each.
+type Files = [(u64, u64); 2];
+
+/// Checks that what was just committed lies in the files that the next one to open the ledger will find: this process
+/// would go on writing to files that somebody has deleted or replaced.
+fn files_in_place(path: &Path, known: &mut Option<Files>) -> rusqlite::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let identity = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
+        let found = identity(path).and_then(|file| Ok([file, identity(&path.with_extension("sqlite-wal"))?]));
+        let is_same = found.is_ok_and(|found| *known.get_or_insert(found) == found);
+        if !is_same {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+            let what = "the ledger's file or its write-ahead log was deleted or replaced while it was open";
+            return Err(rusqlite::Error::SqliteFailure(code, Some(what.to_owned())));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (path, known);
+    Ok(())
+}
+
 /// Whether a failure came while committing, so that the outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IsCommitting(pub bool);
@@ -142,11 +174,12 @@ pub struct IsCommitting(pub bool);
 fn as_database_error(error: StoreError) -> rusqlite::Error {
     match error {
         StoreError::Database { source, .. } => source,
-        other => {
-            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-            rusqlite::Error::SqliteFailure(code, Some(other.to_string()))
-        }
+        other => corrupt(other.to_string()),
     }
+}
+
+fn corrupt(what: String) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(what))
 }
 
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
@@ -190,6 +223,10 @@ fn append_in(
             let same = known.query_row([&sealing.once.0], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?)));
             if let Some((content, position)) = same.optional()? {
                 let index = position.cast_unsigned();
+                if index >= edge.size() {
+                    // Nobody is told that an event is there when it is not.
+                    return Err(corrupt(format!("a key is kept for entry {index}, which is not there")));
+                }
                 answers.push(if content == sealing.content.0 {
                     Ok(Receipt { index, is_new: false })
                 } else {

@@ -9,6 +9,7 @@
 //! | `checkpoints` | every signed head |
 
 mod append;
+mod keys;
 mod place;
 mod read;
 mod schema;
@@ -24,6 +25,26 @@ use super::StoreError;
 
 /// The name of the database within a ledger's folder.
 pub const FILE: &str = "ledger.sqlite";
+
+/// Whether there is no ledger yet at `path`, or one whose creation was interrupted before its first entry.
+pub(super) fn is_unfinished(path: &Path) -> Result<bool, StoreError> {
+    if !path.try_exists().map_err(|source| StoreError::File { path: path.display().to_string(), source })? {
+        return Ok(true);
+    }
+    match Reader::open(path) {
+        Ok(reader) => Ok(reader.size()? == 0),
+        Err(StoreError::Unsuitable { what, .. }) if what == schema::INTERRUPTED => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+impl StoreError {
+    /// There is no ledger at `path`, or one that has no entry yet.
+    pub(super) fn unfinished(path: &Path) -> Self {
+        let what = if path.exists() { schema::INTERRUPTED } else { "there is no ledger" };
+        Self::Unsuitable { path: path.display().to_string(), what: what.to_owned() }
+    }
+}
 
 /// A statement's result with the file that it was for.
 fn in_database<T>(path: &Path, result: rusqlite::Result<T>) -> Result<T, StoreError> {

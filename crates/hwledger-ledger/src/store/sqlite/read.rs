@@ -1,15 +1,19 @@
 //! Reading: entries, tiles, heads and proofs, beside a writer and without one.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::append::count;
-use super::{StoreError, in_database, schema};
+use super::{StoreError, in_database, keys, schema};
 use crate::hash::Hash;
 use crate::merkle::{TileName, root_of};
 use crate::proof_file::{ConsistencyFile, InclusionFile};
+use crate::store::fault::fault_of;
 use crate::store::{Entry, tree};
+use crate::verify::TakeEntry;
 
 /// Entries that are read at once.
 const PAGE: u64 = 1024;
@@ -111,6 +115,76 @@ impl Reader {
         Ok(())
     }
 
+    /// Hands over the bytes of all entries below `end` in order; those that the damaged file does not give are left out.
+    pub(crate) fn readable(&self, end: u64, take: &mut TakeEntry<'_>) -> Result<(), StoreError> {
+        let mut from = 0;
+        while from < end {
+            let to = end.min(from + PAGE);
+            let mut next = from;
+            if let Err(error) = self.run(from..to, &mut next, take)? {
+                if fault_of(&error).is_none() {
+                    return self.read(Err(error));
+                }
+                for index in next..to {
+                    // One by one: what lies on a damaged page is missing, which verification says.
+                    let _ = self.run(index..index + 1, &mut 0, take)?;
+                }
+            }
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// Entries of a run, until the database fails; `next` is the first that was not handed over.
+    fn run(
+        &self,
+        range: Range<u64>,
+        next: &mut u64,
+        take: &mut TakeEntry<'_>,
+    ) -> Result<rusqlite::Result<()>, StoreError> {
+        let statement = "SELECT position, bytes FROM entries WHERE position >= ?1 AND position < ?2 ORDER BY position";
+        let mut statement = match self.connection.prepare_cached(statement) {
+            Ok(statement) => statement,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut rows = match statement.query((range.start.cast_signed(), range.end.cast_signed())) {
+            Ok(rows) => rows,
+            Err(error) => return Ok(Err(error)),
+        };
+        loop {
+            // No copy: a million entries pass here.
+            let (index, bytes) = match rows.next() {
+                Ok(None) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error)),
+                Ok(Some(row)) => match (row.get::<_, i64>(0), row.get_ref(1)) {
+                    (Ok(index), Ok(ValueRef::Blob(bytes) | ValueRef::Text(bytes))) => (index, Some(bytes)),
+                    (Ok(index), Ok(ValueRef::Null)) => (index, None),
+                    (Ok(_), Ok(_)) => return Ok(Err(rusqlite::Error::InvalidQuery)),
+                    (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
+                },
+            };
+            *next = index.cast_unsigned() + 1;
+            take(index.cast_unsigned(), bytes)?;
+        }
+    }
+
+    /// Every signed head as [`Reader::checkpoints`], with whatever bytes a damaged one has.
+    pub(crate) fn readable_checkpoints(&self) -> Result<Vec<(u64, String)>, StoreError> {
+        let found = self.connection.prepare_cached("SELECT size, note FROM checkpoints ORDER BY size").and_then(
+            |mut statement| {
+                let rows = statement.query_map([], |row| {
+                    let note = match row.get_ref(1)? {
+                        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                        _ => String::new(),
+                    };
+                    Ok((row.get::<_, i64>(0)?.cast_unsigned(), note))
+                })?;
+                rows.collect::<rusqlite::Result<Vec<_>>>()
+            },
+        );
+        self.read(found)
+    }
+
     /// The events of one stream, in order, `limit` at most.
     ///
     /// # Errors
@@ -154,7 +228,7 @@ impl Reader {
     ///
     /// There never were so many, or the tree cannot be read.
     pub fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
-        root_of(size, |perfect| tree::node(perfect, |name| self.tile(name)))
+        root_of(size, tree::nodes(|name| self.tile(name)))
     }
 
     /// Every signed head, from the first.
@@ -204,7 +278,13 @@ impl Reader {
         tree::prove_consistency(old_size, self.checkpoint(None)?, |name| self.tile(name))
     }
 
-    /// What SQLite itself finds wrong with the file: nothing, or one line per finding.
+    /// The database.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What SQLite itself finds wrong with the file, and which keys are not those of the entries: nothing, or one line per
+    /// finding.
     ///
     /// # Errors
     ///
@@ -214,6 +294,14 @@ impl Reader {
         let found = statement.and_then(|mut statement| {
             statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
         });
-        Ok(self.read(found)?.into_iter().filter(|line| line != "ok").collect())
+        let mut found: Vec<String> = match found {
+            // So damaged that the check itself ends.
+            Err(error) if fault_of(&error).is_some() => vec![error.to_string()],
+            found => self.read(found)?.into_iter().filter(|line| line != "ok").collect(),
+        };
+        if found.is_empty() {
+            found = keys::findings(self, &self.connection)?;
+        }
+        Ok(found)
     }
 }

@@ -1,5 +1,6 @@
 //! The tables, and what must hold before a file is taken for a ledger.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
@@ -55,11 +56,11 @@ fn unsuitable(path: &Path, what: impl Into<String>) -> StoreError {
     StoreError::Unsuitable { path: path.display().to_string(), what: what.into() }
 }
 
-/// Makes a new database for the ledger `origin`.
+/// What a file is that was not finished.
+pub(super) const INTERRUPTED: &str = "the ledger's creation was interrupted; create it again";
+
+/// Makes a new database for the ledger `origin`, or finishes one whose creation was interrupted.
 pub(super) fn create(path: &Path, origin: &str) -> Result<Connection, StoreError> {
-    if path.exists() {
-        return Err(unsuitable(path, "there is a ledger already"));
-    }
     if let Some(kind) = path.parent().and_then(place::network_file_system) {
         return Err(unsuitable(
             path,
@@ -68,7 +69,7 @@ pub(super) fn create(path: &Path, origin: &str) -> Result<Connection, StoreError
     }
     // The file is created first, so that nobody else can ever read it.
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
+    options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;
@@ -77,16 +78,61 @@ pub(super) fn create(path: &Path, origin: &str) -> Result<Connection, StoreError
     let created = options.open(path).and_then(|file| file.sync_all());
     created.map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
     let connection = in_database(path, Connection::open_with_flags(path, flags(true)))?;
-    let made = configure(&connection).and_then(|()| {
-        connection.execute_batch(&format!(
-            "PRAGMA journal_mode = WAL;
-             BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};
-             {TABLES} COMMIT;"
-        ))?;
-        connection.execute("INSERT INTO meta (name, value) VALUES ('origin', ?1)", [origin])
-    });
-    in_database(path, made)?;
-    Ok(connection)
+    let made = configure(&connection)
+        .and_then(|()| connection.execute_batch("PRAGMA journal_mode = WAL; BEGIN IMMEDIATE;"))
+        .and_then(|()| fill(&connection, origin));
+    if in_database(path, made)? {
+        in_database(path, connection.execute_batch("COMMIT"))?;
+        return Ok(connection);
+    }
+    Err(unsuitable(path, "there is a ledger already"))
+}
+
+/// Within a transaction: makes the tables where there are none. Says whether this is now the ledger `origin`, with no
+/// entry yet.
+fn fill(connection: &Connection, origin: &str) -> rusqlite::Result<bool> {
+    if objects(connection)? > 0 {
+        let id: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+        let version: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if (id, version) != (APPLICATION_ID, SCHEMA_VERSION) || super::append::count(connection)? > 0 {
+            return Ok(false);
+        }
+        let found: String =
+            connection.query_row("SELECT value FROM meta WHERE name = 'origin'", [], |row| row.get(0))?;
+        return Ok(found == origin);
+    }
+    connection.execute_batch(&format!(
+        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; {TABLES}"
+    ))?;
+    connection.execute("INSERT INTO meta (name, value) VALUES ('origin', ?1)", [origin]).map(|_| true)
+}
+
+/// Tables and the like.
+fn objects(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+}
+
+/// Whether nothing can be read because the folder cannot be written.
+fn is_out_of_reach(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode;
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+/// Whether there are entries outside of the database itself.
+fn has_log(path: &Path) -> bool {
+    std::fs::metadata(path.with_extension("sqlite-wal")).is_ok_and(|log| log.len() > 0)
+}
+
+/// The file as SQLite takes it for one that nobody changes (SQLite, URI filenames, `immutable`).
+fn address_of(path: &Path) -> String {
+    let mut address = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => address.push(char::from(*byte)),
+            other => write!(address, "%{other:02X}").expect("a string takes what is written"),
+        }
+    }
+    address + "?immutable=1"
 }
 
 fn flags(is_writer: bool) -> OpenFlags {
@@ -104,10 +150,24 @@ pub(super) fn open(path: &Path, is_writer: bool) -> Result<Connection, StoreErro
     let folder =
         folder.canonicalize().map_err(|source| StoreError::File { path: folder.display().to_string(), source })?;
     let real = folder.join(path.file_name().unwrap_or_default());
-    let connection = in_database(path, Connection::open_with_flags(real, flags(is_writer)))?;
-    in_database(path, configure(&connection))?;
+    // A creation that was interrupted while the file was given its form has left a journal, which only a writer may use.
+    // A ledger itself has a write-ahead log instead.
+    let is_writer = is_writer || real.with_extension("sqlite-journal").exists();
+    let mut connection = in_database(path, Connection::open_with_flags(&real, flags(is_writer)))?;
+    let ready = configure(&connection).and_then(|()| objects(&connection));
+    if !is_writer && ready.as_ref().is_err_and(is_out_of_reach) && !has_log(&real) {
+        // A read-only medium: readers cannot make the files that they share with a writer. There is no writer.
+        let flags = flags(false) | OpenFlags::SQLITE_OPEN_URI;
+        connection = in_database(path, Connection::open_with_flags(address_of(&real), flags))?;
+        in_database(path, configure(&connection))?;
+    } else {
+        in_database(path, ready)?;
+    }
     let number = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i32>(0));
     if in_database(path, number("application_id"))? != APPLICATION_ID {
+        if in_database(path, objects(&connection))? == 0 {
+            return Err(unsuitable(path, INTERRUPTED));
+        }
         return Err(unsuitable(path, "this is a database, and no ledger"));
     }
     match in_database(path, number("user_version"))? {
