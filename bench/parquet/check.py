@@ -30,6 +30,26 @@ def run(*arguments):
         sys.exit(f"{' '.join(arguments)}: {done.stderr}")
 
 
+def recorded(folder):
+    """Runs of the ledger and a recording of a machine that does not exist, as pandas and DuckDB read them."""
+    place = ["--ledger", os.path.join(folder, "ledger"), "--signer", os.path.join(folder, "signer")]
+    bench = ["bench", "demo", "--prompt", "32", "--generate", "16", "--sequences", "1", "--repetitions", "1"]
+    run(*bench, "--record", *place)
+    figures, records = os.path.join(folder, "figures.parquet"), os.path.join(folder, "records.parquet")
+    run("reconcile", "--out", figures, "--records", records, *place)
+    recording, readings = os.path.join(folder, "recording"), os.path.join(folder, "readings.parquet")
+    run("probe", "record", recording, "--source", "mock:7", "--count", "40", "--interval", "1s")
+    run("probe", "export", recording, readings)
+    for path, columns in [(figures, 15), (records, 65), (readings, 9)]:
+        frame = pandas.read_parquet(path)
+        rows = duckdb.sql(f"SELECT count(*) FROM '{path}'").fetchone()[0]
+        wide = len(duckdb.sql(f"SELECT * FROM '{path}' LIMIT 1").columns)
+        assert rows == len(frame) > 0 and wide == len(frame.columns) == columns, (path, rows, frame.shape, wide)
+        print(f"{os.path.basename(path)}: {rows} rows, {wide} columns, the same for pandas and DuckDB")
+    gap = duckdb.sql(f"SELECT max(abs(ln(measured / predicted) - ln(ratio))) FROM '{figures}'").fetchone()[0]
+    assert gap < 1e-9, gap
+
+
 def plain(column):
     """A column as Python values: numbers as floats (whole ones below 2^53 exactly), None where absent."""
     absent = column.isna()
@@ -62,6 +82,7 @@ def read(path):
 def main():
     print(f"pandas {pandas.__version__}, duckdb {duckdb.__version__}")
     with tempfile.TemporaryDirectory() as folder:
+        recorded(folder)
         at = lambda name: os.path.join(folder, name)
         for ending in ("parquet", "csv"):
             run(*SWEEP, "--out", at(f"sweep.{ending}"))

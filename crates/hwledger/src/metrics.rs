@@ -14,6 +14,7 @@ use hwledger_node::metrics::{
     Watcher,
 };
 use hwledger_node::planner::with_causes;
+use hwledger_node::probe::MachineReadings;
 
 use crate::engine::{AttachArguments, Failure, seconds, token_of};
 use crate::fail;
@@ -40,8 +41,11 @@ pub(crate) struct ServeArguments {
     #[arg(long = "host-name", value_name = "NAME")]
     host_names: Vec<String>,
     /// Address of an engine to read; may be repeated
-    #[arg(long = "engine", value_name = "URL", required = true)]
+    #[arg(long = "engine", value_name = "URL", required_unless_present = "machine")]
     engines: Vec<String>,
+    /// Read this machine too: devices, processors, memory, disks
+    #[arg(long)]
+    machine: bool,
     /// Seconds from one look at an engine to the next
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     interval: f64,
@@ -62,8 +66,11 @@ pub(crate) struct PushArguments {
     #[arg(long = "otlp-token-env", value_name = "NAME")]
     otlp_token: Option<String>,
     /// Address of an engine to read; may be repeated
-    #[arg(long = "engine", value_name = "URL", required = true)]
+    #[arg(long = "engine", value_name = "URL", required_unless_present = "machine")]
     engines: Vec<String>,
+    /// Send readings of this machine too: devices, processors, memory, disks
+    #[arg(long)]
+    machine: bool,
     /// Seconds from one export to the next
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     interval: f64,
@@ -123,7 +130,13 @@ fn serve(locate: &LocateOptions, arguments: &ServeArguments) -> Result<ExitCode,
     };
     let watcher = Watcher::start(attachments, Duration::from_secs_f64(arguments.interval), warn);
     let _ = writeln!(io::stderr(), "serving http://{}/metrics", server.address());
-    Ok(server.run(move || watcher.readings()).map_or_else(refused, |()| ExitCode::SUCCESS))
+    let machine = arguments.machine.then(MachineReadings::local);
+    let collect = move || {
+        let mut readings = watcher.readings();
+        readings.extend(machine.iter().flat_map(MachineReadings::readings));
+        readings
+    };
+    Ok(server.run(collect).map_or_else(refused, |()| ExitCode::SUCCESS))
 }
 
 fn push(locate: &LocateOptions, arguments: &PushArguments) -> Result<ExitCode, Failure> {
@@ -136,9 +149,10 @@ fn push(locate: &LocateOptions, arguments: &PushArguments) -> Result<ExitCode, F
         Ok(sender) => sender,
         Err(error) => return Ok(refused(error)),
     };
+    let machine = arguments.machine.then(MachineReadings::local);
     let mut exports = 0;
     loop {
-        let mut readings: Vec<LabelledReading> = Vec::new();
+        let mut readings: Vec<LabelledReading> = machine.iter().flat_map(MachineReadings::readings).collect();
         for attachment in &mut attachments {
             match attachment.scrape() {
                 Ok(scraped) => readings.extend(scraped.readings),

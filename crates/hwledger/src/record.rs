@@ -12,9 +12,9 @@ use hwledger_node::machine::Machine;
 use hwledger_node::planner::with_causes;
 use hwledger_node::record::{
     ReconcileAnswer, ReconcileRequest, RecordError, Recorder, ResidualRow, figure_records, reconcile, workload_records,
-    write_table,
 };
 use hwledger_node::table::TableError;
+use hwledger_node::table::file::write_table;
 
 use crate::ledger::LedgerPlace;
 use crate::table::Table;
@@ -108,17 +108,17 @@ pub(crate) fn run(arguments: &ReconcileArguments) -> ExitCode {
         Ok(answer) => answer,
         Err(error) => return refuse(&error),
     };
-    let in_table = |path: &Path, written: Result<(), TableError>| {
-        written.map_err(|error| fail(format_args!("`{}`: {}", path.display(), with_causes(&error))))
+    let in_table = |path: &Path, written: Result<u64, TableError>| {
+        written.map(drop).map_err(|error| fail(format_args!("`{}`: {}", path.display(), with_causes(&error))))
     };
     if let Some(path) = &arguments.out
-        && let Err(status) = in_table(path, write_table(path, &figure_records(&answer.runs)))
+        && let Err(status) = in_table(path, write_table(path, figure_records(&answer.runs).into_iter().map(Ok)))
     {
         return status;
     }
     if let Some(path) = &arguments.records {
         let written = match workload_records(&options) {
-            Ok(records) => in_table(path, write_table(path, &records)),
+            Ok(records) => in_table(path, write_table(path, records.into_iter().map(Ok))),
             Err(error) => Err(refuse(&error)),
         };
         if let Err(status) = written {

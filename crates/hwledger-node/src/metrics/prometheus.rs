@@ -26,6 +26,9 @@ pub(super) fn help(name: &str, unit: Unit) -> String {
             _ => {}
         }
     }
+    if let Some(metric) = hwledger_probe::machine::metric::named(name) {
+        return metric.help.to_owned();
+    }
     match name {
         "hwl_engine_up" => "Whether the engine answers".to_owned(),
         "hwl_engine_info" => "The engine and its version".to_owned(),

@@ -1,7 +1,9 @@
 //! This machine, or one that was recorded: what it has and what it is doing.
 
 mod doctor;
+mod export;
 mod local;
+mod readings;
 mod watch;
 
 use std::io;
@@ -10,11 +12,14 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use doctor::{CacheSpace, DoctorReport, Finding, FindingKind, ProcessorReport, doctor};
+pub use export::{ReadingRecord, export};
 pub use hwledger_probe::machine::{
     Device, DeviceSnapshot, Host, MemoryKind, Note, Recorder, ReplayError, Snapshot, metric,
 };
 pub use hwledger_probe::{Outcome, Reading, Unit};
 pub use local::with_this_machine;
+pub use readings::MachineReadings;
+pub(crate) use readings::energy_joules;
 pub use watch::{Watch, WatchOptions, WatchRow, WatchSeries, Watched, watch};
 
 use hwledger_probe::machine::{Machine, Mock, Replay, Source};
@@ -74,6 +79,9 @@ pub enum ProbeError {
         /// Why.
         source: io::Error,
     },
+    /// The table cannot be written.
+    #[error("the table cannot be written")]
+    Table(#[source] crate::table::TableError),
     /// What was watched cannot be shown.
     #[error("the output cannot be written")]
     Show(#[source] io::Error),

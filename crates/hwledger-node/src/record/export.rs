@@ -1,9 +1,5 @@
 //! Recorded runs as tables that other programs read: figures beside predictions, or workload records of 65 columns.
 
-use std::fs::File;
-use std::io::{self, BufWriter};
-use std::path::Path;
-
 use hwledger_core::calibration::Figure;
 use hwledger_ledger::event::{EngineWindowRecorded, Measure, PredictionMade};
 
@@ -11,9 +7,7 @@ use super::RecordError;
 use super::reconcile::{ReconciledRun, Told, runs};
 use crate::ledger::{LedgerOptions, open};
 use crate::sweep::record::WorkloadRecord;
-use crate::table::parquet::ParquetWriter;
-use crate::table::record::{Record, block_of, record};
-use crate::table::{BlockSink, CsvWriter, JsonLinesWriter, TableError};
+use crate::table::record::record;
 
 record! {
     /// One figure of one recorded run.
@@ -133,36 +127,4 @@ fn phases(run: &str, told: &Told) -> Vec<WorkloadRecord> {
         }
     }
     records
-}
-
-/// Writes rows to a file named `.parquet`, `.csv` or `.jsonl`, whole or not at all.
-///
-/// # Errors
-///
-/// The name says no format, or the file cannot be written.
-pub fn write_table<T: Record>(path: &Path, rows: &[T]) -> Result<(), TableError> {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = (|| {
-        let unnamed = || io::Error::new(io::ErrorKind::InvalidInput, "a table's name ends in .parquet, .csv or .jsonl");
-        if !["parquet", "csv", "jsonl"].contains(&extension) {
-            return Err(TableError::File(unnamed()));
-        }
-        let output = BufWriter::new(File::create(&partial).map_err(TableError::File)?);
-        let fields = T::fields();
-        let mut sink: Box<dyn BlockSink> = match extension {
-            "parquet" => Box::new(ParquetWriter::new(output, fields)?),
-            "csv" => Box::new(CsvWriter::new(output, fields)?),
-            _ => Box::new(JsonLinesWriter::new(output, fields)),
-        };
-        sink.write(block_of(rows))?;
-        sink.finish()?;
-        std::fs::rename(&partial, path).map_err(TableError::File)
-    })();
-    if written.is_err() {
-        // What is left is no table, and the first error is the one to tell.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written
 }

@@ -9,6 +9,7 @@ use hwledger_ledger::store::clock_ns;
 
 use super::{Prediction, RecordError, Recorder, blob};
 use crate::calibrate::measured;
+use crate::probe::energy_joules;
 
 /// Clock ticks of the processors, from `/proc/stat` and `/proc/self/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +47,14 @@ impl Ticks {
 pub struct Surroundings {
     start_ns: u64,
     ticks: Option<Ticks>,
+    energy: Option<f64>,
     is_own_process: bool,
 }
 
 impl Surroundings {
     /// Begins to watch. `is_own_process` says that the engine runs in this process.
     pub fn watch(is_own_process: bool) -> Self {
-        Self { start_ns: clock_ns(), ticks: Ticks::now(), is_own_process }
+        Self { start_ns: clock_ns(), ticks: Ticks::now(), energy: energy_joules(), is_own_process }
     }
 
     fn measures(&self) -> Vec<Measure> {
@@ -70,7 +72,14 @@ impl Surroundings {
             Some((busy, part(before.own, after.own), part(before.stolen, after.stolen)))
         });
         let elsewhere = ticks.filter(|_| self.is_own_process).map(|(busy, own, stolen)| (busy - own - stolen).max(0.0));
+        // A counter that began anew says nothing.
+        let energy =
+            self.energy.zip(energy_joules()).map(|(before, after)| after - before).filter(|joules| *joules >= 0.0);
         vec![
+            Measure {
+                reason: energy.is_none().then(|| "no counter of energy can be read on this machine".to_owned()),
+                ..share("energy_joules", energy, "counters of processors and devices")
+            },
             share("processor_busy_ratio", ticks.map(|(busy, ..)| busy), "/proc/stat"),
             share("processor_stolen_ratio", ticks.map(|(.., stolen)| stolen), "/proc/stat"),
             share("processor_busy_elsewhere_ratio", elsewhere, "/proc/stat, /proc/self/stat"),
@@ -107,13 +116,6 @@ impl Recorder<'_> {
                 source: source.to_owned(),
             });
         }
-        measures.push(Measure {
-            figure: "energy_joules".to_owned(),
-            value: None,
-            source: source.to_owned(),
-            quality: "unsupported".to_owned(),
-            reason: Some("no counter of energy was read during the run".to_owned()),
-        });
         measures.extend(surroundings.measures());
         let raw = blob::keep(self.ledger.folder(), to_line(run).as_bytes())?;
         let event = EngineWindowRecorded {

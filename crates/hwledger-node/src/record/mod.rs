@@ -17,7 +17,7 @@ mod reconcile;
 pub use attached::{AttachRequest, AttachedRun};
 pub use blob::BLOB_BYTES_MAX;
 pub use error::RecordError;
-pub use export::{FigureRecord, figure_records, workload_records, write_table};
+pub use export::{FigureRecord, figure_records, workload_records};
 pub use hwledger_formats::measurement::RunSettings;
 pub use learn::{LearnRequest, learn};
 pub use load::Load;

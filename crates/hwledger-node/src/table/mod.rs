@@ -6,6 +6,7 @@
 //! declared once, with [`records`](crate::table::record).
 
 mod error;
+pub mod file;
 pub mod parquet;
 pub mod record;
 mod text;

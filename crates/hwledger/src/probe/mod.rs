@@ -23,6 +23,19 @@ pub(crate) enum ProbeCommand {
     Watch(WatchArguments),
     /// Write down what the machine does; `watch --source FILE` shows it again
     Record(RecordArguments),
+    /// Turn a recording into a table, one row per reading
+    Export(ExportArguments),
+}
+
+/// Arguments of `probe export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// The recording
+    #[arg(value_name = "RECORDING")]
+    recording: PathBuf,
+    /// The table: a file named .parquet, .csv or .jsonl
+    #[arg(value_name = "TABLE")]
+    out: PathBuf,
 }
 
 /// Arguments of `probe list`.
@@ -118,6 +131,10 @@ pub(crate) fn run(command: &ProbeCommand) -> ExitCode {
         }
         ProbeCommand::Watch(arguments) => finish(watch::show(arguments)),
         ProbeCommand::Record(arguments) => finish(watch::record(arguments)),
+        ProbeCommand::Export(ExportArguments { recording, out }) => {
+            let exported = hwledger_node::probe::export(recording, out);
+            finish(exported.map(|count| say(&format!("{count} readings in {}\n", out.display()), true)))
+        }
     }
 }
 
