@@ -1,0 +1,126 @@
+//! The loop from the command line: predicted, measured, compared, learnt from.
+
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+struct Home(PathBuf);
+
+impl Home {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("hwledger-record-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn says(&self, status: i32, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hwledger"));
+        let output = command.args(arguments).env_clear().env("HOME", &self.0).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap() + &error
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.says(0, &[arguments, &["--json"]].concat())).unwrap()
+    }
+
+    fn bench(&self, more: &[&str]) -> String {
+        let bench = ["bench", "demo", "--prompt", "32", "--generate", "8", "--sequences", "2", "--repetitions", "1"];
+        self.says(0, &[&bench, more].concat())
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn blobs(folder: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(folder.join("blobs")).unwrap();
+    folders
+        .flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .collect()
+}
+
+#[test]
+fn predictions_come_before_runs_and_lessons_after() {
+    let home = Home::new("loop");
+    // Nothing is written where nobody began a ledger.
+    home.bench(&[]);
+    assert!(!home.0.join(".local/share/hwledger/ledger").exists());
+    home.bench(&["--record"]);
+    let log = home.json(&["ledger", "log", "--limit", "100"]);
+    let kinds: Vec<&str> = log["entries"].as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap()).collect();
+    // One prefill, one decode, one for the memory of all: every prediction is there before the first measurement.
+    let [predicted, measured] = ["PredictionMade", "EngineWindowRecorded"];
+    assert_eq!(kinds, ["LedgerCreated", predicted, predicted, predicted, measured, measured, measured]);
+
+    let table = home.0.join("figures.csv").display().to_string();
+    let answer = home.json(&["reconcile", "--out", &table]);
+    let runs = answer["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 3);
+    for run in runs {
+        assert!(run["prediction"].as_u64() < run["measurement"].as_u64());
+    }
+    let memory = &runs[2]["residuals"];
+    let row = |figure: &str| memory.as_array().unwrap().iter().find(|row| row["figure"] == figure).unwrap();
+    assert_eq!(row("weights_bytes")["reason"], "the same to within 1 %");
+    assert_eq!(row("kv_cache_bytes")["ratio"], 1.0);
+    assert!(std::fs::read_to_string(&table).unwrap().contains("decode_tokens_per_s"));
+    assert!(home.says(0, &["reconcile"]).contains("no run to compare"));
+    assert_eq!(home.json(&["reconcile", "--all"])["runs"].as_array().unwrap().len(), 3);
+
+    let learnt = home.json(&["calibrate", "--from-ledger"]);
+    assert_eq!((learnt["runs"].as_u64(), learnt["excluded"].as_array().unwrap().len()), (Some(3), 0), "{learnt}");
+    assert!(learnt["pairs_new"].as_u64() > Some(5));
+    home.bench(&[]);
+    let later = home.json(&["reconcile"]);
+    let decode =
+        later["runs"][1]["residuals"].as_array().unwrap().iter().find(|row| row["figure"] == "decode_tokens_per_s");
+    assert_eq!(decode.unwrap()["basis"], "measured", "{later}");
+    assert!(home.says(0, &["ledger", "log", "--kind", "CalibrationUpdated"]).contains("decode_tokens_per_s"));
+    home.says(0, &["ledger", "verify"]);
+
+    // What a prediction rested on cannot be changed afterwards.
+    for path in blobs(&home.0.join(".local/share/hwledger/ledger")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if text.contains("hwledger.prediction/1") {
+            std::fs::write(&path, text.replace("\"formula\":", "\"formula\":1")).unwrap();
+        }
+    }
+    let store = home.0.join("new").display().to_string();
+    let text = home.says(1, &["calibrate", "--from-ledger", "--dry-run", "--store", &store, "--json"]);
+    let learnt: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(learnt["pairs"].as_u64(), Some(0), "{learnt}");
+    assert!(
+        learnt["excluded"][0]["reason"].as_str().unwrap().contains("this is not what entry 1 refers to"),
+        "{learnt}"
+    );
+}
+
+#[test]
+fn replies_are_recorded_without_a_word_of_them() {
+    let home = Home::new("reply");
+    home.says(0, &["ledger", "init"]);
+    home.says(0, &["run", "demo", "Quixotic zebras", "-n", "12", "--temperature", "0"]);
+    home.says(0, &["run", "demo", "Quixotic zebras", "-n", "12", "--temperature", "0", "--no-record"]);
+    let answer = home.json(&["reconcile"]);
+    assert_eq!(answer["runs"].as_array().unwrap().len(), 1);
+    let folder = home.0.join(".local/share/hwledger/ledger");
+    let mut files = blobs(&folder);
+    files.push(folder.join("ledger.sqlite"));
+    for path in files {
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(!bytes.windows(8).any(|window| window == b"Quixotic"), "{}", path.display());
+    }
+    // A ledger that cannot be written stops no run.
+    std::fs::remove_dir_all(home.0.join(".local/state")).unwrap();
+    let text = home.says(0, &["run", "demo", "Hello", "-n", "3"]);
+    assert!(text.contains("warning: not recorded"), "{text}");
+}
