@@ -4,7 +4,7 @@
 //! 6962). The tree's root is signed from time to time ([`checkpoint`], C2SP tlog-checkpoint) by a key that never signs
 //! two histories ([`signer`]). From these follow proofs that need nothing but a public key ([`proof_file`], C2SP
 //! tlog-proof), records as plain files ([`bundle`], C2SP tlog-tiles), and their verification level by level
-//! ([`verify`]). The [`store`] keeps it all durably.
+//! ([`verify`]). The [`store`] keeps it all durably; what is often asked of it is kept ready as [`projection`]s.
 //!
 //! What no record can show by itself is that it was not replaced as a whole: for that somebody else must hold a
 //! checkpoint. The more places hold one ([`witness`]), the less anyone needs to be trusted.
@@ -16,6 +16,7 @@ pub mod event;
 pub mod hash;
 pub mod merkle;
 pub mod note;
+pub mod projection;
 pub mod proof_file;
 pub mod signer;
 pub mod store;

@@ -9,6 +9,7 @@ mod folder;
 mod golden;
 mod memory;
 mod mutation;
+mod projections;
 mod storage;
 mod strangers;
 mod tampering;
