@@ -59,6 +59,9 @@ pub enum SignError {
         /// The signer's.
         found: String,
     },
+    /// No change of the key is under way.
+    #[error("the signer in {0} has one key: no rotation is under way")]
+    NotRotating(String),
     /// The ledger is shorter than what was signed.
     #[error(
         "the ledger has {have} entries, and a head of {signed} was signed: it was rolled back or restored from a backup"
@@ -144,6 +147,36 @@ pub(crate) fn create_private_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// The keys in a signer's folder, the first of which has signed longest.
+fn read_keys(folder: &Path, origin: &str) -> Result<Vec<SecretKey>, SignError> {
+    let path = folder.join("key");
+    let text = zeroize::Zeroizing::new(in_file(&path, read_bounded(&path))?);
+    let mut keys = Vec::new();
+    for line in text.lines().take(KEYS_MAX) {
+        let key = SecretKey::parse(line);
+        keys.push(key.map_err(|source| SignError::Key { path: path.display().to_string(), source })?);
+    }
+    let found = keys.first().map(|key| key.public().name().to_owned()).unwrap_or_default();
+    if found != origin {
+        let path = folder.display().to_string();
+        return Err(SignError::Origin { path, expected: origin.to_owned(), found });
+    }
+    Ok(keys)
+}
+
+/// Puts other keys in the place of those in a signer's folder, durably: whoever looks finds all of these or all of those.
+fn replace_keys(folder: &Path, keys: &[&SecretKey]) -> Result<(), SignError> {
+    let mut text = zeroize::Zeroizing::new(String::new());
+    for key in keys {
+        text.push_str(&key.to_text());
+    }
+    let path = folder.join("key");
+    let temporary = folder.join("key.new");
+    in_file(&temporary, write_private(&temporary, &text, false))?;
+    in_file(&path, fs::rename(&temporary, &path))?;
+    in_file(folder, sync_folder(folder))
+}
+
 impl Signer {
     /// Makes a key for a new ledger and keeps it in `folder`.
     ///
@@ -185,22 +218,11 @@ impl Signer {
     ///
     /// Its files cannot be read or are of another ledger.
     pub fn open(folder: &Path, origin: &str) -> Result<Self, SignError> {
-        let path = folder.join("key");
-        let text = zeroize::Zeroizing::new(in_file(&path, read_bounded(&path))?);
-        let mut keys = Vec::new();
-        for line in text.lines().take(KEYS_MAX) {
-            let key = SecretKey::parse(line);
-            keys.push(key.map_err(|source| SignError::Key { path: path.display().to_string(), source })?);
-        }
-        let found = keys.first().map(|key| key.public().name().to_owned()).unwrap_or_default();
-        if found != origin {
-            let path = folder.display().to_string();
-            return Err(SignError::Origin { path, expected: origin.to_owned(), found });
-        }
-        Ok(Self { folder: folder.to_owned(), origin: found, keys })
+        let keys = read_keys(folder, origin)?;
+        Ok(Self { folder: folder.to_owned(), origin: origin.to_owned(), keys })
     }
 
-    /// The public halves, the first of which has signed longest.
+    /// The public halves as of opening, the first of which has signed longest.
     pub fn public(&self) -> Vec<PublicKey> {
         self.keys.iter().map(SecretKey::public).collect()
     }
@@ -229,24 +251,24 @@ impl Signer {
     ///
     /// # Errors
     ///
-    /// The lock's file cannot be used.
+    /// The lock's file cannot be used, or the keys cannot be read.
     pub fn lock(&self) -> Result<LockedSigner<'_>, SignError> {
         let path = self.folder.join("lock");
         let file = in_file(&path, OpenOptions::new().create(true).truncate(false).write(true).open(&path))?;
         in_file(&path, file.lock())?;
-        Ok(LockedSigner { signer: self, _file: file })
+        LockedSigner::new(self, file)
     }
 
     /// The same without waiting; none while another process signs.
     ///
     /// # Errors
     ///
-    /// The lock's file cannot be used.
+    /// The lock's file cannot be used, or the keys cannot be read.
     pub fn try_lock(&self) -> Result<Option<LockedSigner<'_>>, SignError> {
         let path = self.folder.join("lock");
         let file = in_file(&path, OpenOptions::new().create(true).truncate(false).write(true).open(&path))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(LockedSigner { signer: self, _file: file })),
+            Ok(()) => LockedSigner::new(self, file).map(Some),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(source)) => Err(SignError::File { path: path.display().to_string(), source }),
         }
@@ -257,10 +279,66 @@ impl Signer {
 #[derive(Debug)]
 pub struct LockedSigner<'a> {
     signer: &'a Signer,
+    /// As they are now: another process may have changed them since the signer was opened.
+    keys: Vec<SecretKey>,
     _file: File,
 }
 
-impl LockedSigner<'_> {
+impl<'a> LockedSigner<'a> {
+    fn new(signer: &'a Signer, file: File) -> Result<Self, SignError> {
+        let keys = read_keys(&signer.folder, &signer.origin)?;
+        Ok(Self { signer, keys, _file: file })
+    }
+
+    /// The public halves of the keys that sign now.
+    pub fn public(&self) -> Vec<PublicKey> {
+        self.keys.iter().map(SecretKey::public).collect()
+    }
+
+    /// Makes a second key, after which both sign, or goes on with one that was made before. Returns the old one and the
+    /// new one. No process signs with one of them alone from here on.
+    ///
+    /// # Errors
+    ///
+    /// The system has no random bytes, or the key's file cannot be replaced.
+    pub fn begin_rotation(&mut self) -> Result<(PublicKey, PublicKey), SignError> {
+        let Signer { folder, origin, .. } = self.signer;
+        if self.keys.len() == 1 {
+            let path = folder.join("key");
+            let key = SecretKey::generate(origin);
+            let key = key.map_err(|source| SignError::Key { path: path.display().to_string(), source })?;
+            replace_keys(folder, &[&self.keys[0], &key])?;
+            self.keys.push(key);
+        }
+        self.rotation()
+    }
+
+    /// The old and the new key while both sign.
+    ///
+    /// # Errors
+    ///
+    /// One key signs alone.
+    pub fn rotation(&self) -> Result<(PublicKey, PublicKey), SignError> {
+        match self.keys.as_slice() {
+            [old, .., new] => Ok((old.public(), new.public())),
+            _ => Err(SignError::NotRotating(self.signer.folder.display().to_string())),
+        }
+    }
+
+    /// Lets the new key sign alone. The old one is kept nowhere: whoever needs to learn the new one from the ledger must
+    /// find a head there that both have signed.
+    ///
+    /// # Errors
+    ///
+    /// No rotation is under way, or the key's file cannot be replaced.
+    pub fn finish_rotation(&mut self) -> Result<PublicKey, SignError> {
+        let (_, new) = self.rotation()?;
+        let key = self.keys.pop().into_iter().collect::<Vec<_>>();
+        replace_keys(&self.signer.folder, &key.iter().collect::<Vec<_>>())?;
+        self.keys = key;
+        Ok(new)
+    }
+
     /// Checks that a ledger of `size` entries, whose root at earlier sizes `root_at` tells, continues what was signed.
     ///
     /// # Errors
@@ -291,13 +369,13 @@ impl LockedSigner<'_> {
         root_at: impl FnOnce(u64) -> Result<Hash, E>,
     ) -> Result<String, SignError> {
         self.check(size, root_at)?;
-        let Signer { folder, origin, keys } = self.signer;
+        let Signer { folder, origin, .. } = self.signer;
         let head = Checkpoint { origin: origin.clone(), size, root };
         let path = self.signer.head_path();
         let temporary = folder.join("last-signed.new");
         in_file(&temporary, write_private(&temporary, &head.to_string(), false))?;
         in_file(&path, fs::rename(&temporary, &path))?;
         in_file(folder, sync_folder(folder))?;
-        Ok(head.sign(&keys.iter().collect::<Vec<_>>()))
+        Ok(head.sign(&self.keys.iter().collect::<Vec<_>>()))
     }
 }

@@ -120,6 +120,9 @@ pub enum AppendError {
         /// Events that there are.
         found: u64,
     },
+    /// Only the ledger itself says this, in [`Ledger::rotate`](super::Ledger::rotate): whoever verifies it believes it.
+    #[error("`KeyRotated` is appended where a key is rotated, and nowhere else")]
+    Reserved,
     /// Too many callers wait. Nothing was appended; try again in a moment.
     #[error("the ledger is busy; try again in a moment")]
     Busy,

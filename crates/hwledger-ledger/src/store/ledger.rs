@@ -10,7 +10,7 @@ use super::fault::{fault_of_opening, fault_of_signing};
 use super::sqlite::{Appender, FILE, Reader, is_unfinished};
 use super::writer::{Request, Writer};
 use super::{AppendError, Fault, StoreError};
-use crate::event::{Draft, LedgerCreated, Sealing};
+use crate::event::{Draft, LedgerCreated, Payload, Sealing};
 use crate::note::PublicKey;
 use crate::signer::{Signer, create_private_folder};
 
@@ -165,7 +165,7 @@ impl Ledger {
         &self.origin
     }
 
-    /// The keys that sign its checkpoints.
+    /// The keys that sign its checkpoints, as of opening it or of the last step of a rotation here.
     pub fn keys(&self) -> &[PublicKey] {
         &self.keys
     }
@@ -200,7 +200,10 @@ impl Ledger {
     ///
     /// It was not appended, or nobody knows ([`AppendError::Unknown`]).
     pub fn append(&self, draft: &Draft) -> Result<Receipt, AppendError> {
-        let sealing = draft.seal(clock_ns())?;
+        self.append_sealed(sealed(draft)?)
+    }
+
+    pub(super) fn append_sealed(&self, sealing: Sealing) -> Result<Receipt, AppendError> {
         let (answer, result) = sync_channel(1);
         self.send(Request::Append(sealing, answer))?;
         result.recv().unwrap_or(Err(AppendError::Closed))
@@ -237,10 +240,26 @@ impl Ledger {
         result.recv().unwrap_or(Err(StoreError::Append(AppendError::Closed)))
     }
 
+    pub(super) fn signer_folder(&self) -> &Path {
+        &self.places.signer
+    }
+
+    pub(super) fn set_keys(&mut self, keys: Vec<PublicKey>) {
+        self.keys = keys;
+    }
+
     /// The folder of the database.
     pub fn folder(&self) -> &Path {
         &self.places.ledger
     }
+}
+
+/// Seals what a caller wants to append, unless only the ledger itself may say it.
+pub(super) fn sealed(draft: &Draft) -> Result<Sealing, AppendError> {
+    if matches!(draft.payload, Payload::KeyRotated(_)) {
+        return Err(AppendError::Reserved);
+    }
+    Ok(draft.seal(clock_ns())?)
 }
 
 /// Where the answer for an event goes.
@@ -251,7 +270,7 @@ pub(super) fn append_in_order(
     drafts: &[Draft],
     send: impl Fn(Sealing, Answer) -> Result<(), AppendError>,
 ) -> Result<Vec<Result<Receipt, AppendError>>, AppendError> {
-    let sealings = drafts.iter().map(|draft| draft.seal(clock_ns())).collect::<Result<Vec<_>, _>>()?;
+    let sealings = drafts.iter().map(sealed).collect::<Result<Vec<_>, _>>()?;
     let mut waiting = Vec::with_capacity(sealings.len());
     let mut results = Vec::with_capacity(sealings.len());
     for sealing in sealings {

@@ -8,6 +8,7 @@ pub(crate) mod fault;
 mod ledger;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod rotate;
 pub mod sqlite;
 mod tree;
 mod writer;

@@ -2,12 +2,10 @@
 
 use std::ops::Range;
 
-use super::{Findings, Level, Source, matches, not_checked};
-use crate::checkpoint::Checkpoint;
+use super::{Findings, Level, Source};
 use crate::event::{Agents, Event, Payload};
 use crate::hash::Hash;
 use crate::merkle::{Edge, TILE_HASHES, TileName};
-use crate::note::PublicKey;
 use crate::store::StoreError;
 
 /// Level 1: every event is the one whose hash is in the tree.
@@ -168,135 +166,6 @@ fn differs(findings: &mut Findings, name: TileName) {
     findings.add(Some(first), what);
 }
 
-/// A checkpoint that awaits the root at its size.
-#[derive(Debug)]
-struct Awaited {
-    name: String,
-    checkpoint: Checkpoint,
-}
-
-/// Levels 3 and 4: signed heads, the record's own and those held elsewhere.
-#[derive(Debug)]
-pub(super) struct Heads {
-    own: Vec<Awaited>,
-    held: Vec<Awaited>,
-    own_findings: Findings,
-    held_findings: Findings,
-    has_keys: bool,
-    own_given: usize,
-    held_given: usize,
-    /// The longest own head that fits.
-    sound_to: Option<u64>,
-    next: (usize, usize),
-}
-
-impl Heads {
-    pub(super) fn new(own: &[(u64, String)], held: &[(String, String)], keys: &[PublicKey]) -> Self {
-        let mut heads = Self {
-            own: Vec::new(),
-            held: Vec::new(),
-            own_findings: Findings::default(),
-            held_findings: Findings::default(),
-            has_keys: !keys.is_empty(),
-            own_given: own.len(),
-            held_given: held.len(),
-            sound_to: None,
-            next: (0, 0),
-        };
-        if !heads.has_keys {
-            return heads;
-        }
-        for (size, note) in own {
-            match Checkpoint::verify(note, keys) {
-                Ok(checkpoint) if checkpoint.size == *size => {
-                    heads.own.push(Awaited { name: format!("the checkpoint of {size} entries"), checkpoint });
-                }
-                Ok(checkpoint) => heads
-                    .own_findings
-                    .add(Some(*size), format!("the checkpoint kept for {size} entries is of {}", checkpoint.size)),
-                Err(error) => heads.own_findings.add(Some(*size), format!("the checkpoint of {size} entries: {error}")),
-            }
-        }
-        for (name, note) in held {
-            match Checkpoint::verify(note, keys) {
-                Ok(checkpoint) => heads.held.push(Awaited { name: name.clone(), checkpoint }),
-                Err(error) => heads.held_findings.add(None, format!("{name}: {error}")),
-            }
-        }
-        heads.own.sort_by_key(|head| head.checkpoint.size);
-        heads.held.sort_by_key(|head| head.checkpoint.size);
-        heads
-    }
-
-    /// Compares the heads of this size; `root` is asked only where there are any.
-    pub(super) fn at(&mut self, size: u64, root: impl Fn() -> Hash) {
-        while let Some(head) = self.own.get(self.next.0).filter(|head| head.checkpoint.size == size) {
-            if matches(&head.checkpoint, &root()) {
-                self.sound_to = Some(size);
-            } else {
-                let from = self.sound_to.unwrap_or(0);
-                let what = format!(
-                    "{} has another root: something among entries {from} to {} is not what was signed",
-                    head.name,
-                    size.saturating_sub(1)
-                );
-                self.own_findings.add(Some(from), what);
-            }
-            self.next.0 += 1;
-        }
-        while let Some(head) = self.held.get(self.next.1).filter(|head| head.checkpoint.size == size) {
-            if !matches(&head.checkpoint, &root()) {
-                let what = format!(
-                    "{}: the first {size} entries are not those that it was signed for: another history",
-                    head.name
-                );
-                self.held_findings.add(Some(0), what);
-            }
-            self.next.1 += 1;
-        }
-    }
-
-    pub(super) fn levels(mut self, size: u64) -> (Level, Level) {
-        for head in self.own.iter().skip(self.next.0) {
-            let what = format!("{} is there, and only {size} entries are: the last ones are missing", head.name);
-            self.own_findings.add(Some(size), what);
-        }
-        for head in self.held.iter().skip(self.next.1) {
-            let signed = head.checkpoint.size;
-            let what = format!("{}: signed for {signed} entries, and only {size} are here: rolled back", head.name);
-            self.held_findings.add(Some(size), what);
-        }
-        let signed = if !self.has_keys {
-            not_checked(3, SIGNED_CLAIM, "no public key was given")
-        } else if self.own_given == 0 {
-            not_checked(3, SIGNED_CLAIM, "the record has no checkpoint")
-        } else {
-            let detail = match self.sound_to {
-                Some(to) if to == size => format!("{} checkpoints, the last one of all entries", self.own_given),
-                Some(to) => {
-                    format!("{} checkpoints; the last {} entries are not signed yet", self.own_given, size - to)
-                }
-                None => format!("{} checkpoints, none of which fits", self.own_given),
-            };
-            self.own_findings.level(3, SIGNED_CLAIM, detail)
-        };
-        let held = if self.held_given == 0 {
-            let why =
-                "no checkpoint held elsewhere was given; without one nobody can see that a whole record was replaced";
-            not_checked(4, HELD_CLAIM, why)
-        } else if !self.has_keys {
-            not_checked(4, HELD_CLAIM, "no public key was given")
-        } else {
-            let detail = format!("{} checkpoints", self.held_given);
-            self.held_findings.level(4, HELD_CLAIM, detail)
-        };
-        (signed, held)
-    }
-}
-
-const SIGNED_CLAIM: &str = "the roots are those that the ledger's key signed";
-const HELD_CLAIM: &str = "the record continues every checkpoint that is held elsewhere";
-
 /// Level 6: signatures of machines. Most entries have none, and are not even parsed.
 pub(super) fn check_agent(agents: &mut Agents, findings: &mut Findings, index: u64, bytes: &[u8]) {
     // In canonical bytes neither text can stand inside a string, whose quotes are escaped.
@@ -319,7 +188,7 @@ pub(super) fn check_agent(agents: &mut Agents, findings: &mut Findings, index: u
     }
 }
 
-fn contains(bytes: &[u8], pattern: &[u8]) -> bool {
+pub(super) fn contains(bytes: &[u8], pattern: &[u8]) -> bool {
     let first = pattern[0];
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| *byte == first) {

@@ -5,7 +5,9 @@
 //! checkpoint from another time or place.
 
 mod fsck;
+mod heads;
 mod levels;
+pub(crate) mod rotation;
 mod source;
 
 use serde::Serialize;
@@ -13,18 +15,19 @@ use serde::Serialize;
 pub use fsck::fsck;
 pub use source::{Source, TakeEntry};
 
-use crate::checkpoint::Checkpoint;
 use crate::event::Agents;
 use crate::hash::Hash;
 use crate::note::PublicKey;
 use crate::store::StoreError;
-use levels::{Heads, Leaves, TreeWalk};
+use heads::Heads;
+use levels::{Leaves, TreeWalk};
+use rotation::Rotation;
 
 /// Findings that a level lists at most; the rest is counted.
 const FINDINGS_MAX: usize = 20;
 
 /// What a record is checked against.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct VerifyOptions {
     /// Keys that sign checkpoints of this ledger.
     pub keys: Vec<PublicKey>,
@@ -34,6 +37,15 @@ pub struct VerifyOptions {
     pub witnesses: Vec<PublicKey>,
     /// How many witnesses are needed.
     pub witnesses_needed: usize,
+    /// Whether a `KeyRotated` entry that a trusted key vouches for introduces the other key that it names (on by default).
+    pub follow_rotations: bool,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        let (keys, held, witnesses) = (Vec::new(), Vec::new(), Vec::new());
+        Self { keys, held, witnesses, witnesses_needed: 0, follow_rotations: true }
+    }
 }
 
 /// How a level came out.
@@ -140,9 +152,10 @@ pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verificat
     let mut pass = Pass {
         leaves: Leaves::default(),
         walk: TreeWalk::default(),
-        heads: Heads::new(&checkpoints, &options.held, &options.keys),
+        heads: Heads::new(&checkpoints, options),
         expected: 0,
     };
+    let mut rotations: Vec<Rotation> = Vec::new();
     let mut agents = Agents::default();
     let mut agent_findings = Findings::default();
     pass.heads.at(0, Hash::of_empty_tree);
@@ -157,6 +170,7 @@ pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verificat
         if let Some(bytes) = bytes {
             pass.leaves.check_retention(bytes);
             levels::check_agent(&mut agents, &mut agent_findings, index, bytes);
+            rotation::find(&mut rotations, index, bytes, stored);
         }
         Ok(())
     })?;
@@ -164,7 +178,7 @@ pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verificat
     let Pass { leaves, walk, heads, .. } = pass;
     let root = walk.root();
     let mut levels = vec![leaves.level(size), walk.level(source, size)?];
-    let (signed, held) = heads.levels(size);
+    let (signed, held) = heads.levels(size, options, &rotations);
     levels.extend([signed, held]);
     levels.push(witnesses(&checkpoints, options));
     levels.push(if agents.checked == 0 && agent_findings.count() == 0 {
@@ -226,9 +240,4 @@ fn witnesses(checkpoints: &[(u64, String)], options: &VerifyOptions) -> Level {
             .add(None, format!("{count} of {} known witnesses signed; {needed} are needed", options.witnesses.len()));
     }
     findings.level(5, WITNESSES_CLAIM, format!("{count} of {} witnesses", options.witnesses.len()))
-}
-
-/// Checks one checkpoint against the root that a record has at its size.
-fn matches(checkpoint: &Checkpoint, root: &Hash) -> bool {
-    checkpoint.root == *root
 }

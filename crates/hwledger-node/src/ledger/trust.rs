@@ -170,6 +170,7 @@ pub fn verify(options: &LedgerOptions, request: &CheckRequest) -> Result<VerifyA
         held,
         witnesses: request.witnesses.clone(),
         witnesses_needed: request.witnesses_needed,
+        ..VerifyOptions::default()
     };
     let verification = if let Some(folder) = &request.bundle {
         let bundle = Bundle::open(folder)?;

@@ -15,8 +15,8 @@ use super::{Address, Reader, StoreError, candidate, in_server, inbox, outcome};
 use crate::event::{Draft, LedgerCreated, Sealing};
 use crate::note::PublicKey;
 use crate::signer::Signer;
-use crate::store::ledger::{Answer, Health, QUEUE, append_in_order};
-use crate::store::{AppendError, Fault, Receipt, clock_ns};
+use crate::store::ledger::{Answer, Health, QUEUE, append_in_order, sealed};
+use crate::store::{AppendError, Fault, Receipt};
 
 /// How long a head is waited for that was asked for.
 const SIGN_WITHIN: Duration = Duration::from_secs(30);
@@ -204,7 +204,7 @@ impl PostgresLedger {
     /// It was not appended, or nobody knows ([`AppendError::Unknown`]), such as where no process was the sequencer for 30
     /// seconds. Appending it again with the same key appends it once.
     pub fn append(&self, draft: &Draft) -> Result<Receipt, AppendError> {
-        self.append_sealed(draft.seal(clock_ns())?)
+        self.append_sealed(sealed(draft)?)
     }
 
     fn append_sealed(&self, sealing: Sealing) -> Result<Receipt, AppendError> {
@@ -230,7 +230,7 @@ impl PostgresLedger {
     /// As for [`PostgresLedger::append`].
     pub fn accept(&self, draft: &Draft) -> Result<Ticket, AppendError> {
         let (answer, result) = sync_channel(1);
-        self.send(Request::Accept(draft.seal(clock_ns())?, answer))?;
+        self.send(Request::Accept(sealed(draft)?, answer))?;
         result.recv().unwrap_or(Err(AppendError::Closed))
     }
 
