@@ -137,8 +137,21 @@ enum LedgerCommand {
         #[arg(long, value_name = "TEXT", default_value = "asked for")]
         reason: String,
     },
-    /// Look for damage in the database; nothing is repaired
-    Fsck,
+    /// Make another key, which signs beside the old one; then, with `--finish`, alone
+    Rotate {
+        /// Let the new key sign alone
+        #[arg(long)]
+        finish: bool,
+        /// Why; this is recorded
+        #[arg(long, value_name = "TEXT", default_value = "a new key", conflicts_with = "finish")]
+        reason: String,
+    },
+    /// Look for damage in the database; entries are never repaired
+    Fsck {
+        /// Make anew what is derived from the entries
+        #[arg(long)]
+        repair_projections: bool,
+    },
 }
 
 /// Public keys of the ledger.
@@ -230,8 +243,13 @@ fn answer(arguments: &LedgerArguments) -> Result<ExitCode, LedgerError> {
             let text = format!("key {} {done}; entry {} says so\n", answer.key, answer.index);
             say(&if is_json { json(&answer) } else { text }, true)
         }
-        LedgerCommand::Fsck => {
-            let answer = ledger::fsck(&options)?;
+        LedgerCommand::Rotate { finish, reason } => {
+            let answer = ledger::rotate(&options, reason, *finish)?;
+            let who = if answer.is_finished { "alone" } else { "beside the old one" };
+            say(&if is_json { json(&answer) } else { format!("{}\nsigns {who} from now on\n", answer.key) }, true)
+        }
+        LedgerCommand::Fsck { repair_projections } => {
+            let answer = ledger::fsck(&options, *repair_projections)?;
             let is_sound = answer.findings.is_empty() && answer.fault.is_none();
             say(&if is_json { json(&answer) } else { damage(&answer) }, is_sound)
         }
@@ -330,6 +348,13 @@ fn damage(answer: &FsckAnswer) -> String {
     }
     for finding in &answer.findings {
         let _ = writeln!(text, "{}", finding.what);
+    }
+    for projection in &answer.projections {
+        let digest = projection.digest.map_or_else(|| "?".to_owned(), |digest| digest.to_string());
+        let _ = writeln!(text, "{} of {} entries, {digest}", projection.name, projection.cursor);
+        if let Some(reason) = &projection.stopped {
+            let _ = writeln!(text, "  goes no further: {reason}");
+        }
     }
     if answer.findings.is_empty() && answer.fault.is_none() {
         text.push_str("nothing is wrong\n");

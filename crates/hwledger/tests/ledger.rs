@@ -113,6 +113,27 @@ fn a_restored_ledger_is_taken_up_by_a_new_one() {
 }
 
 #[test]
+fn a_key_is_changed_and_the_old_one_still_tells() {
+    let home = Home::new("rotate");
+    let old = key(&home, &["--origin", "example.com/keys"]);
+    let text = home.says(0, &["ledger", "rotate", "--reason", "a laptop was lost"]);
+    let new = text.lines().next().unwrap().to_owned();
+    assert!(new.starts_with("example.com/keys+") && new != old, "{text}");
+    home.says(0, &["ledger", "rotate", "--finish"]);
+    home.says(0, &["ledger", "redact", "someone"]);
+    assert!(home.says(0, &["ledger", "log"]).contains("KeyRotated"));
+    for key in [&old, &new] {
+        let text = home.says(0, &["ledger", "verify", "--key", key]);
+        assert!(text.contains("3  holds"), "{key}: {text}");
+    }
+    assert!(home.says(2, &["ledger", "rotate", "--finish"]).starts_with("error: "));
+    let first = home.says(0, &["ledger", "fsck"]);
+    let again = home.says(0, &["ledger", "fsck", "--repair-projections"]);
+    assert!(first.contains("runs of") && first.contains("streams of"), "{first}");
+    assert_eq!(first, again, "what is made anew is the same");
+}
+
+#[test]
 fn mistakes_get_one_sentence() {
     let home = Home::new("mistakes");
     let text = home.says(2, &["ledger", "log"]);

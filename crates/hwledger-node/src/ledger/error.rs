@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use hwledger_ledger::checkpoint::CheckpointError;
 use hwledger_ledger::event::EventError;
 use hwledger_ledger::note::NoteError;
+use hwledger_ledger::projection::ProjectionError;
 use hwledger_ledger::proof_file::ProofFileError;
 use hwledger_ledger::store::{AppendError, StoreError};
 use hwledger_ledger::vault::VaultError;
@@ -52,6 +53,9 @@ pub enum LedgerError {
     /// The event cannot be read.
     #[error(transparent)]
     Event(#[from] EventError),
+    /// What is derived from the entries.
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
     /// Keys of sealed fields.
     #[error(transparent)]
     Vault(#[from] VaultError),

@@ -14,6 +14,7 @@ pub use place::{LedgerOptions, folder, open, open_if_there, places};
 pub use read::{EntryAnswer, LogAnswer, LogRequest, LogRow, log, show};
 pub use time::timestamp;
 pub use trust::{
-    CheckRequest, ExportAnswer, FsckAnswer, InitAnswer, ProofAnswer, RedactAnswer, VerifyAnswer, checkpoint,
-    consistency, export, fsck, init, key_of, prove, redact, verify, verify_consistency, verify_proof,
+    CheckRequest, ExportAnswer, FsckAnswer, InitAnswer, ProjectionAnswer, ProofAnswer, RedactAnswer, RotateAnswer,
+    VerifyAnswer, checkpoint, consistency, export, fsck, init, key_of, prove, redact, rotate, verify,
+    verify_consistency, verify_proof,
 };

@@ -9,6 +9,7 @@ use hwledger_ledger::checkpoint::Checkpoint;
 use hwledger_ledger::event::{Count, Draft, Event, Payload, RestoreDone, SubjectRedacted};
 use hwledger_ledger::hash::Hash;
 use hwledger_ledger::note::{NOTE_BYTES_MAX, PublicKey};
+use hwledger_ledger::projection::{Projections, Status};
 use hwledger_ledger::proof_file::{ConsistencyFile, InclusionFile};
 use hwledger_ledger::store::Ledger;
 use hwledger_ledger::store::sqlite::{FILE, Reader};
@@ -219,7 +220,12 @@ pub fn prove(options: &LedgerOptions, name: &str) -> Result<String, LedgerError>
 /// The checkpoint is not this ledger's, or the ledger is shorter.
 pub fn consistency(options: &LedgerOptions, old: &Path, keys: &[PublicKey]) -> Result<String, LedgerError> {
     let (_, reader) = reader(options)?;
-    let keys = if keys.is_empty() { first_key(&reader)? } else { keys.to_vec() };
+    // The first key may have been changed since; the signer has the one of today.
+    let mut keys = keys.to_vec();
+    if keys.is_empty() {
+        keys = first_key(&reader)?;
+        keys.extend(open(options)?.keys().iter().filter(|key| !keys.contains(key)).cloned().collect::<Vec<_>>());
+    }
     let old = Checkpoint::verify(&read_text(old)?, &keys)?;
     let proof = reader.prove_consistency(old.size)?.ok_or(LedgerError::Shorter(old.size))?;
     Ok(proof.to_text())
@@ -363,6 +369,28 @@ pub fn redact(options: &LedgerOptions, subject: &str, reason: &str) -> Result<Re
     Ok(RedactAnswer { schema: "hwledger.ledger-redact/1", key, was_there, index: receipt.index })
 }
 
+/// Another key for a ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RotateAnswer {
+    /// `hwledger.ledger-rotate/1`.
+    pub schema: &'static str,
+    /// The new public key.
+    pub key: String,
+    /// Whether it signs alone now; otherwise both sign.
+    pub is_finished: bool,
+}
+
+/// Makes another key, which signs beside the old one from now on; or, where that was done before, lets it sign alone.
+///
+/// # Errors
+///
+/// There is no ledger, it is read-only, or its signer cannot be written.
+pub fn rotate(options: &LedgerOptions, reason: &str, is_finishing: bool) -> Result<RotateAnswer, LedgerError> {
+    let mut ledger = open(options)?;
+    let key = if is_finishing { ledger.finish_rotation()? } else { ledger.rotate(reason)? };
+    Ok(RotateAnswer { schema: "hwledger.ledger-rotate/1", key: key.to_string(), is_finished: is_finishing })
+}
+
 /// What does not fit in a ledger's database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FsckAnswer {
@@ -374,20 +402,51 @@ pub struct FsckAnswer {
     pub fault: Option<String>,
     /// What does not fit.
     pub findings: Vec<Finding>,
+    /// What is derived from the entries and kept beside them: how far each is, and the digest of its state.
+    pub projections: Vec<ProjectionAnswer>,
 }
 
-/// Looks for damage in a ledger's database, beyond what [`verify`] checks. Nothing is repaired.
+/// One projection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProjectionAnswer {
+    /// Its name.
+    pub name: String,
+    /// Entries that it has seen.
+    pub cursor: u64,
+    /// Why it goes no further.
+    pub stopped: Option<String>,
+    /// The digest of its state: the same entries give the same on any machine.
+    pub digest: Option<Hash>,
+}
+
+/// The projections of a ledger, brought up to date, or made anew from its entries.
+fn projections(folder: &Path, reader: &Reader, is_repairing: bool) -> Result<Vec<ProjectionAnswer>, LedgerError> {
+    let projections = Projections::new(folder);
+    let statuses = if is_repairing { projections.rebuild(reader)? } else { projections.catch_up(reader)?.projections };
+    let answer = |status: Status| ProjectionAnswer {
+        digest: projections.digest(&status.name).ok(),
+        name: status.name,
+        cursor: status.cursor,
+        stopped: status.stopped,
+    };
+    Ok(statuses.into_iter().map(answer).collect())
+}
+
+/// Looks for damage in a ledger's database, beyond what [`verify`] checks. Entries are never repaired; what is derived from
+/// them is made anew where `is_repairing`.
 ///
 /// # Errors
 ///
 /// There is no ledger, or it cannot be read at all.
-pub fn fsck(options: &LedgerOptions) -> Result<FsckAnswer, LedgerError> {
-    let (_, reader) = reader(options)?;
+pub fn fsck(options: &LedgerOptions, is_repairing: bool) -> Result<FsckAnswer, LedgerError> {
+    let (folder, reader) = reader(options)?;
     let size = reader.size()?;
     let fault = match open(options) {
         Ok(ledger) => ledger.fault().map(|fault| fault.to_string()),
         Err(error) => Some(error.to_string()),
     };
     let findings = check::fsck(&reader)?;
-    Ok(FsckAnswer { schema: "hwledger.ledger-fsck/1", size, fault, findings })
+    // Of a ledger that contradicts itself nothing is derived.
+    let projections = if findings.is_empty() { projections(&folder, &reader, is_repairing)? } else { Vec::new() };
+    Ok(FsckAnswer { schema: "hwledger.ledger-fsck/1", size, fault, findings, projections })
 }
