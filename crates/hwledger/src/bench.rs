@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use hwledger_node::Planner;
 use hwledger_node::locate::LocateOptions;
 use hwledger_node::native::{
     BenchOptions, BenchReport, BenchRow, NativeError, bench, bench_runs, with_memory, with_row,
@@ -11,7 +10,7 @@ use hwledger_node::native::{
 use hwledger_node::record::Surroundings;
 
 use crate::native::{NativeArguments, length, memory, open, report};
-use crate::record::{RecordArguments, note, recorder};
+use crate::record::{MakePlanner, RecordArguments, note, recorder};
 use crate::{json, say};
 
 /// Arguments of `bench`.
@@ -49,7 +48,7 @@ fn depth(text: &str) -> Result<usize, String> {
 }
 
 /// `bench`.
-pub(crate) fn run(planner: &Planner, locate: &LocateOptions, arguments: &BenchArguments) -> ExitCode {
+pub(crate) fn run(planner: &MakePlanner<'_>, locate: &LocateOptions, arguments: &BenchArguments) -> ExitCode {
     match measured(planner, locate, arguments) {
         Ok(report) if arguments.json => say(&json(&report), true),
         Ok(report) => say(&summary(&report), true),
@@ -57,7 +56,11 @@ pub(crate) fn run(planner: &Planner, locate: &LocateOptions, arguments: &BenchAr
     }
 }
 
-fn measured(planner: &Planner, locate: &LocateOptions, arguments: &BenchArguments) -> Result<BenchReport, NativeError> {
+fn measured(
+    planner: &MakePlanner<'_>,
+    locate: &LocateOptions,
+    arguments: &BenchArguments,
+) -> Result<BenchReport, NativeError> {
     let options = BenchOptions {
         prompts: arguments.prompt.clone(),
         generated: arguments.generate,
@@ -67,7 +70,7 @@ fn measured(planner: &Planner, locate: &LocateOptions, arguments: &BenchArgument
     };
     let native = arguments.native.options()?;
     let ledger = arguments.record.ledger();
-    let recorder = ledger.as_ref().and_then(|ledger| recorder(ledger, planner, native.threads, true));
+    let recorder = ledger.as_ref().and_then(|ledger| recorder(ledger, planner().ok()?, native.threads, true));
     // What is expected is in the ledger before the model is even loaded.
     let threads = recorder.as_ref().and_then(|recorder| recorder.machine().map(|machine| machine.threads));
     let runs = bench_runs(&arguments.model, &options, &native, threads.unwrap_or(1));

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use hwledger_core::Bytes;
-use hwledger_node::Planner;
 use hwledger_node::locate::{LocateOptions, Token};
 use hwledger_node::metrics::{
     AttachError, AttachOptions, Attachment, GAP_MAX_S, Mapping, Outcome, Reading, Scraped, Unit, mapping_of_file,
@@ -18,6 +17,7 @@ use hwledger_node::metrics::{
 use hwledger_node::planner::with_causes;
 
 use crate::engine_measure::{self, MeasureArguments};
+use crate::record::MakePlanner;
 use crate::table::Table;
 use crate::{fail, json, say};
 
@@ -151,7 +151,7 @@ impl Failure {
 }
 
 /// `engine`.
-pub(crate) fn run(planner: &Planner, locate: &LocateOptions, command: &EngineCommand) -> ExitCode {
+pub(crate) fn run(planner: &MakePlanner<'_>, locate: &LocateOptions, command: &EngineCommand) -> ExitCode {
     let result = match command {
         EngineCommand::Scrape(arguments) => scrape(locate, arguments),
         EngineCommand::Watch(arguments) => watch(locate, arguments),

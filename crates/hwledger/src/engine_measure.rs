@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use hwledger_node::Planner;
 use hwledger_node::record::{AttachRequest, AttachedRun, Load, RunSettings};
 
-use crate::record::{RecordArguments, recorder, refuse};
+use crate::record::{MakePlanner, RecordArguments, recorder, refuse};
 use crate::{fail, json, say};
 
 /// Arguments of `engine measure`.
@@ -82,7 +81,7 @@ impl MeasureArguments {
 }
 
 /// `engine measure`.
-pub(crate) fn run(planner: &Planner, arguments: &MeasureArguments) -> ExitCode {
+pub(crate) fn run(planner: &MakePlanner<'_>, arguments: &MeasureArguments) -> ExitCode {
     let token = match &arguments.token_env {
         None => None,
         Some(name) => match std::env::var(name) {
@@ -92,6 +91,10 @@ pub(crate) fn run(planner: &Planner, arguments: &MeasureArguments) -> ExitCode {
     };
     let Some(ledger) = arguments.record.ledger() else {
         return fail("there is no ledger to write to; `--record` begins one");
+    };
+    let planner = match planner() {
+        Ok(planner) => planner,
+        Err(status) => return status,
     };
     let threads = arguments.threads.and_then(|threads| usize::try_from(threads).ok());
     let Some(recorder) = recorder(&ledger, planner, threads, true) else {

@@ -46,8 +46,17 @@ const ERROR: u8 = 2;
 fn main() -> ExitCode {
     let Arguments { command, location, calibration, prices, device_files } = Arguments::parse();
     let options = location.options();
+    // Whoever reads stores, prices and devices needs a planner; the others start without.
+    let planner = || {
+        let planner = calibrate::with_store(Planner::new(options.clone()), calibration.as_deref())?;
+        let planner = cost::with_prices(planner, prices.as_ref()).map_err(|failure| refuse(&failure))?;
+        device_list::with_files(planner, &device_files)
+    };
     match &command {
+        Command::Run(arguments) => return native::run(&planner, &options, arguments),
+        Command::Bench(arguments) => return bench::run(&planner, &options, arguments),
         Command::Embed(arguments) => return embed::run(&options, arguments),
+        Command::Engine(command) => return engine::run(&planner, &options, command),
         Command::Ledger(arguments) => return ledger::run(arguments),
         Command::Reconcile(arguments) => return record::run(arguments),
         Command::Metrics(command) => return metrics::run(&options, command),
@@ -55,15 +64,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => return probe::doctor(arguments),
         _ => {}
     }
-    let planner = match calibrate::with_store(Planner::new(options.clone()), calibration.as_deref()) {
-        Ok(planner) => planner,
-        Err(status) => return status,
-    };
-    let planner = match cost::with_prices(planner, prices.as_ref()) {
-        Ok(planner) => planner,
-        Err(failure) => return refuse(&failure),
-    };
-    let planner = match device_list::with_files(planner, &device_files) {
+    let planner = match planner() {
         Ok(planner) => planner,
         Err(status) => return status,
     };
@@ -72,10 +73,10 @@ fn main() -> ExitCode {
             Some(path) => return plan_requests(&planner, path),
             None => plan(&planner, &arguments),
         },
-        Command::Run(arguments) => return native::run(&planner, &options, &arguments),
-        Command::Engine(command) => return engine::run(&planner, &options, &command),
-        Command::Bench(arguments) => return bench::run(&planner, &options, &arguments),
-        Command::Embed(_)
+        Command::Run(_)
+        | Command::Bench(_)
+        | Command::Embed(_)
+        | Command::Engine(_)
         | Command::Ledger(_)
         | Command::Reconcile(_)
         | Command::Metrics(_)

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use hwledger_node::Planner;
 use hwledger_node::locate::LocateOptions;
 use hwledger_node::metrics::exposition;
 use hwledger_node::native::{
@@ -18,7 +17,7 @@ use hwledger_node::planner::with_causes;
 use hwledger_node::record::{Prediction, Recorder, Surroundings};
 use hwledger_node::request::tokens;
 
-use crate::record::{RecordArguments, note, recorder};
+use crate::record::{MakePlanner, RecordArguments, note, recorder};
 use crate::{fail, json};
 
 /// How a model is run.
@@ -186,7 +185,7 @@ pub(crate) fn report(error: &NativeError) -> ExitCode {
 }
 
 /// `run`.
-pub(crate) fn run(planner: &Planner, locate: &LocateOptions, arguments: &RunArguments) -> ExitCode {
+pub(crate) fn run(planner: &MakePlanner<'_>, locate: &LocateOptions, arguments: &RunArguments) -> ExitCode {
     if let Some(image) = arguments.image.first() {
         return fail(format_args!("`{}` cannot be shown: the native engine reads no images", image.display()));
     }
@@ -219,7 +218,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-fn answer(planner: &Planner, locate: &LocateOptions, arguments: &RunArguments) -> Result<ExitCode, Failure> {
+fn answer(planner: &MakePlanner<'_>, locate: &LocateOptions, arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let mut prompt = arguments.prompt.join(" ");
     let is_piped = !io::stdin().is_terminal();
     if is_piped && prompt.is_empty() {
@@ -238,7 +237,7 @@ fn answer(planner: &Planner, locate: &LocateOptions, arguments: &RunArguments) -
     let format = arguments.format()?;
     let ledger = arguments.record.ledger();
     let threads = arguments.native.machine.threads.map(usize::from);
-    let recorder = ledger.as_ref().and_then(|ledger| recorder(ledger, planner, threads, false));
+    let recorder = ledger.as_ref().and_then(|ledger| recorder(ledger, planner().ok()?, threads, false));
     let mut session = open(&arguments.model, locate, &arguments.native)?;
     for note in session.notes() {
         writeln!(io::stderr(), "note: {note}")?;

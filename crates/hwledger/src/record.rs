@@ -20,6 +20,9 @@ use crate::ledger::LedgerPlace;
 use crate::table::Table;
 use crate::{fail, json, say};
 
+/// Makes the planner that says what to expect: its stores and lists are read only where something is recorded.
+pub(crate) type MakePlanner<'a> = dyn Fn() -> Result<Planner, ExitCode> + 'a;
+
 /// Whether and where runs are recorded.
 #[derive(Debug, Args)]
 pub(crate) struct RecordArguments {
@@ -64,18 +67,18 @@ impl RecordArguments {
 }
 
 /// What writes to a ledger, once it is known what this machine can do: measured now, or lately.
-pub(crate) fn recorder<'a>(
-    ledger: &'a Ledger,
-    planner: &Planner,
+pub(crate) fn recorder(
+    ledger: &Ledger,
+    planner: Planner,
     threads: Option<usize>,
     is_fresh: bool,
-) -> Option<Recorder<'a>> {
+) -> Option<Recorder<'_>> {
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let machine = if is_fresh { Machine::measure(threads) } else { Machine::known(threads) };
     let machine = machine.map_err(|error| {
         let _ = writeln!(io::stderr(), "warning: not recorded: this machine cannot be measured: {error}");
     });
-    Recorder::new(ledger, planner.clone(), Some(machine.ok()?)).map_err(|error| note(&error)).ok()
+    Recorder::new(ledger, planner, Some(machine.ok()?)).map_err(|error| note(&error)).ok()
 }
 
 /// Arguments of `reconcile`.
