@@ -10,6 +10,7 @@ pub mod compare;
 pub mod cost;
 mod default_engine;
 mod devices;
+mod directories;
 pub mod efficiency;
 pub mod export;
 pub mod fit;
@@ -32,6 +33,7 @@ pub mod search;
 pub mod sizing;
 pub mod sweep;
 pub mod table;
+mod time;
 pub mod train;
 
 pub use answer::Answer;

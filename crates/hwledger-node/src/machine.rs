@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::locate::bounded;
 use crate::native::cache_folder;
+use crate::probe::metric::HOST_MEMORY_LIMIT;
+use crate::probe::own_snapshot;
 
 /// The name that the machine has in plans.
 pub const NAME: &str = "this machine";
@@ -46,25 +48,12 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 
 const SCHEMA: &str = "hwledger.machine/1";
 
-/// The processor's name and the bytes of memory, where the system says so.
+/// The processor's name and the bytes of memory that programs may use, where the system says so.
 fn describe() -> (String, Option<u64>) {
-    let first = |path: &str, name: &str| {
-        let text = fs::read_to_string(path).ok()?;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name).map(|rest| rest.trim_start_matches([' ', '\t', ':'])))?;
-        Some(line.trim().to_owned())
-    };
-    let processor = first("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    let memory = first("/proc/meminfo", "MemTotal")
-        .and_then(|text| text.trim_end_matches("kB").trim().parse::<u64>().ok())
-        .and_then(|kibibytes| kibibytes.checked_mul(1024));
-    let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let memory = match (memory, limit) {
-        (Some(memory), Some(limit)) => Some(memory.min(limit)),
-        (memory, limit) => memory.or(limit),
-    };
-    (processor, memory)
+    let host = own_snapshot().host;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size in whole bytes, below 2^53")]
+    let memory = host.value(HOST_MEMORY_LIMIT.name).map(|bytes| bytes as u64);
+    (host.processor.unwrap_or_else(|| std::env::consts::ARCH.to_owned()), memory)
 }
 
 /// Where the last measurement is kept.

@@ -2,47 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod home;
 
-struct Home(PathBuf);
+use std::path::Path;
 
-impl Home {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("hwledger-home-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
+use home::Home;
 
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hwledger"));
-        command.args(arguments).env_clear().env("HOME", &self.0).output().unwrap()
-    }
-
-    /// What a command prints; it must end with `status`.
-    fn says(&self, status: i32, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {error}");
-        String::from_utf8(output.stdout).unwrap() + &error
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn write(home: &Home, name: &str, text: &str) -> String {
+    let path = home.0.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
 }
 
 fn key(home: &Home, arguments: &[&str]) -> String {
-    let text = home.says(0, &[&["ledger", "init", "--json"], arguments].concat());
-    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let answer = home.json(&[&["ledger", "init"], arguments].concat());
     answer["key"].as_str().unwrap().to_owned()
 }
 
@@ -50,12 +23,12 @@ fn key(home: &Home, arguments: &[&str]) -> String {
 fn a_stranger_needs_the_bundle_and_the_key() {
     let home = Home::new("stranger");
     let key = key(&home, &["--origin", "example.com/lab"]);
-    let early = home.write("early.note", &home.says(0, &["ledger", "checkpoint"]));
+    let early = write(&home, "early.note", &home.says(0, &["ledger", "checkpoint"]));
     home.says(0, &["ledger", "redact", "host/box", "--reason", "asked \"politely\""]);
     let bundle = home.0.join("bundle").display().to_string();
     home.says(0, &["ledger", "export", &bundle]);
-    let proof = home.write("entry.tlog-proof", &home.says(0, &["ledger", "prove", "1"]));
-    let consistency = home.write("consistency", &home.says(0, &["ledger", "consistency", &early]));
+    let proof = write(&home, "entry.tlog-proof", &home.says(0, &["ledger", "prove", "1"]));
+    let consistency = write(&home, "consistency", &home.says(0, &["ledger", "consistency", &early]));
     let list = home.says(0, &["ledger", "log", "--kind", "SubjectRedacted"]);
     assert!(list.contains("SubjectRedacted  ledger") && list.contains("reason=asked \"politely\""), "{list}");
 
@@ -96,7 +69,7 @@ fn a_restored_ledger_is_taken_up_by_a_new_one() {
     std::fs::create_dir_all(&backup).unwrap();
     std::fs::copy(folder.join("ledger.sqlite"), backup.join("ledger.sqlite")).unwrap();
     home.says(0, &["ledger", "redact", "someone"]);
-    let held = home.write("held.note", &home.says(0, &["ledger", "checkpoint"]));
+    let held = write(&home, "held.note", &home.says(0, &["ledger", "checkpoint"]));
     std::fs::remove_dir_all(&folder).unwrap();
     std::fs::rename(&backup, &folder).unwrap();
     let text = home.says(2, &["ledger", "redact", "someone"]);
@@ -149,7 +122,7 @@ fn mistakes_get_one_sentence() {
     assert!(
         home.says(2, &["ledger", "init", "--ledger", &other, "--origin", "two words"]).contains("cannot name a key")
     );
-    let nonsense = home.write("nonsense", "nothing\nat all");
+    let nonsense = write(&home, "nonsense", "nothing\nat all");
     assert!(home.says(2, &["ledger", "verify-proof", &nonsense, "--key", "a+b+c"]).contains("this is no public key"));
     assert!(home.says(2, &["ledger", "verify-proof", &nonsense]).contains("no public key was given"));
     assert!(home.says(2, &["ledger", "export", "/proc/nowhere"]).starts_with("error: /proc/nowhere"));

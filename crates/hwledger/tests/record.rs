@@ -2,42 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod home;
 
+use std::path::{Path, PathBuf};
+
+use home::Home;
 use serde_json::Value;
 
-struct Home(PathBuf);
-
-impl Home {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("hwledger-record-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn says(&self, status: i32, arguments: &[&str]) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hwledger"));
-        let output = command.args(arguments).env_clear().env("HOME", &self.0).output().unwrap();
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {error}");
-        String::from_utf8(output.stdout).unwrap() + &error
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.says(0, &[arguments, &["--json"]].concat())).unwrap()
-    }
-
-    fn bench(&self, more: &[&str]) -> String {
-        let bench = ["bench", "demo", "--prompt", "32", "--generate", "8", "--sequences", "2", "--repetitions", "1"];
-        self.says(0, &[&bench, more].concat())
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn bench(home: &Home, more: &[&str]) -> String {
+    let bench = ["bench", "demo", "--prompt", "32", "--generate", "8", "--sequences", "2", "--repetitions", "1"];
+    home.says(0, &[&bench, more].concat())
 }
 
 fn blobs(folder: &Path) -> Vec<PathBuf> {
@@ -52,9 +26,9 @@ fn blobs(folder: &Path) -> Vec<PathBuf> {
 fn predictions_come_before_runs_and_lessons_after() {
     let home = Home::new("loop");
     // Nothing is written where nobody began a ledger.
-    home.bench(&[]);
+    bench(&home, &[]);
     assert!(!home.0.join(".local/share/hwledger/ledger").exists());
-    home.bench(&["--record"]);
+    bench(&home, &["--record"]);
     let log = home.json(&["ledger", "log", "--limit", "100"]);
     let kinds: Vec<&str> = log["entries"].as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap()).collect();
     // One prefill, one decode, one for the memory of all: every prediction is there before the first measurement.
@@ -79,7 +53,7 @@ fn predictions_come_before_runs_and_lessons_after() {
     let learnt = home.json(&["calibrate", "--from-ledger"]);
     assert_eq!((learnt["runs"].as_u64(), learnt["excluded"].as_array().unwrap().len()), (Some(3), 0), "{learnt}");
     assert!(learnt["pairs_new"].as_u64() > Some(5));
-    home.bench(&[]);
+    bench(&home, &[]);
     let later = home.json(&["reconcile"]);
     let decode =
         later["runs"][1]["residuals"].as_array().unwrap().iter().find(|row| row["figure"] == "decode_tokens_per_s");

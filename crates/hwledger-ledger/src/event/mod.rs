@@ -202,6 +202,17 @@ fn once(source: &str, key: &str) -> Hash {
     Hash::of(format!("{source}\n{key}").as_bytes())
 }
 
+/// A name that nobody else has: 128 random bits as 32 hexadecimal digits.
+///
+/// # Errors
+///
+/// The system has no random bytes.
+pub fn random_identity() -> Result<String, EventError> {
+    let mut random = [0_u8; 16];
+    getrandom::fill(&mut random).map_err(|error| EventError::Random(error.to_string()))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(random)))
+}
+
 impl Draft {
     /// Gives the draft an identity and a time and writes it down. `recorded_at_ns` is this machine's clock.
     ///
@@ -209,9 +220,7 @@ impl Draft {
     ///
     /// The event is too long, a name is unfit, or the system has no random bytes.
     pub fn seal(&self, recorded_at_ns: u64) -> Result<Sealing, EventError> {
-        let mut random = [0_u8; 16];
-        getrandom::fill(&mut random).map_err(|error| EventError::Random(error.to_string()))?;
-        let id = format!("{:032x}", u128::from_be_bytes(random));
+        let id = random_identity()?;
         checked("source", &self.source)?;
         checked("subject", &self.subject)?;
         checked("actor", &self.actor.id)?;

@@ -10,6 +10,7 @@ use hwledger_core::calibration::Sample;
 use serde::{Deserialize, Serialize};
 
 use super::table;
+use crate::directories::base;
 use crate::locate::{LocateError, bounded};
 use crate::table::TableError;
 
@@ -105,10 +106,7 @@ impl Store {
 
     /// The same for a set of environment variables.
     pub(super) fn path_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-        let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let home = || path("HOME").or_else(|| path("USERPROFILE")).map(|home| home.join(".local/share"));
-        // The base directory specification has relative paths ignored.
-        let data = path("XDG_DATA_HOME").filter(|path| path.is_absolute()).or_else(home)?;
+        let data = base("XDG_DATA_HOME", ".local/share", variable)?;
         Some(data.join("hwledger").join("calibration.json"))
     }
 

@@ -3,16 +3,15 @@
 mod error;
 mod place;
 mod read;
-mod time;
 mod trust;
 
+pub use crate::time::timestamp;
 pub use error::LedgerError;
 pub use hwledger_ledger::note::PublicKey;
 pub use hwledger_ledger::store::Ledger;
 pub use hwledger_ledger::verify::{Finding, Level, Outcome, Verification};
 pub use place::{LedgerOptions, folder, open, open_if_there, places};
 pub use read::{EntryAnswer, LogAnswer, LogRequest, LogRow, log, show};
-pub use time::timestamp;
 pub use trust::{
     CheckRequest, ExportAnswer, FsckAnswer, InitAnswer, ProjectionAnswer, ProofAnswer, RedactAnswer, RotateAnswer,
     VerifyAnswer, checkpoint, consistency, export, fsck, init, key_of, prove, redact, rotate, verify,

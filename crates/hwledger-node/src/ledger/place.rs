@@ -3,7 +3,6 @@
 //! The ledger is data (`$XDG_DATA_HOME/hwledger/ledger`), the signer is state (`$XDG_STATE_HOME/hwledger/signer/…`):
 //! two places, so that a backup of the one does not roll the other back with it.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use hwledger_ledger::hash::Hash;
@@ -11,6 +10,7 @@ use hwledger_ledger::store::sqlite::{FILE, Reader};
 use hwledger_ledger::store::{Ledger, LedgerPlaces};
 
 use super::LedgerError;
+use crate::directories::base;
 
 /// Which ledger is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,14 +19,6 @@ pub struct LedgerOptions {
     pub ledger: Option<PathBuf>,
     /// The folder of its signer; the user's own for that ledger where absent.
     pub signer: Option<PathBuf>,
-}
-
-fn base(name: &str, below_home: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    // The base directory specification has relative paths ignored.
-    path(name)
-        .filter(|path| path.is_absolute())
-        .or_else(|| path("HOME").or_else(|| path("USERPROFILE")).map(|home| home.join(below_home)))
 }
 
 /// The folder of the ledger that is meant.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hwledger_ledger::bundle::{self, Bundle};
 use hwledger_ledger::checkpoint::Checkpoint;
-use hwledger_ledger::event::{Count, Draft, Event, Payload, RestoreDone, SubjectRedacted};
+use hwledger_ledger::event::{Count, Draft, Event, Payload, RestoreDone, SubjectRedacted, random_identity};
 use hwledger_ledger::hash::Hash;
 use hwledger_ledger::note::{NOTE_BYTES_MAX, PublicKey};
 use hwledger_ledger::projection::{Projections, Status};
@@ -53,8 +53,7 @@ pub fn init(
         origin.to_owned()
     } else {
         // Nothing about the machine or its user goes into a name that is published.
-        let seed = hwledger_ledger::note::SecretKey::generate("hwledger.local")?.public().bytes();
-        format!("hwledger.local/{}", &Hash::of(&seed).to_string()[..16])
+        format!("hwledger.local/{}", &random_identity()?[..16])
     };
     let places = places(options, &origin)?;
     let earlier = continues.map(|folder| Reader::open(&folder.join(FILE))).transpose()?;

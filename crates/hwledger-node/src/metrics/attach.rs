@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use hwledger_ledger::store::clock_ns;
 use hwledger_probe::engine::{
     Content, Document, Engine, EngineRow, Exposition, GAP_MAX_S, MAPPING_BYTES_MAX, Mapping, Reader, SCRAPE_BYTES_MAX,
     Scrape, engines, recognise,
@@ -155,7 +156,7 @@ impl Attachment {
 
     /// The reading of an engine that does not answer now.
     pub fn down(&self) -> LabelledReading {
-        LabelledReading { labels: self.labels(), reading: up(false, &self.shown, now_ns()) }
+        LabelledReading { labels: self.labels(), reading: up(false, &self.shown, clock_ns()) }
     }
 
     /// Asks the engine now. From the second time on there are rates.
@@ -163,7 +164,7 @@ impl Attachment {
         let mut scrape = Scrape { address: self.base.clone(), ..Scrape::default() };
         let metrics = self.fetch("/metrics")?;
         // The moment that counters are of.
-        scrape.taken_at_ns = now_ns();
+        scrape.taken_at_ns = clock_ns();
         scrape.monotonic_ns = nanoseconds(self.began.elapsed()).max(1);
         scrape.documents.insert("/metrics".to_owned(), metrics);
         if let Some(reply) = self.options.reply.clone() {
@@ -327,10 +328,6 @@ fn up(is_up: bool, address: &str, taken_at_ns: u64) -> Reading {
         taken_at_ns,
         outcome: Outcome::Measured { value: f64::from(is_up) },
     }
-}
-
-fn now_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanoseconds)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

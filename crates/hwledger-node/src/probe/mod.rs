@@ -19,9 +19,10 @@ pub use hwledger_probe::machine::{
 pub use hwledger_probe::{Outcome, Reading, Unit};
 pub use local::with_this_machine;
 pub use readings::MachineReadings;
-pub(crate) use readings::energy_joules;
+pub(crate) use readings::{energy_joules, own_snapshot};
 pub use watch::{Watch, WatchOptions, WatchRow, WatchSeries, Watched, watch};
 
+use crate::time::timestamp;
 use hwledger_probe::machine::{Machine, Mock, Replay, Source};
 
 /// How far apart the two samples are from which [`snapshot`] computes rates.
@@ -110,25 +111,8 @@ pub fn age(at_ns: u64) -> Duration {
 
 /// `2026-01-01T00:00:00Z`, of nanoseconds since 1970.
 pub fn clock(at_ns: u64) -> String {
-    let seconds = at_ns / 1_000_000_000;
-    let (mut days, second) = (seconds / 86_400, seconds % 86_400);
-    let mut year = 1970;
-    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    while days >= 365 + u64::from(is_leap(year)) {
-        days -= 365 + u64::from(is_leap(year));
-        year += 1;
-    }
-    let lengths = [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 1;
-    for length in lengths {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", days + 1)
+    let text = timestamp(at_ns);
+    format!("{}Z", text.split_once('.').map_or(text.as_str(), |(seconds, _)| seconds))
 }
 
 #[cfg(test)]

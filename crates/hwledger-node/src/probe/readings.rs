@@ -1,10 +1,10 @@
 //! This machine's readings beside those of engines: for Prometheus and OpenTelemetry.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use hwledger_ledger::store::clock_ns;
 use hwledger_probe::Reading;
-use hwledger_probe::machine::{Device, Machine};
+use hwledger_probe::machine::{Device, Machine, Snapshot};
 
 use crate::metrics::LabelledReading;
 
@@ -20,10 +20,13 @@ impl MachineReadings {
         Self(Mutex::new(machine))
     }
 
+    fn snapshot(&self) -> Snapshot {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).snapshot(clock_ns())
+    }
+
     /// What the machine and its devices are doing now.
     pub fn readings(&self) -> Vec<LabelledReading> {
-        let mut machine = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = machine.snapshot(clock_ns());
+        let snapshot = self.snapshot();
         let of_host = snapshot.host.readings.into_iter().map(|reading| LabelledReading { labels: Vec::new(), reading });
         let of_devices = snapshot.devices.into_iter().flat_map(|device| {
             let labels = labels(&device.device);
@@ -39,10 +42,16 @@ fn labels(device: &Device) -> Vec<(String, String)> {
     vec![label("device_uuid", &device.id), label("vendor", device.vendor.name()), label("model", &device.name)]
 }
 
+/// A snapshot of this machine. Vendors' libraries are opened once per process, however often somebody asks.
+pub(crate) fn own_snapshot() -> Snapshot {
+    static OWN: OnceLock<MachineReadings> = OnceLock::new();
+    OWN.get_or_init(MachineReadings::local).snapshot()
+}
+
 /// Joules that the machine's processors and devices have taken, as far as their own counters say; none where none does.
 pub(crate) fn energy_joules() -> Option<f64> {
     use super::metric::{DEVICE_ENERGY, HOST_ENERGY};
-    let snapshot = Machine::local().snapshot(clock_ns());
+    let snapshot = own_snapshot();
     let counted = |reading: &&Reading| {
         // A package holds its cores and its graphics: only packages are added up.
         let is_package = |(name, domain): &(String, String)| name == "domain" && domain.starts_with("package");

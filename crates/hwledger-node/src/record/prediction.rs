@@ -3,7 +3,7 @@
 use hwledger_core::calibration::{Figure, Key, Subject};
 use hwledger_core::{Basis, Estimate};
 use hwledger_formats::measurement::{MeasuredRun, to_line};
-use hwledger_ledger::event::{Decimal, Draft, Estimate as Recorded, PredictionMade};
+use hwledger_ledger::event::{Decimal, Draft, Estimate as Recorded, PredictionMade, random_identity};
 use hwledger_ledger::store::Ledger;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -55,13 +55,6 @@ pub struct Recorder<'a> {
     pub(super) ledger: &'a Ledger,
     planner: Planner,
     machine: Option<Machine>,
-}
-
-fn name() -> Result<String, RecordError> {
-    let seed =
-        hwledger_ledger::note::SecretKey::generate("run").map_err(|error| RecordError::Run(error.to_string()))?;
-    let hash = hwledger_ledger::hash::Hash::of(&seed.public().bytes()).to_string();
-    Ok(hash[..16].to_owned())
 }
 
 impl<'a> Recorder<'a> {
@@ -135,7 +128,8 @@ impl<'a> Recorder<'a> {
         };
         let bytes = serde_json::to_vec(&basis).map_err(|error| RecordError::Run(error.to_string()))?;
         let inputs = blob::keep(self.ledger.folder(), &bytes)?;
-        let name = name()?;
+        let identity = random_identity().map_err(|error| RecordError::Run(error.to_string()))?;
+        let name = identity[..16].to_owned();
         let different = formulas.iter().filter(|(figure, formula)| {
             estimates.iter().any(|(known, said)| known == figure && said.basis != formula.basis)
         });
