@@ -1,6 +1,5 @@
 //! `sweep`: arguments in, a table out.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,8 +9,8 @@ use hwledger_node::Planner;
 use hwledger_node::planner::with_causes;
 use hwledger_node::sweep::record::Run;
 use hwledger_node::sweep::{Axis, Sweep, SweepAnswer, SweepError, SweepRequest};
-use hwledger_node::table::parquet::ParquetWriter;
-use hwledger_node::table::{BlockSink, CsvWriter, JsonLinesWriter, TableError};
+use hwledger_node::table::file::write_whole;
+use hwledger_node::table::{BlockSink, CsvWriter, JsonLinesWriter};
 
 use crate::arguments::Question;
 use crate::{fail, refuse};
@@ -42,25 +41,6 @@ fn now() -> i64 {
     since.ok().and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0)
 }
 
-/// How a table is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Parquet,
-    Csv,
-    JsonLines,
-}
-
-impl Format {
-    fn of(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "parquet" => Some(Self::Parquet),
-            "csv" => Some(Self::Csv),
-            "jsonl" | "ndjson" => Some(Self::JsonLines),
-            _ => None,
-        }
-    }
-}
-
 /// Runs `sweep`: status 0 where any combination fits.
 pub(crate) fn run(planner: &Planner, arguments: &SweepArguments) -> ExitCode {
     let axes: Result<Vec<Axis>, _> = arguments.vary.iter().map(|text| Axis::parse(text)).collect();
@@ -79,7 +59,7 @@ pub(crate) fn run(planner: &Planner, arguments: &SweepArguments) -> ExitCode {
     let outcome = if arguments.out.as_os_str() == "-" {
         to_standard_output(&sweep, arguments.question.json)
     } else {
-        to_file(&sweep, &arguments.out)
+        write_whole(&arguments.out, sweep.fields(), |sink| sweep.run(sink))
     };
     match outcome {
         Ok(answer) => tell(&answer, &arguments.out),
@@ -96,32 +76,6 @@ fn to_standard_output(sweep: &Sweep<'_>, is_json: bool) -> Result<SweepAnswer, S
         Box::new(CsvWriter::new(output, sweep.fields())?)
     };
     sweep.run(sink)
-}
-
-/// Writes beside the file and gives it its name at the end, so that half a table never has it.
-fn to_file(sweep: &Sweep<'_>, path: &Path) -> Result<SweepAnswer, SweepError> {
-    let named = |what: &str| TableError::File(io::Error::new(io::ErrorKind::InvalidInput, what.to_owned()));
-    let format = Format::of(path).ok_or_else(|| named("a table's name ends in .parquet, .csv or .jsonl"))?;
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let output = BufWriter::with_capacity(1 << 20, File::create(&partial).map_err(TableError::File)?);
-    let run = |output: BufWriter<File>| -> Result<SweepAnswer, SweepError> {
-        let sink: Box<dyn BlockSink> = match format {
-            Format::Parquet => Box::new(ParquetWriter::new(output, sweep.fields())?),
-            Format::Csv => Box::new(CsvWriter::new(output, sweep.fields())?),
-            Format::JsonLines => Box::new(JsonLinesWriter::new(output, sweep.fields())),
-        };
-        let answer = sweep.run(sink)?;
-        std::fs::rename(&partial, path).map_err(TableError::File)?;
-        Ok(answer)
-    };
-    let outcome = run(output);
-    if outcome.is_err() {
-        // What is left is no table, and the first error is the one to tell.
-        let _ = std::fs::remove_file(&partial);
-    }
-    outcome
 }
 
 fn tell(answer: &SweepAnswer, out: &Path) -> ExitCode {
