@@ -53,7 +53,11 @@ const LLAMA_CPP: &[(&str, &str)] = &[
     ("/props", "llamacpp-0.6.0/props.json"),
     ("/slots", "llamacpp-0.6.0/slots.busy.json"),
 ];
-const VLLM: &[(&str, &str)] = &[("/metrics", "vllm-0.33.0/metrics.txt")];
+const VLLM: &[(&str, &str)] = &[
+    ("/metrics", "vllm-0.32.0/metrics.txt"),
+    ("/version", "vllm-0.32.0/version.json"),
+    ("/v1/models", "vllm-0.32.0/v1-models.json"),
+];
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hwledger"));

@@ -168,7 +168,7 @@ fn engines_without_metrics_are_known_by_their_documents() {
 #[test]
 fn a_row_of_the_user_may_read_a_document_of_its_own() {
     let (address, log) = server(|seen| match seen.line.split(' ').nth(1) {
-        Some("/metrics") => ok("text/plain", golden("vllm-0.33.0/metrics.txt")),
+        Some("/metrics") => ok("text/plain", golden("vllm-0.32.0/metrics.txt")),
         Some("/mine") => {
             ok("application/json", r#"{"models": [{"name": "a", "bytes": 7}, {"name": "b", "bytes": 8}]}"#)
         }
@@ -197,7 +197,7 @@ fn another_engine_at_the_same_address_is_recognised() {
             *asked += 1;
             match *asked {
                 1 => ok("text/plain", golden("llamacpp-0.6.0/metrics.txt")),
-                2 => ok("text/plain", golden("vllm-0.33.0/metrics.txt")),
+                2 => ok("text/plain", golden("vllm-0.32.0/metrics.txt")),
                 _ => missing(),
             }
         }

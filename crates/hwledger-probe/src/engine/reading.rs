@@ -160,6 +160,9 @@ impl<'a> Reader<'a> {
                 let values = source.values(self.scrape)?;
                 if matches!(row.kind, Kind::Counter(_)) {
                     check_counter(source, &values)?;
+                } else if values.values().any(|value| *value < 0.0) {
+                    // SGLang's weights are a difference of free memory, and others use memory too.
+                    return Err(format!("`{}` is negative", source.text));
                 }
                 Ok(combined(row, source, &values, is_statistic(metric).then_some("mean")))
             }

@@ -214,7 +214,8 @@ fn sampled(name: &str, picks: &[(String, String)], label: Option<&str>, scrape: 
     }
     let mut parts: BTreeMap<Series, BTreeMap<String, f64>> = BTreeMap::new();
     for (series, part, sample) in Source::matching(name, scrape, "") {
-        let is_picked = picks.iter().all(|(label, value)| sample.label(label) == Some(value));
+        // As Prometheus has it, a label that is not there is an empty one.
+        let is_picked = picks.iter().all(|(label, value)| sample.label(label).unwrap_or_default() == value);
         let value = match label {
             Some(label) => sample.label(label).and_then(|text| text.parse().ok()),
             None => Some(sample.value),

@@ -104,6 +104,40 @@ fn a_histogram_tells_the_bounds_of_its_quantiles_also_past_the_last() {
 }
 
 #[test]
+fn requests_that_were_given_up_are_not_answered() {
+    let counts = |reasons: &[(&str, u32)]| {
+        let line = |(reason, count): &(&str, u32)| {
+            format!("vllm:request_success_total{{finished_reason=\"{reason}\"}} {count}")
+        };
+        reasons.iter().map(line).collect::<Vec<_>>().join("\n") + "\n"
+    };
+    let answered = |text: &str, version: &str| {
+        let (mapping, engine, scraped) = (Mapping::built_in(), vllm(version), scrape(text, 1.0));
+        let readings = Reader::new(&mapping, &engine, &scraped).readings();
+        find(&readings, "hwl_engine_requests_total").outcome.value()
+    };
+    let all = [("stop", 3), ("length", 2), ("abort", 40), ("error", 5), ("repetition", 1)];
+    assert_eq!(answered(&counts(&all), "0.32.0"), Some(6.0));
+    // A version that counts a reason only once it came up: nobody knows which there will be.
+    assert_eq!(answered(&counts(&all[..3]), "0.6.6"), Some(45.0));
+}
+
+#[test]
+fn a_label_that_is_picked_as_empty_may_be_missing() {
+    let running = |text: &str| {
+        let engine = Engine { name: "sglang".to_owned(), version: None };
+        let (mapping, scraped) = (Mapping::built_in(), scrape(text, 1.0));
+        let readings = Reader::new(&mapping, &engine, &scraped).readings();
+        find(&readings, "hwl_engine_requests_running").outcome.value()
+    };
+    assert_eq!(running("sglang:num_running_reqs 4\n"), Some(4.0));
+    // The total, and then how many there are of each priority.
+    let parts = "sglang:num_running_reqs{priority=\"0\"} 3\nsglang:num_running_reqs{priority=\"5\"} 1\n";
+    assert_eq!(running(&format!("sglang:num_running_reqs{{priority=\"\"}} 4\n{parts}")), Some(4.0));
+    assert_eq!(running(parts), None);
+}
+
+#[test]
 fn rows_of_a_user_come_first_and_are_checked() {
     let head = "metric\tengine\tversions\tkind\tcombine\tsource\n";
     let mine = "hwl_engine_requests_running\tvllm\t*\tgauge\tmax\tmine{kind=hot}@level * 2\n";

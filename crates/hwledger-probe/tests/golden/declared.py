@@ -30,7 +30,7 @@ VALUES = {
     "spec_decode_num_accepted_tokens": 2100, "spec_decode_draft_acceptance_rate": 0.7, "num_running_reqs": 7,
     "num_queue_reqs": 3, "token_usage": 0.625, "num_used_tokens": 81920, "max_total_num_tokens": 131072,
     "cache_hit_rate": 0.4, "gen_throughput": 412.5, "num_retracted_reqs": 1, "num_retracted_requests": 2,
-    "cached_tokens": 20000, "num_requests": 96, "spec_accept_rate": 0.7,
+    "cached_tokens": 20000, "num_requests": 96, "spec_accept_rate": 0.7, "spec_accept_length": 3.1,
 }
 SECONDS = {
     "time_to_first_token_seconds": [0.03, 0.05, 0.07, 0.09, 0.2, 0.3, 0.4, 0.6, 0.9, 3.0],
