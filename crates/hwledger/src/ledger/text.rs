@@ -1,0 +1,111 @@
+//! Answers about the ledger as text.
+
+use std::fmt::Write as _;
+
+use hwledger_node::ledger::{EntryAnswer, FsckAnswer, InitAnswer, LogAnswer, Outcome, ProofAnswer, VerifyAnswer};
+
+pub(super) fn begun(answer: &InitAnswer) -> String {
+    format!(
+        "ledger  {}\nfolder  {}\nsigner  {}\nkey     {}\n\nKeep the key, and now and then a checkpoint, where this machine cannot reach them:\n\
+         with them anyone can tell whether the ledger was changed.\n",
+        answer.origin,
+        answer.ledger.display(),
+        answer.signer.display(),
+        answer.key
+    )
+}
+
+pub(super) fn list(answer: &LogAnswer) -> String {
+    let mut text = format!("{}: {} entries\n", answer.origin, answer.size);
+    let width = answer.entries.iter().map(|entry| entry.kind.len()).max().unwrap_or(0);
+    for entry in &answer.entries {
+        let time = entry.recorded_at.as_deref().unwrap_or("                        ");
+        let _ =
+            writeln!(text, "{:>8}  {time}  {:<width$}  {}  {}", entry.index, entry.kind, entry.subject, entry.summary);
+    }
+    text
+}
+
+pub(super) fn entry_in_full(answer: &EntryAnswer) -> String {
+    let mut text = format!("entry {} of {}\n", answer.index, answer.origin);
+    if let Some(time) = &answer.recorded_at {
+        let _ = writeln!(text, "recorded    {time}");
+    }
+    let _ = writeln!(text, "in stream   number {}", answer.version);
+    if let Some(leaf) = answer.leaf {
+        let _ = writeln!(text, "leaf        {leaf}");
+    }
+    match answer.checkpoint_size {
+        Some(size) => drop(writeln!(text, "signed      by the checkpoint of {size} entries")),
+        None => text.push_str("signed      not yet\n"),
+    }
+    match &answer.event {
+        Some(event) => {
+            let event = serde_json::to_string_pretty(event).unwrap_or_default();
+            let _ = writeln!(text, "\n{event}");
+        }
+        None => text.push_str("\nIts data were dropped under a retention policy; its hash and its proofs remain.\n"),
+    }
+    text
+}
+
+pub(super) fn levels(answer: &VerifyAnswer) -> String {
+    let verification = &answer.verification;
+    let mut text = format!("{} entries, root {}\n\n", verification.size, verification.root);
+    for level in &verification.levels {
+        let word = match level.outcome {
+            Outcome::Holds => "holds",
+            Outcome::Fails => "FAILS",
+            Outcome::NotChecked => "not checked",
+        };
+        let _ = writeln!(text, "{}  {word:<11}  {}", level.number, level.claim);
+        let _ = writeln!(text, "                {}", level.detail);
+        for finding in &level.findings {
+            let _ = writeln!(text, "                {}", finding.what);
+        }
+        let more = level.findings_count - level.findings.len() as u64;
+        if more > 0 {
+            let _ = writeln!(text, "                and {more} more");
+        }
+    }
+    if !answer.remarks.is_empty() {
+        text.push('\n');
+    }
+    for remark in &answer.remarks {
+        let _ = writeln!(text, "note: {remark}");
+    }
+    text
+}
+
+pub(super) fn proved(answer: &ProofAnswer) -> String {
+    let head = format!("{} with {} entries, root {}", answer.origin, answer.size, answer.root);
+    match (answer.index, answer.old_size) {
+        (Some(index), _) => {
+            let event = answer.event.as_ref().and_then(|event| serde_json::to_string_pretty(event).ok());
+            format!("entry {index} is in {head}\n\n{}\n", event.unwrap_or_default())
+        }
+        (None, Some(old)) => format!("{head}\ncontinues its checkpoint of {old} entries\n"),
+        (None, None) => format!("{head}\n"),
+    }
+}
+
+pub(super) fn damage(answer: &FsckAnswer) -> String {
+    let mut text = format!("{} entries\n", answer.size);
+    if let Some(fault) = &answer.fault {
+        let _ = writeln!(text, "read-only: {fault}");
+    }
+    for finding in &answer.findings {
+        let _ = writeln!(text, "{}", finding.what);
+    }
+    for projection in &answer.projections {
+        let digest = projection.digest.map_or_else(|| "?".to_owned(), |digest| digest.to_string());
+        let _ = writeln!(text, "{} of {} entries, {digest}", projection.name, projection.cursor);
+        if let Some(reason) = &projection.stopped {
+            let _ = writeln!(text, "  goes no further: {reason}");
+        }
+    }
+    if answer.findings.is_empty() && answer.fault.is_none() {
+        text.push_str("nothing is wrong\n");
+    }
+    text
+}
