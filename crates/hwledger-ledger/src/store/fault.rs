@@ -22,6 +22,9 @@ pub enum Fault {
     /// It does not continue what was signed.
     #[error("{0}")]
     Refused(String),
+    /// The thread that writes is gone, without having said why.
+    #[error("what writes the ledger ended unexpectedly")]
+    WriterEnded,
 }
 
 /// Why a store cannot be opened, read or created.
@@ -88,6 +91,9 @@ pub enum StoreError {
     /// Appending failed.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// Something else than appending was asked for, and no answer came. Doing it again does it once.
+    #[error("it is not known whether it was done: {0}")]
+    Unknown(Fault),
     /// A file beside the database cannot be used.
     #[error("{path}: {source}")]
     File {
@@ -129,8 +135,8 @@ pub enum AppendError {
     /// Nothing is appended any more.
     #[error("the ledger is read-only: {0}")]
     ReadOnly(Fault),
-    /// The storage failed while committing. Try again with the same key once the ledger is open again: it will be
-    /// there once, whether this attempt was durable or not.
+    /// The storage failed while committing, or what writes ended before it answered. Try again with the same key once the
+    /// ledger is open again: it will be there once, whether this attempt was durable or not.
     #[error("it is not known whether the event was appended: {0}")]
     Unknown(Fault),
     /// The ledger is being closed.
@@ -149,6 +155,7 @@ impl StoreError {
             Self::ReadOnly(Fault::DiskFull) => "free some space and try again",
             Self::ReadOnly(_) | Self::Inconsistent(_) => "`ledger fsck` names what does not fit",
             Self::Append(error) => return error.hint(),
+            Self::Unknown(_) => "try again: what was done already is not done twice",
             _ => return None,
         };
         Some(text.to_owned())
@@ -160,6 +167,7 @@ impl AppendError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::ReadOnly(Fault::DiskFull) | Self::Unknown(Fault::DiskFull) => "free some space and try again",
+            Self::ReadOnly(Fault::WriterEnded) => "open the ledger again",
             Self::ReadOnly(_) => "`ledger fsck` names what does not fit",
             Self::Event(EventError::TooLong(_)) => "keep the data in a file and give its SHA-256",
             _ => return None,

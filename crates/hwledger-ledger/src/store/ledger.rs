@@ -44,16 +44,26 @@ pub struct Receipt {
 
 /// What the handle and the writer share: why nothing is appended any more.
 #[derive(Debug, Default)]
-pub(super) struct Health(Mutex<Option<Fault>>);
+pub(super) struct Health {
+    fault: Mutex<Option<Fault>>,
+    /// Where tests want the writer to end.
+    #[cfg(test)]
+    pub(super) end: Mutex<Option<super::ended::Moment>>,
+}
 
 impl Health {
     pub(super) fn fault(&self) -> Option<Fault> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes note of the first fault; later ones follow from it.
-    pub(super) fn fail(&self, fault: Fault) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+    /// Takes note of the first fault, which comes back; later ones follow from it.
+    pub(super) fn fail(&self, fault: Fault) -> Fault {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault).clone()
+    }
+
+    /// What became of the event that was sent to a writer which is gone: only a fresh start can tell.
+    pub(super) fn unanswered(&self) -> AppendError {
+        AppendError::Unknown(self.fail(Fault::WriterEnded))
     }
 }
 
@@ -155,7 +165,7 @@ impl Ledger {
         let keys = signer.public();
         let writer = Writer::new(appender, signer, Arc::clone(&health), places.ledger.join("checkpoints.log"));
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run(&requests));
-        let thread = thread.map_err(|error| health.fail(Fault::Storage(format!("no thread: {error}")))).ok();
+        let thread = thread.map_err(|error| drop(health.fail(Fault::Storage(format!("no thread: {error}"))))).ok();
         let queue = thread.is_some().then_some(queue);
         Self { places: places.clone(), origin: origin.to_owned(), keys, queue, health, thread }
     }
@@ -190,7 +200,7 @@ impl Ledger {
         }
         self.queue.as_ref().ok_or(AppendError::Closed)?.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => AppendError::Busy,
-            TrySendError::Disconnected(_) => self.health.fault().map_or(AppendError::Closed, AppendError::ReadOnly),
+            TrySendError::Disconnected(_) => AppendError::ReadOnly(self.health.fail(Fault::WriterEnded)),
         })
     }
 
@@ -206,7 +216,7 @@ impl Ledger {
     pub(super) fn append_sealed(&self, sealing: Sealing) -> Result<Receipt, AppendError> {
         let (answer, result) = sync_channel(1);
         self.send(Request::Append(sealing, answer))?;
-        result.recv().unwrap_or(Err(AppendError::Closed))
+        result.recv().unwrap_or_else(|_| Err(self.health.unanswered()))
     }
 
     /// Appends several events, in order and in as few transactions as possible. Each has its own answer.
@@ -215,29 +225,34 @@ impl Ledger {
     ///
     /// A draft is no event: then none is appended.
     pub fn append_all(&self, drafts: &[Draft]) -> Result<Vec<Result<Receipt, AppendError>>, AppendError> {
-        append_in_order(drafts, |sealing, answer| self.send(Request::Append(sealing, answer)))
+        append_in_order(drafts, &self.health, |sealing, answer| self.send(Request::Append(sealing, answer)))
     }
 
     /// The signed head of everything appended so far, signing it if need be.
     ///
     /// # Errors
     ///
-    /// It cannot be signed, or must not be.
+    /// It cannot be signed, or must not be, or nobody knows whether it was ([`StoreError::Unknown`]).
     pub fn checkpoint(&self) -> Result<String, StoreError> {
         let (answer, result) = sync_channel(1);
         self.send(Request::Checkpoint(answer))?;
-        result.recv().unwrap_or(Err(StoreError::Append(AppendError::Closed)))
+        result.recv().unwrap_or_else(|_| Err(StoreError::Unknown(self.health.fail(Fault::WriterEnded))))
     }
 
     /// Drops the data of the first `end` entries. Their hashes, and so all proofs, stay.
     ///
     /// # Errors
     ///
-    /// The database failed.
+    /// The database failed, or nobody knows whether it was done ([`StoreError::Unknown`]).
     pub fn prune(&self, end: u64) -> Result<(), StoreError> {
         let (answer, result) = sync_channel(1);
         self.send(Request::Prune(end, answer))?;
-        result.recv().unwrap_or(Err(StoreError::Append(AppendError::Closed)))
+        result.recv().unwrap_or_else(|_| Err(StoreError::Unknown(self.health.fail(Fault::WriterEnded))))
+    }
+
+    #[cfg(test)]
+    pub(super) fn health(&self) -> &Health {
+        &self.health
     }
 
     pub(super) fn signer_folder(&self) -> &Path {
@@ -268,9 +283,11 @@ pub(super) type Answer = SyncSender<Result<Receipt, AppendError>>;
 /// Sends several events one after the other, with at most half a queue of them under way.
 pub(super) fn append_in_order(
     drafts: &[Draft],
+    health: &Health,
     send: impl Fn(Sealing, Answer) -> Result<(), AppendError>,
 ) -> Result<Vec<Result<Receipt, AppendError>>, AppendError> {
     let sealings = drafts.iter().map(sealed).collect::<Result<Vec<_>, _>>()?;
+    let wait = |result: &Receiver<_>| result.recv().unwrap_or_else(|_| Err(health.unanswered()));
     let mut waiting = Vec::with_capacity(sealings.len());
     let mut results = Vec::with_capacity(sealings.len());
     for sealing in sealings {
@@ -288,10 +305,6 @@ pub(super) fn append_in_order(
     }
     results.extend(waiting.drain(..).map(|result| wait(&result)));
     Ok(results)
-}
-
-fn wait(result: &Receiver<Result<Receipt, AppendError>>) -> Result<Receipt, AppendError> {
-    result.recv().unwrap_or(Err(AppendError::Closed))
 }
 
 impl Drop for Ledger {

@@ -3,6 +3,8 @@
 //! [`sqlite`] is the default: one file, whose writers take turns. `postgres` (a feature) is for several processes that
 //! write, on one machine or more.
 
+#[cfg(test)]
+mod ended;
 mod entry;
 pub(crate) mod fault;
 mod ledger;

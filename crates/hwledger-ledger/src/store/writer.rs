@@ -120,6 +120,8 @@ impl Writer {
             }
             return;
         }
+        #[cfg(test)]
+        self.health.reach(super::ended::Moment::BeforeCommit);
         let (sealings, answers): (Vec<_>, Vec<_>) = group.drain(..).unzip();
         let results = match self.appender.append(&sealings) {
             Ok(results) => results,
@@ -138,6 +140,8 @@ impl Writer {
         if results.iter().any(|result| result.as_ref().is_ok_and(|receipt| receipt.is_new)) {
             self.unsigned_since.get_or_insert_with(Instant::now);
         }
+        #[cfg(test)]
+        self.health.reach(super::ended::Moment::AfterCommit);
         for (answer, result) in answers.into_iter().zip(results) {
             // A caller that went away has its event all the same.
             let _ = answer.send(result);
@@ -173,7 +177,7 @@ impl Writer {
             return Err(StoreError::ReadOnly(fault));
         }
         let health = Arc::clone(&self.health);
-        let lock = self.signer.lock().inspect_err(|error| health.fail(fault_of_signing(error)))?;
+        let lock = self.signer.lock().inspect_err(|error| drop(health.fail(fault_of_signing(error))))?;
         if let Err(error) = self.appender.refresh() {
             let fault = fault_of_opening(error)?;
             health.fail(fault.clone());
@@ -187,7 +191,7 @@ impl Writer {
         }
         let signed = lock.sign(size, self.appender.root(), |size| self.appender.root_at(size));
         drop(lock);
-        let note = signed.inspect_err(|error| health.fail(fault_of_signing(error)))?;
+        let note = signed.inspect_err(|error| drop(health.fail(fault_of_signing(error))))?;
         if let Err(error) = self.appender.keep_checkpoint(size, &note) {
             if let Some(fault) = fault_of(&error) {
                 self.health.fail(fault.clone());
@@ -195,6 +199,8 @@ impl Writer {
             }
             return Err(AppendError::Busy.into());
         }
+        #[cfg(test)]
+        self.health.reach(super::ended::Moment::AfterSigning);
         self.write_log(&note);
         self.signed = Some((size, note.clone()));
         self.signed_at = Some(Instant::now());
@@ -219,6 +225,8 @@ impl Writer {
         if let Some(fault) = self.health.fault() {
             return Err(StoreError::ReadOnly(fault));
         }
+        #[cfg(test)]
+        self.health.reach(super::ended::Moment::BeforePruning);
         match self.appender.prune(0, end) {
             Ok(_) => Ok(()),
             Err(error) => match fault_of(&error) {

@@ -149,7 +149,7 @@ impl PostgresLedger {
         let keys = signer.as_ref().map(Signer::public).unwrap_or_default();
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-            thread.map_err(|error| shared.health.fail(Fault::Storage(format!("no thread: {error}")))).ok()
+            thread.map_err(|error| drop(shared.health.fail(Fault::Storage(format!("no thread: {error}"))))).ok()
         };
         let (address, own) = (places.address.clone(), Arc::clone(&shared));
         let writing = spawn("ledger inbox", Box::new(move || inbox::run(address, &requests, &own)));
@@ -193,7 +193,7 @@ impl PostgresLedger {
         }
         self.queue.as_ref().ok_or(AppendError::Closed)?.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => AppendError::Busy,
-            TrySendError::Disconnected(_) => AppendError::Closed,
+            TrySendError::Disconnected(_) => AppendError::ReadOnly(self.shared.health.fail(Fault::WriterEnded)),
         })
     }
 
@@ -210,7 +210,7 @@ impl PostgresLedger {
     fn append_sealed(&self, sealing: Sealing) -> Result<Receipt, AppendError> {
         let (answer, result) = sync_channel(1);
         self.send(Request::Append(sealing, answer))?;
-        result.recv().unwrap_or(Err(AppendError::Closed))
+        result.recv().unwrap_or_else(|_| Err(self.shared.health.unanswered()))
     }
 
     /// Appends several events, in order and in as few transactions as possible. Each has its own answer.
@@ -219,7 +219,9 @@ impl PostgresLedger {
     ///
     /// A draft is no event: then none is appended.
     pub fn append_all(&self, drafts: &[Draft]) -> Result<Vec<Result<Receipt, AppendError>>, AppendError> {
-        append_in_order(drafts, |sealing, answer: Answer| self.send(Request::Append(sealing, answer)))
+        append_in_order(drafts, &self.shared.health, |sealing, answer: Answer| {
+            self.send(Request::Append(sealing, answer))
+        })
     }
 
     /// Makes an event durable without waiting for its place. It will have one, unless its stream is not where it expects
@@ -231,7 +233,7 @@ impl PostgresLedger {
     pub fn accept(&self, draft: &Draft) -> Result<Ticket, AppendError> {
         let (answer, result) = sync_channel(1);
         self.send(Request::Accept(sealed(draft)?, answer))?;
-        result.recv().unwrap_or(Err(AppendError::Closed))
+        result.recv().unwrap_or_else(|_| Err(self.shared.health.unanswered()))
     }
 
     /// Waits for the place of an event that was accepted, here or by another process. Refusals are told for a week.
