@@ -8,9 +8,11 @@
 //! | `tile/entries/<index>[.p/<width>]` | entries, each after two bytes of length, big-endian |
 //! | `keys` | public keys, one per line |
 //! | `checkpoints.log` | earlier heads, with a blank line after each |
-//! | `minimum-index` | the first entry whose data are there, where older ones were dropped |
+//! | `minimum-index` | the first entry from which on all bundles are there, where older data were dropped |
+//! | `kept/<index>` | entries before it whose data verification needs |
 //! | `schemas/<kind>.v<version>.json` | what each kind of event holds |
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -28,6 +30,9 @@ const ENTRIES_BYTES_MAX: u64 = TILE_HASHES * (2 + u16::MAX as u64);
 
 /// Bundles of entries that may be missing one after the other before the rest is taken for missing too.
 const MISSING_MAX: u64 = 1024;
+
+/// Files of kept entries that are looked at, at most.
+const KEPT_MAX: usize = 1 << 20;
 
 /// Bytes of the keys, the heads and the like at most.
 const TEXT_BYTES_MAX: u64 = 64 << 20;
@@ -80,35 +85,7 @@ pub fn export(source: &impl Source, keys: &[PublicKey], folder: &Path) -> Result
         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
         write(folder, &name.path(width), &bytes)?;
     }
-    let mut bundle = Vec::new();
-    let mut minimum = 0;
-    source.entries(&mut |index, bytes| {
-        if index >= *size {
-            return Ok(());
-        }
-        let Some(bytes) = bytes else {
-            minimum = index + 1;
-            bundle.clear();
-            return Ok(());
-        };
-        let length = u16::try_from(bytes.len());
-        let length = length.map_err(|_| StoreError::Inconsistent(format!("entry {index} is too long")))?;
-        bundle.extend(length.to_be_bytes());
-        bundle.extend(bytes);
-        let width = index % TILE_HASHES + 1;
-        if width == TILE_HASHES || index + 1 == *size {
-            let name = TileName { level: 0, index: index / TILE_HASHES };
-            // A bundle is whole or not there: entries before the minimum are in none.
-            if name.index * TILE_HASHES >= minimum {
-                write(folder, &name.entries_path(width), &bundle)?;
-            }
-            bundle.clear();
-        }
-        Ok(())
-    })?;
-    if minimum > 0 {
-        write(folder, "minimum-index", format!("{}\n", minimum.div_ceil(TILE_HASHES) * TILE_HASHES).as_bytes())?;
-    }
+    write_entries(source, *size, folder)?;
     let lines: Vec<String> = keys.iter().map(PublicKey::to_string).collect();
     write(folder, "keys", (lines.join("\n") + "\n").as_bytes())?;
     let notes: Vec<&str> = heads.iter().map(|(_, note)| note.as_str()).collect();
@@ -123,12 +100,69 @@ pub fn export(source: &impl Source, keys: &[PublicKey], folder: &Path) -> Result
     Ok(head)
 }
 
+/// Writes the entries of a record of `size` entries, in bundles that are whole or not there.
+fn write_entries(source: &impl Source, size: u64, folder: &Path) -> Result<(), StoreError> {
+    let mut bundle: Vec<(u64, Vec<u8>)> = Vec::new();
+    let mut minimum = 0;
+    source.entries(&mut |index, bytes| {
+        if index >= size {
+            return Ok(());
+        }
+        bundle.extend(bytes.map(|bytes| (index, bytes.to_owned())));
+        let width = index % TILE_HASHES + 1;
+        if width == TILE_HASHES || index + 1 == size {
+            let name = TileName { level: 0, index: index / TILE_HASHES };
+            if bundle.len() as u64 == width {
+                write(folder, &name.entries_path(width), &packed(&bundle)?)?;
+            } else {
+                minimum = (name.index + 1) * TILE_HASHES;
+                for (index, bytes) in &bundle {
+                    write(folder, &format!("kept/{index}"), bytes)?;
+                }
+                remove_entries(folder, name)?;
+            }
+            bundle.clear();
+        }
+        Ok(())
+    })?;
+    if minimum > 0 {
+        write(folder, "minimum-index", format!("{minimum}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Entries one after the other, each after its length.
+fn packed(entries: &[(u64, Vec<u8>)]) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    for (index, entry) in entries {
+        let length = u16::try_from(entry.len());
+        let length = length.map_err(|_| StoreError::Inconsistent(format!("entry {index} is too long")))?;
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(entry);
+    }
+    Ok(bytes)
+}
+
+/// Removes what an earlier export holds of entries some of which were dropped since.
+fn remove_entries(folder: &Path, name: TileName) -> Result<(), StoreError> {
+    let whole = folder.join(name.entries_path(TILE_HASHES));
+    let partial = whole.with_extension("p");
+    for (result, path) in [(fs::remove_file(&whole), &whole), (fs::remove_dir_all(&partial), &partial)] {
+        if result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+            in_file(path, result)?;
+        }
+    }
+    Ok(())
+}
+
 /// An exported record.
 #[derive(Debug)]
 pub struct Bundle {
     folder: PathBuf,
     size: u64,
     minimum: u64,
+    /// Entries before the minimum that are there.
+    kept: BTreeSet<u64>,
     checkpoints: Vec<(u64, String)>,
 }
 
@@ -165,6 +199,16 @@ fn notes(log: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The numbers of the entries that are kept in a folder, as far as any record has as many.
+fn kept_in(folder: &Path) -> Result<BTreeSet<u64>, StoreError> {
+    let files = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        result => in_file(folder, result)?,
+    };
+    let name = |file: io::Result<fs::DirEntry>| Some(file.ok()?.file_name().to_str()?.to_owned());
+    Ok(files.take(KEPT_MAX).filter_map(|file| crate::checkpoint::parse_decimal(&name(file)?)).collect())
+}
+
 impl Bundle {
     /// Opens an exported record. Nothing in it is believed yet.
     ///
@@ -196,7 +240,8 @@ impl Bundle {
                 .filter(|minimum| minimum.div_ceil(TILE_HASHES) <= size.div_ceil(TILE_HASHES))
                 .ok_or_else(|| unsuitable(&minimum_path, "expected the place of an entry"))?,
         };
-        Ok(Self { folder: folder.to_owned(), size, minimum, checkpoints })
+        let kept = if minimum > 0 { kept_in(&folder.join("kept"))? } else { BTreeSet::new() };
+        Ok(Self { folder: folder.to_owned(), size, minimum, kept, checkpoints })
     }
 
     /// The signed head that the bundle is of.
@@ -212,6 +257,13 @@ impl Bundle {
     pub fn keys(&self) -> Result<Vec<PublicKey>, StoreError> {
         let text = read_text(&self.folder.join("keys"))?.unwrap_or_default();
         Ok(text.lines().map(PublicKey::parse).collect::<Result<_, _>>()?)
+    }
+
+    /// Hands over an entry before the minimum: its bytes where they were kept.
+    fn take_kept(&self, index: u64, take: &mut TakeEntry<'_>) -> Result<(), StoreError> {
+        let path = self.folder.join("kept").join(index.to_string());
+        let bytes = if self.kept.contains(&index) { read(&path, u64::from(u16::MAX))? } else { None };
+        take(index, bytes.as_deref())
     }
 
     fn width(&self, name: TileName) -> u64 {
@@ -238,7 +290,7 @@ impl Source for Bundle {
             let Some(bytes) = read(&path, ENTRIES_BYTES_MAX)? else {
                 if first < self.minimum && self.tile(name)?.is_some() {
                     missing = 0;
-                    (first..first + width).try_for_each(|index| take(index, None))?;
+                    (first..first + width).try_for_each(|index| self.take_kept(index, take))?;
                 }
                 // Otherwise they are missing, which verification finds.
                 continue;

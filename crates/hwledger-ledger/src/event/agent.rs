@@ -83,10 +83,21 @@ impl Draft {
     }
 }
 
+/// A machine's key and next number.
+#[derive(Debug)]
+struct Enrolled {
+    key: PublicKey,
+    next: u64,
+    /// [`Agents::dropped`] when its last event was seen: what came since may have been dropped.
+    dropped: u64,
+}
+
 /// The machines enrolled so far, and the number that each comes to next.
 #[derive(Debug, Default)]
 pub(crate) struct Agents {
-    known: BTreeMap<String, (PublicKey, u64)>,
+    known: BTreeMap<String, Enrolled>,
+    /// How often entries were met whose data are gone.
+    dropped: u64,
     /// Signatures that held.
     pub(crate) checked: u64,
 }
@@ -97,14 +108,20 @@ impl Agents {
         let key = PublicKey::parse(key).ok().filter(|key| key.name() == agent);
         let key = key.ok_or_else(|| AgentError::Key(agent.to_owned()))?;
         // A machine that is enrolled anew, with another key, begins anew.
-        self.known.insert(agent.to_owned(), (key, 0));
+        self.known.insert(agent.to_owned(), Enrolled { key, next: 0, dropped: self.dropped });
         Ok(())
+    }
+
+    /// Takes note of an entry whose data were dropped: it may have been any machine's.
+    pub(crate) const fn pass_dropped(&mut self) {
+        self.dropped += 1;
     }
 
     /// Checks the signature of an event, if it has one, and its number.
     pub(crate) fn check(&mut self, event: &Event<'_>) -> Result<(), AgentError> {
         let Some(AgentSignature { agent, sequence, signature }) = &event.agent else { return Ok(()) };
-        let (key, next) = self.known.get_mut(agent).ok_or_else(|| AgentError::Unknown(agent.clone()))?;
+        let enrolled = self.known.get_mut(agent).ok_or_else(|| AgentError::Unknown(agent.clone()))?;
+        let Enrolled { key, next, dropped } = enrolled;
         let kind = (event.kind.as_ref(), event.schema_version);
         let observed = event.observed_at_ns.map(|time| time.0);
         // The data stand in the event as they were signed: canonical.
@@ -113,13 +130,14 @@ impl Agents {
         if !is_signed {
             return Err(AgentError::Signature(agent.clone()));
         }
-        if sequence.0 != *next {
+        let missing = std::mem::replace(dropped, self.dropped).abs_diff(self.dropped);
+        if !(*next..=next.saturating_add(missing)).contains(&sequence.0) {
             let (expected, found) = (*next, sequence.0);
             // One gap is one finding: what follows is counted from here.
             *next = found.saturating_add(1);
             return Err(AgentError::Sequence { agent: agent.clone(), expected, found });
         }
-        *next += 1;
+        *next = sequence.0.saturating_add(1);
         self.checked += 1;
         Ok(())
     }

@@ -12,12 +12,13 @@ use super::ProjectionError;
 const APPLICATION_ID: i32 = 0x6877_6c70;
 
 /// The version of the tables that every projection shares.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE projections (
-    name TEXT PRIMARY KEY, version INTEGER NOT NULL, cursor INTEGER NOT NULL, root BLOB NOT NULL, stopped TEXT
+    name TEXT PRIMARY KEY, version INTEGER NOT NULL, cursor INTEGER NOT NULL, root BLOB NOT NULL, stopped TEXT,
+    lacking INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
 

@@ -84,6 +84,8 @@ pub struct Status {
     pub cursor: u64,
     /// Entries that it has not seen yet.
     pub lag: u64,
+    /// Entries among those that it has seen whose data it needs, and which had been dropped before it saw them.
+    pub lacking: u64,
     /// Why it goes no further; the entry at its cursor is the one that it cannot take.
     pub stopped: Option<String>,
 }

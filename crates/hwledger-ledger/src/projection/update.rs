@@ -16,7 +16,7 @@ pub(super) fn make_tables(connection: &mut Connection, projections: &Projections
     let path = projections.path();
     let transaction = in_database(&path, connection.transaction())?;
     for projection in projections.list {
-        let statement = "INSERT INTO projections (name, version, cursor, root) VALUES (?1, ?2, 0, ?3)";
+        let statement = "INSERT INTO projections (name, version, cursor, root, lacking) VALUES (?1, ?2, 0, ?3, 0)";
         let row = (projection.name, projection.version.cast_signed(), Hash::of_empty_tree().0);
         let made = transaction.execute_batch(projection.tables).and_then(|()| transaction.execute(statement, row));
         in_database(&path, made)?;
@@ -30,6 +30,7 @@ struct Position {
     cursor: u64,
     root: Option<Hash>,
     stopped: Option<String>,
+    lacking: u64,
 }
 
 fn position(
@@ -38,7 +39,7 @@ fn position(
     projection: &Projection,
 ) -> Result<Position, ProjectionError> {
     let path = projections.path();
-    let statement = "SELECT version, cursor, root, stopped FROM projections WHERE name = ?1";
+    let statement = "SELECT version, cursor, root, stopped, lacking FROM projections WHERE name = ?1";
     let found = connection.prepare_cached(statement).and_then(|mut statement| {
         let row = statement.query_row([projection.name], |row| {
             Ok(Position {
@@ -46,6 +47,7 @@ fn position(
                 cursor: row.get::<_, i64>(1)?.cast_unsigned(),
                 root: Hash::from_slice(&row.get::<_, Vec<u8>>(2)?),
                 stopped: row.get(3)?,
+                lacking: row.get::<_, i64>(4)?.cast_unsigned(),
             })
         });
         row.optional()
@@ -122,13 +124,18 @@ fn batch(
     let transaction = in_database(&path, connection.transaction_with_behavior(TransactionBehavior::Immediate))?;
     let mut cursor = from;
     let mut stopped = None;
+    let mut lacking = 0_i64;
     reader.entries(from, to, |entry| {
         if entry.index != cursor {
             stopped = Some(format!("entry {cursor} is missing"));
             return Ok(false);
         }
         match take(&transaction, projection, &entry) {
-            Ok(()) => cursor += 1,
+            Ok(Taken::Whole) => cursor += 1,
+            Ok(Taken::Lacking) => {
+                cursor += 1;
+                lacking += 1;
+            }
             Err(Refused::Entry(what)) => {
                 stopped = Some(what);
                 return Ok(false);
@@ -141,8 +148,9 @@ fn batch(
         stopped = Some(format!("entry {cursor} is missing"));
     }
     let root = reader.root_at(cursor)?;
-    let statement = "UPDATE projections SET cursor = ?2, root = ?3, stopped = ?4 WHERE name = ?1 AND cursor = ?5";
-    let row = (projection.name, cursor.cast_signed(), root.0, stopped, from.cast_signed());
+    let statement = "UPDATE projections SET cursor = ?2, root = ?3, stopped = ?4, lacking = lacking + ?6
+                     WHERE name = ?1 AND cursor = ?5";
+    let row = (projection.name, cursor.cast_signed(), root.0, stopped, from.cast_signed(), lacking);
     if in_database(&path, transaction.execute(statement, row))? != 1 {
         return Err(stale(&path, format!("`{}` was moved by somebody else", projection.name)));
     }
@@ -156,15 +164,28 @@ enum Refused {
     Database(rusqlite::Error),
 }
 
-fn take(connection: &Connection, projection: &Projection, entry: &Entry) -> Result<(), Refused> {
+/// What became of an entry.
+enum Taken {
+    /// What the projection needs of it was there.
+    Whole,
+    /// It needs its data, which were dropped.
+    Lacking,
+}
+
+fn take(connection: &Connection, projection: &Projection, entry: &Entry) -> Result<Taken, Refused> {
     let index = entry.index;
     let unreadable = |error: &dyn std::fmt::Display| Refused::Entry(format!("entry {index} cannot be read: {error}"));
     let apply = |kind: &str, subject: &str, payload| {
-        (projection.apply)(connection, &Seen { index, kind, subject, payload }).map_err(Refused::Database)
+        let applied = (projection.apply)(connection, &Seen { index, kind, subject, payload });
+        applied.map(|()| Taken::Whole).map_err(Refused::Database)
     };
     let Some(bytes) = &entry.bytes else {
         // The data were dropped: what the store has it under is all there is, and says nothing to whoever needs data.
-        return if projection.needs == Needs::Envelope { apply(&entry.kind, &entry.subject, None) } else { Ok(()) };
+        return match projection.needs {
+            Needs::Envelope => apply(&entry.kind, &entry.subject, None),
+            Needs::Data(kinds) if kinds.contains(&entry.kind.as_str()) => Ok(Taken::Lacking),
+            Needs::Data(_) => Ok(Taken::Whole),
+        };
     };
     let event = Event::parse(bytes).map_err(|error| unreadable(&error))?;
     let kinds = match projection.needs {
@@ -172,7 +193,7 @@ fn take(connection: &Connection, projection: &Projection, entry: &Entry) -> Resu
         Needs::Data(kinds) => kinds,
     };
     if !kinds.contains(&&*event.kind) {
-        return Ok(());
+        return Ok(Taken::Whole);
     }
     if let Some(payload) = event.payload().map_err(|error| unreadable(&error))? {
         return apply(&event.kind, &event.subject, Some(&payload));
@@ -190,9 +211,9 @@ pub(super) fn status(
     size: u64,
 ) -> Result<Vec<Status>, ProjectionError> {
     let status = |projection: &Projection| {
-        let Position { version, cursor, stopped, .. } = position(connection, projections, projection)?;
+        let Position { version, cursor, stopped, lacking, .. } = position(connection, projections, projection)?;
         let name = projection.name.to_owned();
-        Ok(Status { name, version, cursor, lag: size.saturating_sub(cursor), stopped })
+        Ok(Status { name, version, cursor, lag: size.saturating_sub(cursor), lacking, stopped })
     };
     projections.list.iter().map(status).collect()
 }

@@ -239,7 +239,8 @@ impl Ledger {
         result.recv().unwrap_or_else(|_| Err(StoreError::Unknown(self.health.fail(Fault::WriterEnded))))
     }
 
-    /// Drops the data of the first `end` entries. Their hashes, and so all proofs, stay.
+    /// Drops the data of the first `end` entries, but for those that verification needs ([`super::Entry::is_kept`]). Their
+    /// hashes, and so all proofs, stay. Whoever asks for it has appended `RetentionApplied` before.
     ///
     /// # Errors
     ///

@@ -8,6 +8,9 @@ use crate::hash::Hash;
 use crate::merkle::{Edge, TILE_HASHES, TileName};
 use crate::store::StoreError;
 
+/// What the policies begin with under which only data beside the ledger were dropped: they excuse no entry without data.
+pub const BLOBS_POLICY: &str = "blobs ";
+
 /// Level 1: every event is the one whose hash is in the tree.
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
@@ -74,7 +77,9 @@ impl Leaves {
             return;
         }
         let payload = Event::parse(bytes).ok().and_then(|event| event.payload().ok().flatten());
-        if let Some(Payload::RetentionApplied(applied)) = payload {
+        if let Some(Payload::RetentionApplied(applied)) = payload
+            && !applied.policy.starts_with(BLOBS_POLICY)
+        {
             self.allowed.push(applied.start.0..applied.end.0);
         }
     }

@@ -13,6 +13,7 @@ mod source;
 use serde::Serialize;
 
 pub use fsck::fsck;
+pub use levels::BLOBS_POLICY;
 pub use source::{Source, TakeEntry};
 
 use crate::event::Agents;
@@ -171,6 +172,8 @@ pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verificat
             pass.leaves.check_retention(bytes);
             levels::check_agent(&mut agents, &mut agent_findings, index, bytes);
             rotation::find(&mut rotations, index, bytes, stored);
+        } else {
+            agents.pass_dropped();
         }
         Ok(())
     })?;

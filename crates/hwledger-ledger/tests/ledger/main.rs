@@ -10,6 +10,7 @@ mod golden;
 mod memory;
 mod mutation;
 mod projections;
+mod retention;
 mod rotation;
 mod storage;
 mod strangers;

@@ -14,7 +14,7 @@ use hwledger_ledger::store::sqlite::{Appender, Reader};
 
 use crate::folder::{Folder, copy, draft};
 
-fn prediction(run: &str) -> Draft {
+pub(crate) fn prediction(run: &str) -> Draft {
     let made = PredictionMade {
         run: run.to_owned(),
         model: "tiny".to_owned(),

@@ -99,7 +99,8 @@ fn the_owner_drops_data_and_nothing_else() {
         assert_eq!(code(&mut owner, statement), SqlState::RAISE_EXCEPTION, "{statement}");
     }
     assert!(prune(&place.program(), 4).is_err());
-    assert_eq!(prune(&place.owner(), 4).unwrap(), 4);
+    // All but the first, which is of the ledger itself.
+    assert_eq!(prune(&place.owner(), 4).unwrap(), 3);
     let reader = place.reader();
     assert_eq!((reader.entry(3).unwrap().bytes, reader.size().unwrap()), (None, 10));
     assert!(reader.entry(4).unwrap().bytes.is_some());

@@ -414,6 +414,8 @@ pub struct ProjectionAnswer {
     pub cursor: u64,
     /// Why it goes no further.
     pub stopped: Option<String>,
+    /// Entries whose data it needs, and which had been dropped before it saw them.
+    pub lacking: u64,
     /// The digest of its state: the same entries give the same on any machine.
     pub digest: Option<Hash>,
 }
@@ -426,6 +428,7 @@ fn projections(folder: &Path, reader: &Reader, is_repairing: bool) -> Result<Vec
         digest: projections.digest(&status.name).ok(),
         name: status.name,
         cursor: status.cursor,
+        lacking: status.lacking,
         stopped: status.stopped,
     };
     Ok(statuses.into_iter().map(answer).collect())

@@ -100,6 +100,9 @@ pub(super) fn damage(answer: &FsckAnswer) -> String {
     for projection in &answer.projections {
         let digest = projection.digest.map_or_else(|| "?".to_owned(), |digest| digest.to_string());
         let _ = writeln!(text, "{} of {} entries, {digest}", projection.name, projection.cursor);
+        if projection.lacking > 0 {
+            let _ = writeln!(text, "  {} of them had been dropped before it saw them", projection.lacking);
+        }
         if let Some(reason) = &projection.stopped {
             let _ = writeln!(text, "  goes no further: {reason}");
         }

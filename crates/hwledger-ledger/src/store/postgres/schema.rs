@@ -1,9 +1,10 @@
 //! The tables, their versions, and what the role that owns them may do.
 
-use ::postgres::types::Type;
+use ::postgres::types::{ToSql, Type};
 use ::postgres::{Client, Transaction};
 
 use super::{Address, LOCK_OF_MIGRATION, LOCK_SPACE, StoreError, in_server};
+use crate::store::entry::{KEPT_KIND, KEPT_SUBJECT};
 
 /// One step per version of the tables, from the first.
 const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
@@ -90,7 +91,10 @@ pub(super) fn check(address: &Address, client: &mut Client) -> Result<(), StoreE
 ///
 /// The server cannot be reached, or the role may not.
 pub fn prune(address: &Address, end: u64) -> Result<u64, StoreError> {
-    let statement = "UPDATE hwledger.entries SET bytes = NULL WHERE position < $1 AND bytes IS NOT NULL";
+    let statement = "UPDATE hwledger.entries SET bytes = NULL
+                     WHERE position < $1 AND bytes IS NOT NULL AND subject <> $2 AND kind <> $3";
+    let values: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&end.cast_signed(), Type::INT8), (&KEPT_SUBJECT, Type::TEXT), (&KEPT_KIND, Type::TEXT)];
     let mut client = in_server(address, address.connect())?;
-    in_server(address, client.execute_typed(statement, &[(&end.cast_signed(), Type::INT8)]))
+    in_server(address, client.execute_typed(statement, &values))
 }

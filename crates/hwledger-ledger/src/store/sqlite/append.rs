@@ -9,6 +9,7 @@ use super::{StoreError, in_database, schema};
 use crate::event::Sealing;
 use crate::hash::Hash;
 use crate::merkle::{Edge, Perfect, TileName, perfect_in_tile, root_of};
+use crate::store::entry::{KEPT_KIND, KEPT_SUBJECT};
 use crate::store::tree::{self, bytes_of, hashes_of};
 use crate::store::{AppendError, Receipt};
 
@@ -132,14 +133,16 @@ impl Appender {
         let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 
-    /// Drops the data of entries `start..end`; their hashes stay.
+    /// Drops the data of entries `start..end`, but for those that verification needs; their hashes stay. Returns how many
+    /// had data until now.
     ///
     /// # Errors
     ///
     /// The database failed.
     pub fn prune(&mut self, start: u64, end: u64) -> rusqlite::Result<usize> {
-        let statement = "UPDATE entries SET bytes = NULL WHERE position >= ?1 AND position < ?2";
-        self.connection.execute(statement, (start.cast_signed(), end.cast_signed()))
+        let statement = "UPDATE entries SET bytes = NULL WHERE position >= ?1 AND position < ?2
+                         AND bytes IS NOT NULL AND subject <> ?3 AND kind <> ?4";
+        self.connection.execute(statement, (start.cast_signed(), end.cast_signed(), KEPT_SUBJECT, KEPT_KIND))
     }
 }
 
