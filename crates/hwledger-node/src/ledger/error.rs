@@ -71,6 +71,9 @@ pub enum LedgerError {
     /// No key to check with.
     #[error("no public key was given")]
     NoKey,
+    /// Nothing in the record says how long data are kept.
+    #[error("the record has no policy yet under which data may be dropped")]
+    NoPolicy,
     /// The ledger is shorter than the checkpoint.
     #[error("the ledger's last checkpoint has fewer than the {0} entries of the one given")]
     Shorter(u64),
@@ -87,6 +90,7 @@ impl LedgerError {
             Self::NotSigned(_) => "`hwledger ledger checkpoint` signs what there is",
             Self::NoEntry => "give the event's bytes with `--entry FILE`",
             Self::NoKey => "give the ledger's key, as `hwledger ledger init` printed it, with `--key`",
+            Self::NoPolicy => "`hwledger ledger retention set` records one",
             Self::Shorter(_) => "if it had them once, it was rolled back: `hwledger ledger verify --checkpoint FILE`",
             _ => return None,
         };

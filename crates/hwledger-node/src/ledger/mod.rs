@@ -1,8 +1,10 @@
 //! The use cases of the ledger: begin one, read it, prove from it, check it, hand it on.
 
 mod error;
+mod own;
 mod place;
 mod read;
+mod retention;
 mod trust;
 
 pub use crate::time::timestamp;
@@ -11,7 +13,8 @@ pub use hwledger_ledger::note::PublicKey;
 pub use hwledger_ledger::store::Ledger;
 pub use hwledger_ledger::verify::{Finding, Level, Outcome, Verification};
 pub use place::{LedgerOptions, folder, open, open_if_there, places};
-pub use read::{EntryAnswer, LogAnswer, LogRequest, LogRow, log, show};
+pub use read::{EntryAnswer, EntryBlob, LogAnswer, LogRequest, LogRow, log, show};
+pub use retention::{Keep, NeededBlob, Policy, RetentionAnswer, apply_retention, retention, set_retention};
 pub use trust::{
     CheckRequest, ExportAnswer, FsckAnswer, InitAnswer, ProjectionAnswer, ProofAnswer, RedactAnswer, RotateAnswer,
     VerifyAnswer, checkpoint, consistency, export, fsck, init, key_of, prove, redact, rotate, verify,

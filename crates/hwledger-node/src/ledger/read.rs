@@ -1,14 +1,17 @@
 //! What is in the ledger: a list of entries, or one in full.
 
-use hwledger_ledger::event::Event;
+use hwledger_ledger::event::{Event, Payload};
 use hwledger_ledger::hash::Hash;
+use hwledger_ledger::merkle::{TILE_HASHES, TileName};
 use hwledger_ledger::store::StoreError;
 use hwledger_ledger::store::sqlite::{Entry, Reader};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::place::reader;
+use super::retention::dropped_by;
 use super::{LedgerError, LedgerOptions, timestamp};
+use crate::record::blob;
 
 /// Entries that are listed where nobody says how many.
 const LIMIT: u64 = 20;
@@ -151,12 +154,43 @@ pub struct EntryAnswer {
     pub version: u64,
     /// When it was recorded.
     pub recorded_at: Option<String>,
-    /// The hash of its leaf.
+    /// The hash of its leaf, which stays where its data were dropped.
     pub leaf: Option<Hash>,
     /// The smallest signed head that has it.
     pub checkpoint_size: Option<u64>,
     /// The event; none where its data were dropped.
     pub event: Option<Value>,
+    /// The entry that says that its data were dropped.
+    pub dropped_by: Option<u64>,
+    /// What it refers to beside the ledger.
+    pub blobs: Vec<EntryBlob>,
+}
+
+/// Data beside the ledger that an entry refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EntryBlob {
+    /// Their hash.
+    pub hash: Hash,
+    /// Their bytes; none where they are not there.
+    pub bytes: Option<u64>,
+    /// The entry that says that they were dropped, where they are not there.
+    pub dropped_by: Option<u64>,
+}
+
+/// The hash of what an event refers to beside the ledger.
+fn blob_of(event: &Event<'_>) -> Result<Option<Hash>, LedgerError> {
+    Ok(match event.payload()? {
+        Some(Payload::PredictionMade(made)) => Some(made.inputs),
+        Some(Payload::EngineWindowRecorded(window)) => window.raw,
+        Some(Payload::TelemetryWindowRecorded(window)) => window.raw,
+        _ => None,
+    })
+}
+
+/// The hash that the tree has for an entry.
+fn leaf_of(reader: &Reader, index: u64) -> Result<Option<Hash>, LedgerError> {
+    let tile = reader.tile(TileName { level: 0, index: index / TILE_HASHES })?.unwrap_or_default();
+    Ok(tile.get((index % TILE_HASHES) as usize).copied())
 }
 
 /// The place of an entry that is named by its place or by its event's identity.
@@ -179,17 +213,28 @@ pub(super) fn index_of(reader: &Reader, name: &str) -> Result<u64, LedgerError> 
 ///
 /// There is no such entry, or the ledger cannot be read.
 pub fn show(options: &LedgerOptions, name: &str) -> Result<EntryAnswer, LedgerError> {
-    let (_, reader) = reader(options)?;
+    let (folder, reader) = reader(options)?;
     let index = index_of(&reader, name)?;
     let entry = reader.entry(index)?;
     let event = entry.bytes.as_deref().map(Event::parse).transpose()?;
+    let mut blobs = Vec::new();
+    if let Some(hash) = event.as_ref().map(blob_of).transpose()?.flatten() {
+        let bytes = blob::bytes_of(&folder, hash);
+        let dropped_by = if bytes.is_none() { dropped_by(&reader, index, true)? } else { None };
+        blobs.push(EntryBlob { hash, bytes, dropped_by });
+    }
     Ok(EntryAnswer {
         schema: "hwledger.ledger-entry/1",
         origin: reader.origin()?,
         index,
         version: entry.version,
         recorded_at: event.map(|event| timestamp(event.recorded_at_ns.0)),
-        leaf: entry.bytes.as_deref().map(Hash::of_leaf),
+        leaf: match &entry.bytes {
+            Some(bytes) => Some(Hash::of_leaf(bytes)),
+            None => leaf_of(&reader, index)?,
+        },
+        dropped_by: if entry.bytes.is_none() { dropped_by(&reader, index, false)? } else { None },
+        blobs,
         checkpoint_size: reader.checkpoint(Some(index + 1))?.map(|(size, _)| size),
         event: entry.bytes.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok()),
     })

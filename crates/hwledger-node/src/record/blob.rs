@@ -17,7 +17,7 @@ fn path_of(ledger: &Path, hash: Hash) -> PathBuf {
 }
 
 /// Keeps bytes durably and returns their hash. Keeping the same bytes again changes nothing.
-pub(super) fn keep(ledger: &Path, bytes: &[u8]) -> Result<Hash, RecordError> {
+pub(crate) fn keep(ledger: &Path, bytes: &[u8]) -> Result<Hash, RecordError> {
     let hash = Hash::of(bytes);
     let path = path_of(ledger, hash);
     let in_file = |source| RecordError::File { path: path.clone(), source };
@@ -55,4 +55,54 @@ pub(super) fn fetch(ledger: &Path, hash: Hash, entry: u64) -> Result<Vec<u8>, Re
         Ok(_) => {}
     }
     if Hash::of(&bytes) == hash { Ok(bytes) } else { Err(RecordError::Blob { path, entry }) }
+}
+
+/// Every blob of a ledger with its bytes. What else lies among them is left alone.
+///
+/// # Errors
+///
+/// A folder cannot be read; which one comes with the reason.
+pub(crate) fn list(ledger: &Path) -> Result<Vec<(Hash, u64)>, (PathBuf, io::Error)> {
+    let read = |folder: &Path| match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => {
+            entries.and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(|error| (folder.to_owned(), error))
+        }
+    };
+    let mut found = Vec::new();
+    for folder in read(&ledger.join("blobs"))? {
+        if !folder.path().is_dir() {
+            continue;
+        }
+        for file in read(&folder.path())? {
+            let name = file.file_name();
+            let Some(hash) = name.to_str().and_then(Hash::from_hexadecimal) else { continue };
+            let known = file.metadata().map_err(|error| (file.path(), error))?;
+            if known.is_file() && file.path() == path_of(ledger, hash) {
+                found.push((hash, known.len()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes blobs; those that are not there are deleted already.
+///
+/// # Errors
+///
+/// One cannot be deleted; which one comes with the reason.
+pub(crate) fn delete(ledger: &Path, hashes: &[Hash]) -> Result<(), (PathBuf, io::Error)> {
+    for hash in hashes {
+        let path = path_of(ledger, *hash);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((path, error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of a blob; none where it is not there.
+pub(crate) fn bytes_of(ledger: &Path, hash: Hash) -> Option<u64> {
+    fs::metadata(path_of(ledger, hash)).ok().filter(fs::Metadata::is_file).map(|file| file.len())
 }

@@ -5,7 +5,7 @@
 //! blob, whose hash is in the event.
 
 mod attached;
-mod blob;
+pub(crate) mod blob;
 mod error;
 mod export;
 mod learn;

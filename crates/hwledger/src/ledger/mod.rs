@@ -1,5 +1,6 @@
 //! `ledger`: the record that anyone can verify.
 
+mod retention;
 mod text;
 
 use std::io::{self, Write as _};
@@ -11,6 +12,7 @@ use hwledger_node::ledger::{self, CheckRequest, LedgerError, LedgerOptions, LogR
 use hwledger_node::planner::with_causes;
 
 use crate::{fail, json, say};
+use retention::RetentionArguments;
 use text::{begun, damage, entry_in_full, levels, list, proved};
 
 /// Which ledger.
@@ -136,6 +138,8 @@ enum LedgerCommand {
         #[arg(long, value_name = "TEXT", default_value = "asked for")]
         reason: String,
     },
+    /// Show for how long data are kept and what would be dropped; nothing is, without `apply`
+    Retention(RetentionArguments),
     /// Make another key, which signs beside the old one; then, with `--finish`, alone
     Rotate {
         /// Let the new key sign alone
@@ -242,6 +246,7 @@ fn answer(arguments: &LedgerArguments) -> Result<ExitCode, LedgerError> {
             let text = format!("key {} {done}; entry {} says so\n", answer.key, answer.index);
             say(&if is_json { json(&answer) } else { text }, true)
         }
+        LedgerCommand::Retention(arguments) => retention::answer(&options, arguments, is_json)?,
         LedgerCommand::Rotate { finish, reason } => {
             let answer = ledger::rotate(&options, reason, *finish)?;
             let who = if answer.is_finished { "alone" } else { "beside the old one" };

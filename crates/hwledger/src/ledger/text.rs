@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use hwledger_node::ledger::{EntryAnswer, FsckAnswer, InitAnswer, LogAnswer, Outcome, ProofAnswer, VerifyAnswer};
+use hwledger_node::ledger::{
+    EntryAnswer, EntryBlob, FsckAnswer, InitAnswer, LogAnswer, Outcome, ProofAnswer, VerifyAnswer,
+};
 
 pub(super) fn begun(answer: &InitAnswer) -> String {
     format!(
@@ -39,14 +41,29 @@ pub(super) fn entry_in_full(answer: &EntryAnswer) -> String {
         Some(size) => drop(writeln!(text, "signed      by the checkpoint of {size} entries")),
         None => text.push_str("signed      not yet\n"),
     }
-    match &answer.event {
-        Some(event) => {
-            let event = serde_json::to_string_pretty(event).unwrap_or_default();
-            let _ = writeln!(text, "\n{event}");
-        }
-        None => text.push_str("\nIts data were dropped under a retention policy; its hash and its proofs remain.\n"),
+    for EntryBlob { hash, bytes, dropped_by } in &answer.blobs {
+        let _ = match (bytes, dropped_by) {
+            (Some(bytes), _) => writeln!(text, "data        {hash}, {bytes} bytes beside the ledger"),
+            (None, Some(entry)) => {
+                writeln!(text, "data        {hash}, dropped under a retention policy (entry {entry})")
+            }
+            (None, None) => writeln!(text, "data        {hash}, not beside the ledger"),
+        };
+    }
+    if let Some(event) = &answer.event {
+        let event = serde_json::to_string_pretty(event).unwrap_or_default();
+        let _ = writeln!(text, "\n{event}");
+    } else {
+        let said = said_in(answer.dropped_by);
+        let _ =
+            writeln!(text, "\nIts data were dropped under a retention policy{said}; its hash and its proofs remain.");
     }
     text
+}
+
+/// Where the record says that data were dropped.
+fn said_in(entry: Option<u64>) -> String {
+    entry.map_or_else(|| ", of which no entry speaks".to_owned(), |entry| format!(" (entry {entry})"))
 }
 
 pub(super) fn levels(answer: &VerifyAnswer) -> String {
