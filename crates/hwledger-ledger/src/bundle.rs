@@ -7,7 +7,8 @@
 //! | `tile/<level>/<index>[.p/<width>]` | hashes of the tree, 32 bytes each |
 //! | `tile/entries/<index>[.p/<width>]` | entries, each after two bytes of length, big-endian |
 //! | `keys` | public keys, one per line |
-//! | `checkpoints.log` | earlier heads, with a blank line after each |
+//! | `checkpoints.log` | earlier heads, with a blank line after each, and what witnesses signed of them |
+//! | `cosigned` | the last head that a witness signed, where there is one |
 //! | `minimum-index` | the first entry from which on all bundles are there, where older data were dropped |
 //! | `kept/<index>` | entries before it whose data verification needs |
 //! | `schemas/<kind>.v<version>.json` | what each kind of event holds |
@@ -24,6 +25,7 @@ use crate::merkle::{TILE_HASHES, TileName, tiles_of};
 use crate::note::PublicKey;
 use crate::store::StoreError;
 use crate::verify::{Source, TakeEntry};
+use crate::witness::Cosignatures;
 
 /// Bytes of a full bundle of entries at most.
 const ENTRIES_BYTES_MAX: u64 = TILE_HASHES * (2 + u16::MAX as u64);
@@ -70,7 +72,7 @@ pub fn export(source: &impl Source, keys: &[PublicKey], folder: &Path) -> Result
     let existing = folder.join("checkpoint");
     if let Ok(earlier) = fs::read_to_string(&existing) {
         // A head of our own may be signed by a key that is not used any more.
-        let is_own = heads.iter().any(|(_, note)| *note == earlier);
+        let is_own = heads.iter().any(|(_, note)| earlier.starts_with(note.as_str()));
         let is_same = is_own || Checkpoint::verify(&earlier, keys).is_ok_and(|earlier| earlier.origin == head.origin);
         if !is_same {
             return Err(unsuitable(&existing, "the folder holds the export of another ledger"));
@@ -85,10 +87,14 @@ pub fn export(source: &impl Source, keys: &[PublicKey], folder: &Path) -> Result
         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
         write(folder, &name.path(width), &bytes)?;
     }
-    write_entries(source, *size, folder)?;
+    let cosignatures = write_entries(source, *size, folder)?;
     let lines: Vec<String> = keys.iter().map(PublicKey::to_string).collect();
     write(folder, "keys", (lines.join("\n") + "\n").as_bytes())?;
-    let notes: Vec<&str> = heads.iter().map(|(_, note)| note.as_str()).collect();
+    let notes: Vec<String> = heads.iter().map(|(size, note)| cosignatures.on(*size, note)).collect();
+    let has_cosigned = cosignatures.sizes().rev().find_map(|size| heads.iter().position(|(signed, _)| *signed == size));
+    if let Some(place) = has_cosigned {
+        write(folder, "cosigned", notes[place].as_bytes())?;
+    }
     write(folder, "checkpoints.log", (notes.join("\n") + "\n").as_bytes())?;
     for kind in KINDS {
         let schema = schema_of(*kind).unwrap_or_default();
@@ -96,19 +102,24 @@ pub fn export(source: &impl Source, keys: &[PublicKey], folder: &Path) -> Result
         write(folder, &format!("schemas/{}.v{}.json", kind.name, kind.version), text.as_bytes())?;
     }
     // Last: whoever follows the folder finds everything that the new head needs.
-    write(folder, "checkpoint", note.as_bytes())?;
+    write(folder, "checkpoint", notes.last().unwrap_or(note).as_bytes())?;
     Ok(head)
 }
 
 /// Writes the entries of a record of `size` entries, in bundles that are whole or not there.
-fn write_entries(source: &impl Source, size: u64, folder: &Path) -> Result<(), StoreError> {
+/// Returns what witnesses signed, as the entries tell.
+fn write_entries(source: &impl Source, size: u64, folder: &Path) -> Result<Cosignatures, StoreError> {
+    let mut cosignatures = Cosignatures::default();
     let mut bundle: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut minimum = 0;
     source.entries(&mut |index, bytes| {
         if index >= size {
             return Ok(());
         }
-        bundle.extend(bytes.map(|bytes| (index, bytes.to_owned())));
+        if let Some(bytes) = bytes {
+            cosignatures.find(bytes);
+            bundle.push((index, bytes.to_owned()));
+        }
         let width = index % TILE_HASHES + 1;
         if width == TILE_HASHES || index + 1 == size {
             let name = TileName { level: 0, index: index / TILE_HASHES };
@@ -128,7 +139,7 @@ fn write_entries(source: &impl Source, size: u64, folder: &Path) -> Result<(), S
     if minimum > 0 {
         write(folder, "minimum-index", format!("{minimum}\n").as_bytes())?;
     }
-    Ok(())
+    Ok(cosignatures)
 }
 
 /// Entries one after the other, each after its length.

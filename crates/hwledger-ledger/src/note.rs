@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 pub const NOTE_BYTES_MAX: usize = 256 << 10;
 
 /// Signatures of a note at most. The specification asks for 16 at least.
-const SIGNATURES_MAX: usize = 64;
+pub(crate) const SIGNATURES_MAX: usize = 64;
 
 /// What every signature line begins with: an em dash and a space.
-const MARK: &str = "\u{2014} ";
+pub(crate) const MARK: &str = "\u{2014} ";
 
 /// The byte that says "Ed25519 over the note's text".
 const ED25519: u8 = 1;
@@ -88,15 +88,25 @@ impl PublicKey {
     ///
     /// It is something else, or its parts contradict each other.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
+        Self::parse_of_types(text, &[ED25519])
+    }
+
+    /// The same for keys that are for signatures of one of these types.
+    pub(crate) fn parse_of_types(text: &str, types: &[u8]) -> Result<Self, NoteError> {
         let wrong = |what| NoteError::Key("public key", what);
         let mut parts = text.trim_end_matches('\n').splitn(3, '+');
         let (Some(name), Some(id), Some(data)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(wrong("expected `name+id+base64`"));
         };
         let data = STANDARD.decode(data).map_err(|_| wrong("what follows the second `+` is not base64"))?;
-        let [ED25519, key @ ..] = data.as_slice() else { return Err(wrong("it is not for Ed25519")) };
+        let key = data.split_first().filter(|(signature_type, _)| types.contains(signature_type));
+        let Some((signature_type, key)) = key else { return Err(wrong("it is not for Ed25519")) };
         let key = Self::new(name, key.try_into().map_err(|_| wrong("an Ed25519 key has 32 bytes"))?)?;
-        if format!("{:08x}", key.id()) == id { Ok(key) } else { Err(wrong("its number does not fit its name and key")) }
+        if format!("{:08x}", key.id_of_type(*signature_type)) == id {
+            Ok(key)
+        } else {
+            Err(wrong("its number does not fit its name and key"))
+        }
     }
 
     /// The key's name.
@@ -119,6 +129,13 @@ impl PublicKey {
         u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
     }
 
+    /// The key as it is written for signatures of another type.
+    pub(crate) fn text_of_type(&self, signature_type: u8) -> String {
+        let mut data = vec![signature_type];
+        data.extend(self.key.as_bytes());
+        format!("{}+{:08x}+{}", self.name, self.id_of_type(signature_type), STANDARD.encode(data))
+    }
+
     /// The 32 bytes of the key.
     pub fn bytes(&self) -> [u8; 32] {
         self.key.to_bytes()
@@ -133,9 +150,7 @@ impl PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut data = vec![ED25519];
-        data.extend(self.key.as_bytes());
-        write!(formatter, "{}+{:08x}+{}", self.name, self.id(), STANDARD.encode(data))
+        formatter.write_str(&self.text_of_type(ED25519))
     }
 }
 

@@ -168,6 +168,67 @@ fn data_go_under_a_policy_and_everything_stays_provable() {
 }
 
 #[test]
+fn witnesses_need_no_server() {
+    let home = Home::new("witnesses");
+    let key = key(&home, &["--origin", "example.com/seen"]);
+    let (first, second) = (Home::new("witness-1"), Home::new("witness-2"));
+    let witness = |home: &Home, name: &str| {
+        home.json(&["ledger", "witness", "init", "--name", name])["key"].as_str().unwrap().to_owned()
+    };
+    let text = first.says(2, &["ledger", "witness", "sign", "/dev/null"]);
+    assert!(text.contains("there is no witness in") && text.contains("hint: `hwledger ledger witness init`"), "{text}");
+    let keys = [witness(&first, "witness.example.com/w1"), witness(&second, "witness.example.com/w2")];
+    let head = write(&home, "head", &home.says(0, &["ledger", "checkpoint"]));
+    let text = first.says(2, &["ledger", "witness", "sign", &head]);
+    assert!(
+        text.contains("no key of the ledger `example.com/seen` is known here") && text.contains("hint: "),
+        "{text}"
+    );
+    let note = first.says(0, &["ledger", "witness", "sign", &head, "--key", &key]);
+    let signed = write(&home, "signed", &note);
+    assert!(home.says(2, &["ledger", "cosign", &signed]).contains("none of the 0 known witnesses"));
+    let text = home.says(0, &["ledger", "cosign", &signed, "--witness", &keys[0]]);
+    assert!(text.contains("witness.example.com/w1+") && text.contains("entry 1\n"), "{text}");
+    // Known from here on, and recorded once.
+    let text = home.says(0, &["ledger", "cosign", &signed]);
+    assert!(text.contains("was recorded before, in entry 1\n"), "{text}");
+
+    // The ledger has grown by that; the witness says where to go on from.
+    let head = write(&home, "head", &home.says(0, &["ledger", "checkpoint"]));
+    let text = first.says(2, &["ledger", "witness", "sign", &head]);
+    assert!(text.contains("was seen here has 1 entries") && text.contains("consistency --size 1`"), "{text}");
+    let grown = write(&home, "grown", &home.says(0, &["ledger", "consistency", "--size", "1"]));
+    let note = first.says(0, &["ledger", "witness", "sign", &grown]);
+    // Lost on the way: it signs the same once more, and nothing older.
+    let again = write(&home, "again", &home.says(0, &["ledger", "consistency", "--size", "2"]));
+    assert_eq!(
+        first.says(0, &["ledger", "witness", "sign", &again]).lines().take(5).collect::<Vec<_>>(),
+        note.lines().take(5).collect::<Vec<_>>()
+    );
+    assert!(first.says(2, &["ledger", "witness", "sign", &signed]).contains("was seen here has 2 entries"));
+    // A second one adds its signature to the first one's.
+    let both = second.says(0, &["ledger", "witness", "sign", &write(&home, "one", &note), "--key", &key]);
+    let both = write(&home, "both", &both);
+    let text = home.says(0, &["ledger", "cosign", &both, "--witness", &keys[0], "--witness", &keys[1]]);
+    assert_eq!(text.matches("signed the checkpoint of 2 entries: entry ").count(), 2, "{text}");
+
+    let bundle = home.0.join("bundle").display().to_string();
+    home.says(0, &["ledger", "export", &bundle]);
+    for record in [&[][..], &["--bundle", &bundle]] {
+        let check =
+            [&["ledger", "verify", "--key", &key, "--witness", &keys[0], "--witness", &keys[1]], record].concat();
+        let text = home.says(0, &[&check[..], &["--witnesses-needed", "2"]].concat());
+        assert!(text.contains("2 of 2 witnesses signed the checkpoint of 2 entries; 2 entries came later"), "{text}");
+        assert!(home.says(1, &[&check[..], &["--witnesses-needed", "3"]].concat()).contains("3 are needed"));
+    }
+    // A stranger's head is not recorded.
+    let other = Home::new("witness-other");
+    self::key(&other, &["--origin", "example.com/seen"]);
+    let text = other.says(2, &["ledger", "cosign", &both]);
+    assert!(text.contains("by a key that is known"), "{text}");
+}
+
+#[test]
 fn mistakes_get_one_sentence() {
     let home = Home::new("mistakes");
     let text = home.says(2, &["ledger", "log"]);

@@ -5,6 +5,7 @@ use super::{Findings, Level, VerifyOptions, not_checked};
 use crate::checkpoint::Checkpoint;
 use crate::hash::Hash;
 use crate::note::Note;
+use crate::witness::Cosignatures;
 
 /// A head as it was given, and whether the record has its root. Nobody vouches for it yet.
 #[derive(Debug)]
@@ -80,6 +81,38 @@ impl Heads {
         (self.signed(size, options, &trust), self.held(size, options, &trust))
     }
 
+    /// What witnesses say: how far enough of them have seen the record. Their signatures stand on the heads, or in entries.
+    pub(super) fn witnessed(&self, size: u64, options: &VerifyOptions, cosignatures: &Cosignatures) -> Level {
+        if options.witnesses.is_empty() {
+            return not_checked(5, WITNESSED_CLAIM, "no witness's key was given");
+        }
+        let (known, needed) = (options.witnesses.len(), options.witnesses_needed.max(1));
+        let mut findings = Findings::default();
+        let mut most = 0;
+        let mut enough = None;
+        for head in &self.own {
+            let Some(vouched) = head.fitting_size() else { continue };
+            let note = cosignatures.on(vouched, &head.note);
+            let Some(signed) = crate::witness::cosigners(&note, &options.witnesses) else {
+                let what = format!("{}: the signature of a known witness does not belong to it", head.name);
+                findings.add(Some(vouched), what);
+                continue;
+            };
+            most = most.max(signed.len());
+            if signed.len() >= needed {
+                enough = Some((vouched, signed.len()));
+            }
+        }
+        let detail = if let Some((to, count)) = enough {
+            let after = if to < size { format!("; {} entries came later", size - to) } else { String::new() };
+            format!("{count} of {known} witnesses signed the checkpoint of {to} entries{after}")
+        } else {
+            findings.add(None, format!("{most} of {known} known witnesses signed; {needed} are needed"));
+            format!("{most} of {known} witnesses")
+        };
+        findings.level(5, WITNESSED_CLAIM, detail)
+    }
+
     fn signed(&self, size: u64, options: &VerifyOptions, trust: &Trust) -> Level {
         if options.keys.is_empty() {
             return not_checked(3, SIGNED_CLAIM, "no public key was given");
@@ -153,4 +186,5 @@ impl Heads {
 }
 
 const SIGNED_CLAIM: &str = "the roots are those that the ledger's key signed";
+const WITNESSED_CLAIM: &str = "enough witnesses have seen the record grow";
 const HELD_CLAIM: &str = "the record continues every checkpoint that is held elsewhere";

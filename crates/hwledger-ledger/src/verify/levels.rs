@@ -193,7 +193,7 @@ pub(super) fn check_agent(agents: &mut Agents, findings: &mut Findings, index: u
     }
 }
 
-pub(super) fn contains(bytes: &[u8], pattern: &[u8]) -> bool {
+pub(crate) fn contains(bytes: &[u8], pattern: &[u8]) -> bool {
     let first = pattern[0];
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| *byte == first) {

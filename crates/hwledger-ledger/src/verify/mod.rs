@@ -14,12 +14,14 @@ use serde::Serialize;
 
 pub use fsck::fsck;
 pub use levels::BLOBS_POLICY;
+pub(crate) use levels::contains;
 pub use source::{Source, TakeEntry};
 
 use crate::event::Agents;
 use crate::hash::Hash;
 use crate::note::PublicKey;
 use crate::store::StoreError;
+use crate::witness::Cosignatures;
 use heads::Heads;
 use levels::{Leaves, TreeWalk};
 use rotation::Rotation;
@@ -34,9 +36,9 @@ pub struct VerifyOptions {
     pub keys: Vec<PublicKey>,
     /// Checkpoints held elsewhere, each with a name for messages.
     pub held: Vec<(String, String)>,
-    /// Keys of witnesses, and how many of them must have signed the last checkpoint.
+    /// Keys of witnesses.
     pub witnesses: Vec<PublicKey>,
-    /// How many witnesses are needed.
+    /// How many of them must have signed one checkpoint.
     pub witnesses_needed: usize,
     /// Whether a `KeyRotated` entry that a trusted key vouches for introduces the other key that it names (on by default).
     pub follow_rotations: bool,
@@ -157,6 +159,7 @@ pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verificat
         expected: 0,
     };
     let mut rotations: Vec<Rotation> = Vec::new();
+    let mut cosignatures = Cosignatures::default();
     let mut agents = Agents::default();
     let mut agent_findings = Findings::default();
     pass.heads.at(0, Hash::of_empty_tree);
@@ -172,6 +175,7 @@ pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verificat
             pass.leaves.check_retention(bytes);
             levels::check_agent(&mut agents, &mut agent_findings, index, bytes);
             rotation::find(&mut rotations, index, bytes, stored);
+            cosignatures.find(bytes);
         } else {
             agents.pass_dropped();
         }
@@ -181,9 +185,9 @@ pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verificat
     let Pass { leaves, walk, heads, .. } = pass;
     let root = walk.root();
     let mut levels = vec![leaves.level(size), walk.level(source, size)?];
+    let witnessed = heads.witnessed(size, options, &cosignatures);
     let (signed, held) = heads.levels(size, options, &rotations);
-    levels.extend([signed, held]);
-    levels.push(witnesses(&checkpoints, options));
+    levels.extend([signed, held, witnessed]);
     levels.push(if agents.checked == 0 && agent_findings.count() == 0 {
         not_checked(6, AGENTS_CLAIM, "no entry was signed by the machine that reported it")
     } else {
@@ -228,19 +232,3 @@ impl Pass {
 }
 
 const AGENTS_CLAIM: &str = "machines signed what they reported, and nothing of it was left out";
-const WITNESSES_CLAIM: &str = "enough witnesses have seen the last checkpoint";
-
-fn witnesses(checkpoints: &[(u64, String)], options: &VerifyOptions) -> Level {
-    if options.witnesses.is_empty() {
-        return not_checked(5, WITNESSES_CLAIM, "no witness's key was given");
-    }
-    let mut findings = Findings::default();
-    let signed = checkpoints.last().and_then(|(_, note)| crate::witness::cosigners(note, &options.witnesses));
-    let count = signed.as_ref().map_or(0, Vec::len);
-    if count < options.witnesses_needed.max(1) {
-        let needed = options.witnesses_needed.max(1);
-        findings
-            .add(None, format!("{count} of {} known witnesses signed; {needed} are needed", options.witnesses.len()));
-    }
-    findings.level(5, WITNESSES_CLAIM, format!("{count} of {} witnesses", options.witnesses.len()))
-}

@@ -15,3 +15,4 @@ mod rotation;
 mod storage;
 mod strangers;
 mod tampering;
+mod witness;

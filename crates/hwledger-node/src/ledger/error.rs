@@ -9,6 +9,7 @@ use hwledger_ledger::projection::ProjectionError;
 use hwledger_ledger::proof_file::ProofFileError;
 use hwledger_ledger::store::{AppendError, StoreError};
 use hwledger_ledger::vault::VaultError;
+use hwledger_ledger::witness::WitnessError;
 
 /// Why a question about the ledger has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,21 @@ pub enum LedgerError {
     /// What is derived from the entries.
     #[error(transparent)]
     Projection(#[from] ProjectionError),
+    /// A witness refuses.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
+    /// No witness where one is asked for.
+    #[error("there is no witness in `{0}`")]
+    NoWitness(PathBuf),
+    /// Another ledger's head, or one that this ledger never signed.
+    #[error("the ledger has signed no such checkpoint of {0} entries")]
+    ForeignHead(u64),
+    /// The signature of a known witness does not hold.
+    #[error("the signature of a known witness does not belong to this checkpoint")]
+    WrongCosignature,
+    /// No known witness signed.
+    #[error("none of the {0} known witnesses has signed this checkpoint")]
+    NotCosigned(usize),
     /// Keys of sealed fields.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -90,6 +106,9 @@ impl LedgerError {
             Self::NotSigned(_) => "`hwledger ledger checkpoint` signs what there is",
             Self::NoEntry => "give the event's bytes with `--entry FILE`",
             Self::NoKey => "give the ledger's key, as `hwledger ledger init` printed it, with `--key`",
+            Self::Witness(error) => return error.hint(),
+            Self::NoWitness(_) => "`hwledger ledger witness init` makes one",
+            Self::NotCosigned(_) => "give the witness's key with `--witness`, as `ledger witness init` printed it",
             Self::NoPolicy => "`hwledger ledger retention set` records one",
             Self::Shorter(_) => "if it had them once, it was rolled back: `hwledger ledger verify --checkpoint FILE`",
             _ => return None,

@@ -6,6 +6,7 @@ mod place;
 mod read;
 mod retention;
 mod trust;
+mod witness;
 
 pub use crate::time::timestamp;
 pub use error::LedgerError;
@@ -17,6 +18,9 @@ pub use read::{EntryAnswer, EntryBlob, LogAnswer, LogRequest, LogRow, log, show}
 pub use retention::{Keep, NeededBlob, Policy, RetentionAnswer, apply_retention, retention, set_retention};
 pub use trust::{
     CheckRequest, ExportAnswer, FsckAnswer, InitAnswer, ProjectionAnswer, ProofAnswer, RedactAnswer, RotateAnswer,
-    VerifyAnswer, checkpoint, consistency, export, fsck, init, key_of, prove, redact, rotate, verify,
+    VerifyAnswer, checkpoint, consistency, consistency_from, export, fsck, init, key_of, prove, redact, rotate, verify,
     verify_consistency, verify_proof,
+};
+pub use witness::{
+    CosignAnswer, Cosigned, WitnessAnswer, WitnessedAnswer, cosign, witness_init, witness_key_of, witness_sign,
 };

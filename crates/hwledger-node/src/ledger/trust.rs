@@ -94,7 +94,7 @@ fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, LedgerError> {
     Ok(bytes)
 }
 
-fn read_text(path: &Path) -> Result<String, LedgerError> {
+pub(super) fn read_text(path: &Path) -> Result<String, LedgerError> {
     let bytes = read_bounded(path, 2 * NOTE_BYTES_MAX as u64)?;
     String::from_utf8(bytes).map_err(|_| LedgerError::File {
         path: path.to_owned(),
@@ -108,12 +108,17 @@ fn read_text(path: &Path) -> Result<String, LedgerError> {
 ///
 /// It is neither.
 pub fn key_of(text: &str) -> Result<PublicKey, LedgerError> {
+    Ok(PublicKey::parse(&key_text(text)?)?)
+}
+
+/// A key as text: itself, or the first line of the file that it names.
+pub(super) fn key_text(text: &str) -> Result<String, LedgerError> {
     let path = Path::new(text);
     if !text.contains('+') || path.is_file() {
         let content = read_text(path)?;
-        return Ok(PublicKey::parse(content.lines().next().unwrap_or_default())?);
+        return Ok(content.lines().next().unwrap_or_default().to_owned());
     }
-    Ok(PublicKey::parse(text)?)
+    Ok(text.to_owned())
 }
 
 /// What a record is checked against, and which record.
@@ -189,7 +194,7 @@ fn run(source: &impl Source, options: &VerifyOptions) -> Result<Verification, Le
 }
 
 /// The key that the first entry names.
-fn first_key(reader: &Reader) -> Result<Vec<PublicKey>, LedgerError> {
+pub(super) fn first_key(reader: &Reader) -> Result<Vec<PublicKey>, LedgerError> {
     if reader.size()? == 0 {
         return Ok(Vec::new());
     }
@@ -226,8 +231,17 @@ pub fn consistency(options: &LedgerOptions, old: &Path, keys: &[PublicKey]) -> R
         keys.extend(open(options)?.keys().iter().filter(|key| !keys.contains(key)).cloned().collect::<Vec<_>>());
     }
     let old = Checkpoint::verify(&read_text(old)?, &keys)?;
-    let proof = reader.prove_consistency(old.size)?.ok_or(LedgerError::Shorter(old.size))?;
-    Ok(proof.to_text())
+    consistency_from(options, old.size)
+}
+
+/// The proof that the ledger continues its own first `size` entries: what a witness asks for that has seen so many.
+///
+/// # Errors
+///
+/// The ledger is shorter.
+pub fn consistency_from(options: &LedgerOptions, size: u64) -> Result<String, LedgerError> {
+    let (_, reader) = reader(options)?;
+    Ok(reader.prove_consistency(size)?.ok_or(LedgerError::Shorter(size))?.to_text())
 }
 
 /// What a proof shows.

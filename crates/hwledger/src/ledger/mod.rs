@@ -2,18 +2,22 @@
 
 mod retention;
 mod text;
+mod witness;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use hwledger_node::ledger::{self, CheckRequest, LedgerError, LedgerOptions, LogRequest, PublicKey, key_of};
+use hwledger_node::ledger::{
+    self, CheckRequest, LedgerError, LedgerOptions, LogRequest, PublicKey, key_of, witness_key_of,
+};
 use hwledger_node::planner::with_causes;
 
 use crate::{fail, json, say};
 use retention::RetentionArguments;
 use text::{begun, damage, entry_in_full, levels, list, proved};
+use witness::{CosignArguments, WitnessArguments};
 
 /// Which ledger.
 #[derive(Debug, Default, Args)]
@@ -91,7 +95,7 @@ enum LedgerCommand {
         /// Public key of a witness; may be repeated
         #[arg(long = "witness", value_name = "KEY")]
         witnesses: Vec<String>,
-        /// How many witnesses must have signed
+        /// How many witnesses must have signed one checkpoint
         #[arg(long, value_name = "COUNT", default_value_t = 1)]
         witnesses_needed: usize,
     },
@@ -118,8 +122,11 @@ enum LedgerCommand {
     /// Print the proof that the ledger continues a checkpoint held elsewhere
     Consistency {
         /// The earlier checkpoint
-        #[arg(value_name = "FILE")]
-        checkpoint: PathBuf,
+        #[arg(value_name = "FILE", required_unless_present = "size", conflicts_with = "size")]
+        checkpoint: Option<PathBuf>,
+        /// How many entries it has, instead: what a witness asks for
+        #[arg(long, value_name = "ENTRIES")]
+        size: Option<u64>,
         #[command(flatten)]
         keys: Keys,
     },
@@ -129,6 +136,10 @@ enum LedgerCommand {
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
+    /// Be a witness: sign checkpoints of other ledgers that continue what was seen of them
+    Witness(WitnessArguments),
+    /// Record what witnesses signed of a checkpoint of this ledger
+    Cosign(CosignArguments),
     /// Make everything unreadable that was sealed under a person or host; no proof breaks
     Redact {
         /// The subject, as it was sealed
@@ -210,7 +221,7 @@ fn answer(arguments: &LedgerArguments) -> Result<ExitCode, LedgerError> {
                     bundle: bundle.clone(),
                     keys: keys.read()?,
                     checkpoints: checkpoints.clone(),
-                    witnesses: witnesses.iter().map(|key| key_of(key)).collect::<Result<_, _>>()?,
+                    witnesses: witnesses.iter().map(|key| witness_key_of(key)).collect::<Result<_, _>>()?,
                     witnesses_needed: *witnesses_needed,
                 },
             )?;
@@ -226,8 +237,12 @@ fn answer(arguments: &LedgerArguments) -> Result<ExitCode, LedgerError> {
             };
             say(&if is_json { json(&answer) } else { proved(&answer) }, true)
         }
-        LedgerCommand::Consistency { checkpoint, keys } => {
-            say(&ledger::consistency(&options, checkpoint, &keys.read()?)?, true)
+        LedgerCommand::Consistency { checkpoint, size, keys } => {
+            let proof = match (checkpoint, size) {
+                (Some(checkpoint), _) => ledger::consistency(&options, checkpoint, &keys.read()?)?,
+                (None, size) => ledger::consistency_from(&options, size.unwrap_or_default())?,
+            };
+            say(&proof, true)
         }
         LedgerCommand::Export { folder } => {
             let answer = ledger::export(&options, folder)?;
@@ -246,6 +261,8 @@ fn answer(arguments: &LedgerArguments) -> Result<ExitCode, LedgerError> {
             let text = format!("key {} {done}; entry {} says so\n", answer.key, answer.index);
             say(&if is_json { json(&answer) } else { text }, true)
         }
+        LedgerCommand::Witness(arguments) => witness::answer(arguments, is_json)?,
+        LedgerCommand::Cosign(arguments) => witness::cosign(&options, arguments, is_json)?,
         LedgerCommand::Retention(arguments) => retention::answer(&options, arguments, is_json)?,
         LedgerCommand::Rotate { finish, reason } => {
             let answer = ledger::rotate(&options, reason, *finish)?;

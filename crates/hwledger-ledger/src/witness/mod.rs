@@ -1,9 +1,16 @@
-//! Cosignatures (C2SP tlog-cosignature, Ed25519): what a witness signs when it has seen that a ledger only grew.
+//! Cosignatures (C2SP tlog-cosignature, Ed25519): what a witness signs when it has seen that a ledger only grew, and who
+//! signs it ([`Witness`]).
+
+mod keeper;
+mod recorded;
+
+pub use keeper::{Accepted, Witness, WitnessError};
+pub use recorded::{Cosignatures, with_cosignatures};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::note::{Note, PublicKey, SecretKey};
+use crate::note::{Note, NoteError, PublicKey, SecretKey};
 
 /// The byte that says "a timestamped cosignature".
 const COSIGNATURE: u8 = 4;
@@ -13,6 +20,20 @@ const TIME_BYTES: usize = 8;
 
 fn message(seconds: u64, text: &str) -> Vec<u8> {
     format!("cosignature/v1\ntime {seconds}\n{text}").into_bytes()
+}
+
+/// A witness's public key as C2SP tlog-cosignature writes it: for signatures of type 4.
+pub fn key_text(key: &PublicKey) -> String {
+    key.text_of_type(COSIGNATURE)
+}
+
+/// Reads what [`key_text`] writes; the same key written for plain notes will do too.
+///
+/// # Errors
+///
+/// It is something else.
+pub fn parse_key(text: &str) -> Result<PublicKey, NoteError> {
+    PublicKey::parse_of_types(text, &[COSIGNATURE, 1])
 }
 
 /// The signature line with which a witness vouches, at `seconds` since 1970, for a checkpoint's text.
@@ -45,9 +66,17 @@ pub fn cosigners<'a>(note: &str, known: &'a [PublicKey]) -> Option<Vec<(&'a Publ
     Some(found)
 }
 
+/// The cosignature of this witness on a note, as it stands on its line; none where it has not signed. Nothing is checked.
+pub fn signature_of(note: &str, key: &PublicKey) -> Option<String> {
+    let note = Note::parse(note).ok()?;
+    let is_key = |(name, id, _): &(&str, u32, &[u8])| key.name() == *name && key.id_of_type(COSIGNATURE) == *id;
+    let (_, id, bytes) = note.signatures().find(is_key)?;
+    Some(STANDARD.encode([id.to_be_bytes().as_slice(), bytes].concat()))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{cosign, cosigners};
+    use super::{cosign, cosigners, key_text, parse_key};
     use crate::checkpoint::Checkpoint;
     use crate::hash::Hash;
     use crate::note::{PublicKey, SecretKey};
@@ -58,7 +87,9 @@ mod tests {
         let witness = SecretKey::from_seed("witness.example.com/w1", &[2; 32]).unwrap();
         let head = Checkpoint { origin: "example.com/log".to_owned(), size: 3, root: Hash::of(b"x") };
         let note = head.sign(&[&key]) + &cosign(&witness, &head.to_string(), 1_679_315_147);
-        let known: Vec<PublicKey> = vec![witness.public()];
+        let known: Vec<PublicKey> = vec![parse_key(&key_text(&witness.public())).unwrap()];
+        assert_eq!(known, [witness.public()]);
+        assert!(PublicKey::parse(&key_text(&known[0])).is_err(), "a witness is no ledger");
         let found = cosigners(&note, &known).unwrap();
         assert_eq!(found, [(&known[0], 1_679_315_147)]);
         // The ledger's own signature is still the only one that makes it a checkpoint of the ledger.
