@@ -89,6 +89,7 @@ fn a_restored_ledger_is_taken_up_by_a_new_one() {
 fn a_key_is_changed_and_the_old_one_still_tells() {
     let home = Home::new("rotate");
     let old = key(&home, &["--origin", "example.com/keys"]);
+    let early = write(&home, "early", &home.says(0, &["ledger", "checkpoint"]));
     let text = home.says(0, &["ledger", "rotate", "--reason", "a laptop was lost"]);
     let new = text.lines().next().unwrap().to_owned();
     assert!(new.starts_with("example.com/keys+") && new != old, "{text}");
@@ -98,6 +99,29 @@ fn a_key_is_changed_and_the_old_one_still_tells() {
     for key in [&old, &new] {
         let text = home.says(0, &["ledger", "verify", "--key", key]);
         assert!(text.contains("3  holds"), "{key}: {text}");
+    }
+    // Nobody but the key that signed is believed where that is wanted.
+    let text = home.says(1, &["ledger", "verify", "--key", &old, "--ignore-rotations"]);
+    assert!(text.contains("3  FAILS"), "{text}");
+    let proof = write(&home, "proof", &home.says(0, &["ledger", "prove", "0"]));
+    let continued = write(&home, "continued", &home.says(0, &["ledger", "consistency", &early]));
+    let checks: [&[&str]; 2] = [&["verify-proof", &proof], &["verify-proof", &continued, "--old", &early]];
+    let bundle = home.0.join("bundle").display().to_string();
+    home.says(0, &["ledger", "export", &bundle]);
+    let stranger = Home::new("rotate-stranger");
+    for check in checks {
+        let check = [&["ledger"], check].concat();
+        // The record at hand says which key it is; an exported one leads there.
+        let text = home.says(2, &[&check[..], &["--key", &old]].concat());
+        assert!(text.contains(&format!("signed by the key `{new}`, which entry 1 of the ledger introduces")), "{text}");
+        assert!(text.contains("hint: give that key with `--key`, or an exported record"), "{text}");
+        let text = stranger.says(2, &[&check[..], &["--key", &old]].concat());
+        assert!(text.contains("by a key that is known") && !text.contains("introduces"), "{text}");
+        for key in [&old, &new] {
+            stranger.says(0, &[&check[..], &["--key", key, "--bundle", &bundle]].concat());
+        }
+        let wrong = key(&Home::new("rotate-wrong"), &["--origin", "example.com/keys"]);
+        stranger.says(2, &[&check[..], &["--key", &wrong, "--bundle", &bundle]].concat());
     }
     assert!(home.says(2, &["ledger", "rotate", "--finish"]).starts_with("error: "));
     let first = home.says(0, &["ledger", "fsck"]);

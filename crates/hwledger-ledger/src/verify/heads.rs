@@ -72,12 +72,18 @@ impl Heads {
         compare(&mut self.held, &mut self.next.1, size, &root);
     }
 
-    /// What the heads say of a record of `size` entries, in which these changes of keys were found.
-    pub(super) fn levels(self, size: u64, options: &VerifyOptions, rotations: &[Rotation]) -> (Level, Level) {
+    /// The keys that are trusted, given these changes of keys.
+    pub(super) fn trust(&self, options: &VerifyOptions, rotations: &[Rotation]) -> Trust {
         let mut trust = Trust::new(&options.keys);
         if options.follow_rotations {
-            trust.follow(rotations, &self);
+            trust.follow(rotations, self);
         }
+        trust
+    }
+
+    /// What the heads say of a record of `size` entries, in which these changes of keys were found.
+    pub(super) fn levels(self, size: u64, options: &VerifyOptions, rotations: &[Rotation]) -> (Level, Level) {
+        let trust = self.trust(options, rotations);
         (self.signed(size, options, &trust), self.held(size, options, &trust))
     }
 

@@ -15,6 +15,7 @@ use serde::Serialize;
 pub use fsck::fsck;
 pub use levels::BLOBS_POLICY;
 pub(crate) use levels::contains;
+pub use rotation::TrustedKey;
 pub use source::{Source, TakeEntry};
 
 use crate::event::Agents;
@@ -144,18 +145,22 @@ fn not_checked(number: u8, claim: &'static str, detail: &str) -> Level {
     Level { number, claim, outcome, detail, findings: Vec::new(), findings_count: 0 }
 }
 
-/// Checks a record in one pass over its entries.
-///
-/// # Errors
-///
-/// The record cannot be read at all. What is wrong with what can be read is in the answer.
-pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verification, StoreError> {
+/// What one pass over the entries finds.
+struct Examined {
+    size: u64,
+    pass: Pass,
+    rotations: Vec<Rotation>,
+    cosignatures: Cosignatures,
+    agents: Agents,
+    agent_findings: Findings,
+}
+
+fn examine(source: &impl Source, options: &VerifyOptions) -> Result<Examined, StoreError> {
     let size = source.size()?;
-    let checkpoints = source.checkpoints()?;
     let mut pass = Pass {
         leaves: Leaves::default(),
         walk: TreeWalk::default(),
-        heads: Heads::new(&checkpoints, options),
+        heads: Heads::new(&source.checkpoints()?, options),
         expected: 0,
     };
     let mut rotations: Vec<Rotation> = Vec::new();
@@ -182,6 +187,16 @@ pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verificat
         Ok(())
     })?;
     pass.missing(source, size)?;
+    Ok(Examined { size, pass, rotations, cosignatures, agents, agent_findings })
+}
+
+/// Checks a record in one pass over its entries.
+///
+/// # Errors
+///
+/// The record cannot be read at all. What is wrong with what can be read is in the answer.
+pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verification, StoreError> {
+    let Examined { size, pass, rotations, cosignatures, agents, agent_findings } = examine(source, options)?;
     let Pass { leaves, walk, heads, .. } = pass;
     let root = walk.root();
     let mut levels = vec![leaves.level(size), walk.level(source, size)?];
@@ -194,6 +209,17 @@ pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verificat
         agent_findings.level(6, AGENTS_CLAIM, format!("{} signatures", agents.checked))
     });
     Ok(Verification { schema: "hwledger.verification/1", size, root, levels })
+}
+
+/// The keys that a record leads to, from those in `options`: with them heads and proofs can be checked that lie apart from
+/// it. Each is believed for the same reason as in [`verify`].
+///
+/// # Errors
+///
+/// The record cannot be read at all.
+pub fn trusted_keys(source: &impl Source, options: &VerifyOptions) -> Result<Vec<TrustedKey>, StoreError> {
+    let Examined { pass, rotations, .. } = examine(source, options)?;
+    Ok(pass.heads.trust(options, &rotations).keys)
 }
 
 /// The first four levels while they go over the entries.

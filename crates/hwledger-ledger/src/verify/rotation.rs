@@ -48,31 +48,32 @@ pub(super) fn find(rotations: &mut Vec<Rotation>, index: u64, bytes: &[u8], leaf
 }
 
 /// A key, and why it is trusted.
-#[derive(Clone, Debug)]
-struct Trusted {
-    key: PublicKey,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedKey {
+    /// The key.
+    pub key: PublicKey,
     /// Heads of more entries are not believed.
-    size_max: u64,
+    pub size_max: u64,
     /// The entry that introduces it, and the key that vouches for the entry; none for those that were given.
-    by: Option<(u64, PublicKey)>,
+    pub by: Option<(u64, PublicKey)>,
 }
 
 /// The keys that are trusted.
 #[derive(Debug)]
 pub(super) struct Trust {
-    keys: Vec<Trusted>,
+    pub(super) keys: Vec<TrustedKey>,
 }
 
 impl Trust {
     pub(super) fn new(given: &[PublicKey]) -> Self {
-        let trusted = |key: &PublicKey| Trusted { key: key.clone(), size_max: u64::MAX, by: None };
+        let trusted = |key: &PublicKey| TrustedKey { key: key.clone(), size_max: u64::MAX, by: None };
         Self { keys: given.iter().map(trusted).collect() }
     }
 
     /// Adds the keys that the record introduces, one after the other.
     pub(super) fn follow(&mut self, rotations: &[Rotation], heads: &Heads) {
         let mut next = 0;
-        while let Some(Trusted { key, size_max, .. }) = self.keys.get(next).cloned() {
+        while let Some(TrustedKey { key, size_max, .. }) = self.keys.get(next).cloned() {
             next += 1;
             let is_named = rotations.iter().any(|rotation| rotation.old == key || rotation.new == key);
             let covered = if is_named { covered_by(&key, size_max, heads) } else { 0 };
@@ -86,7 +87,7 @@ impl Trust {
                 };
                 if self.keys.iter().all(|known| known.key != *other) {
                     let by = Some((rotation.index, key.clone()));
-                    self.keys.push(Trusted { key: other.clone(), size_max, by });
+                    self.keys.push(TrustedKey { key: other.clone(), size_max, by });
                 }
             }
         }
@@ -99,7 +100,7 @@ impl Trust {
         if self.keys.iter().all(|trusted| checkpoint.size <= trusted.size_max) {
             return Ok(checkpoint);
         }
-        let is_valid = |trusted: &&Trusted| checkpoint.size <= trusted.size_max;
+        let is_valid = |trusted: &&TrustedKey| checkpoint.size <= trusted.size_max;
         let valid: Vec<PublicKey> = self.keys.iter().filter(is_valid).map(|trusted| trusted.key.clone()).collect();
         Checkpoint::verify(note, &valid)
     }

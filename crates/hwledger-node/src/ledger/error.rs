@@ -90,6 +90,16 @@ pub enum LedgerError {
     /// Nothing in the record says how long data are kept.
     #[error("the record has no policy yet under which data may be dropped")]
     NoPolicy,
+    /// The note is signed by another key, which the ledger at hand introduces.
+    #[error("it is signed by the key `{key}`, which entry {entry} of the ledger introduces, signed by `{by}`")]
+    Introduced {
+        /// The key that signed.
+        key: String,
+        /// The entry that introduces it.
+        entry: u64,
+        /// The key that vouches for the entry.
+        by: String,
+    },
     /// The ledger is shorter than the checkpoint.
     #[error("the ledger's last checkpoint has fewer than the {0} entries of the one given")]
     Shorter(u64),
@@ -109,6 +119,9 @@ impl LedgerError {
             Self::Witness(error) => return error.hint(),
             Self::NoWitness(_) => "`hwledger ledger witness init` makes one",
             Self::NotCosigned(_) => "give the witness's key with `--witness`, as `ledger witness init` printed it",
+            Self::Introduced { .. } => {
+                "give that key with `--key`, or an exported record that leads to it with `--bundle`"
+            }
             Self::NoPolicy => "`hwledger ledger retention set` records one",
             Self::Shorter(_) => "if it had them once, it was rolled back: `hwledger ledger verify --checkpoint FILE`",
             _ => return None,

@@ -1,6 +1,7 @@
 //! The use cases of the ledger: begin one, read it, prove from it, check it, hand it on.
 
 mod error;
+mod keys;
 mod own;
 mod place;
 mod read;

@@ -17,6 +17,7 @@ use hwledger_ledger::vault::Vault;
 use hwledger_ledger::verify::{self as check, Finding, Source, Verification, VerifyOptions};
 use serde::Serialize;
 
+use super::keys;
 use super::place::reader;
 use super::read::index_of;
 use super::{LedgerError, LedgerOptions, open, places};
@@ -134,6 +135,8 @@ pub struct CheckRequest {
     pub witnesses: Vec<PublicKey>,
     /// How many of them must have signed.
     pub witnesses_needed: usize,
+    /// Only the keys that were given are believed, not those that the record introduces.
+    pub ignores_rotations: bool,
 }
 
 /// What a check found.
@@ -175,7 +178,7 @@ pub fn verify(options: &LedgerOptions, request: &CheckRequest) -> Result<VerifyA
         held,
         witnesses: request.witnesses.clone(),
         witnesses_needed: request.witnesses_needed,
-        ..VerifyOptions::default()
+        follow_rotations: !request.ignores_rotations,
     };
     let verification = if let Some(folder) = &request.bundle {
         let bundle = Bundle::open(folder)?;
@@ -224,13 +227,14 @@ pub fn prove(options: &LedgerOptions, name: &str) -> Result<String, LedgerError>
 /// The checkpoint is not this ledger's, or the ledger is shorter.
 pub fn consistency(options: &LedgerOptions, old: &Path, keys: &[PublicKey]) -> Result<String, LedgerError> {
     let (_, reader) = reader(options)?;
-    // The first key may have been changed since; the signer has the one of today.
-    let mut keys = keys.to_vec();
-    if keys.is_empty() {
-        keys = first_key(&reader)?;
-        keys.extend(open(options)?.keys().iter().filter(|key| !keys.contains(key)).cloned().collect::<Vec<_>>());
+    let mut given = keys.to_vec();
+    if given.is_empty() {
+        given = first_key(&reader)?;
+        // It may be that its entry cannot be read; the signer has the key of today.
+        given.extend(open(options)?.keys().iter().filter(|key| !given.contains(key)).cloned().collect::<Vec<_>>());
     }
-    let old = Checkpoint::verify(&read_text(old)?, &keys)?;
+    let note = read_text(old)?;
+    let old = Checkpoint::verify(&note, &keys::led_to(&reader, &given, &note)?)?;
     consistency_from(options, old.size)
 }
 
@@ -263,21 +267,29 @@ pub struct ProofAnswer {
     pub event: Option<serde_json::Value>,
 }
 
-/// Checks a proof that an entry is in a ledger, from the file and a public key alone.
+/// Checks a proof that an entry is in a ledger, from the file and a public key alone. Where its head was signed by a later
+/// or an earlier key, `bundle`, an exported record, leads there.
 ///
 /// # Errors
 ///
-/// It shows nothing.
-pub fn verify_proof(path: &Path, entry: Option<&Path>, keys: &[PublicKey]) -> Result<ProofAnswer, LedgerError> {
+/// It shows nothing. Where the ledger of `options` introduces the key that is needed, the error says which.
+pub fn verify_proof(
+    options: &LedgerOptions,
+    path: &Path,
+    entry: Option<&Path>,
+    keys: &[PublicKey],
+    bundle: Option<&Path>,
+) -> Result<ProofAnswer, LedgerError> {
     if keys.is_empty() {
         return Err(LedgerError::NoKey);
     }
     let file = InclusionFile::parse(&read_text(path)?)?;
+    let keys = keys::for_note(options, keys, bundle, &file.checkpoint)?;
     let entry = match entry {
         Some(path) => read_bounded(path, hwledger_ledger::event::EVENT_BYTES_MAX as u64)?,
         None => file.entry.clone().ok_or(LedgerError::NoEntry)?,
     };
-    let head = file.verify(&entry, keys)?;
+    let head = file.verify(&entry, &keys)?;
     Ok(ProofAnswer {
         schema: "hwledger.ledger-proof/1",
         origin: head.origin,
@@ -289,17 +301,25 @@ pub fn verify_proof(path: &Path, entry: Option<&Path>, keys: &[PublicKey]) -> Re
     })
 }
 
-/// Checks a proof that one checkpoint continues another, from the files and a public key alone.
+/// Checks a proof that one checkpoint continues another, from the files and a public key alone, or as [`verify_proof`] with
+/// an exported record.
 ///
 /// # Errors
 ///
-/// It shows nothing.
-pub fn verify_consistency(path: &Path, old: &Path, keys: &[PublicKey]) -> Result<ProofAnswer, LedgerError> {
+/// Those of [`verify_proof`].
+pub fn verify_consistency(
+    options: &LedgerOptions,
+    path: &Path,
+    old: &Path,
+    keys: &[PublicKey],
+    bundle: Option<&Path>,
+) -> Result<ProofAnswer, LedgerError> {
     if keys.is_empty() {
         return Err(LedgerError::NoKey);
     }
-    let old = Checkpoint::verify(&read_text(old)?, keys)?;
-    let head = ConsistencyFile::parse(&read_text(path)?)?.verify(&old, keys)?;
+    let (note, file) = (read_text(old)?, ConsistencyFile::parse(&read_text(path)?)?);
+    let old = Checkpoint::verify(&note, &keys::for_note(options, keys, bundle, &note)?)?;
+    let head = file.verify(&old, &keys::for_note(options, keys, bundle, &file.checkpoint)?)?;
     Ok(ProofAnswer {
         schema: "hwledger.ledger-proof/1",
         origin: head.origin,

@@ -98,6 +98,9 @@ enum LedgerCommand {
         /// How many witnesses must have signed one checkpoint
         #[arg(long, value_name = "COUNT", default_value_t = 1)]
         witnesses_needed: usize,
+        /// Believe only the keys that are given, not those that the record introduces
+        #[arg(long)]
+        ignore_rotations: bool,
     },
     /// Print the proof that an entry is in the ledger (a `.tlog-proof` file)
     Prove {
@@ -107,6 +110,9 @@ enum LedgerCommand {
     },
     /// Check a proof with nothing but a public key
     VerifyProof {
+        /// Folder of an exported record, which leads from the key given to the one that signed, after a rotation
+        #[arg(long, value_name = "FOLDER")]
+        bundle: Option<PathBuf>,
         /// The proof, as `prove` or `consistency` printed it
         #[arg(value_name = "FILE")]
         proof: PathBuf,
@@ -214,7 +220,7 @@ fn answer(arguments: &LedgerArguments) -> Result<ExitCode, LedgerError> {
             say(&if is_json { json(&answer) } else { entry_in_full(&answer) }, true)
         }
         LedgerCommand::Checkpoint => say(&ledger::checkpoint(&options)?, true),
-        LedgerCommand::Verify { bundle, keys, checkpoints, witnesses, witnesses_needed } => {
+        LedgerCommand::Verify { bundle, keys, checkpoints, witnesses, witnesses_needed, ignore_rotations } => {
             let answer = ledger::verify(
                 &options,
                 &CheckRequest {
@@ -223,17 +229,18 @@ fn answer(arguments: &LedgerArguments) -> Result<ExitCode, LedgerError> {
                     checkpoints: checkpoints.clone(),
                     witnesses: witnesses.iter().map(|key| witness_key_of(key)).collect::<Result<_, _>>()?,
                     witnesses_needed: *witnesses_needed,
+                    ignores_rotations: *ignore_rotations,
                 },
             )?;
             let text = if is_json { json(&answer) } else { levels(&answer) };
             say(&text, answer.verification.is_sound())
         }
         LedgerCommand::Prove { entry } => say(&ledger::prove(&options, entry)?, true),
-        LedgerCommand::VerifyProof { proof, entry, old, keys } => {
-            let keys = keys.read()?;
+        LedgerCommand::VerifyProof { bundle, proof, entry, old, keys } => {
+            let (keys, bundle) = (keys.read()?, bundle.as_deref());
             let answer = match old {
-                Some(old) => ledger::verify_consistency(proof, old, &keys)?,
-                None => ledger::verify_proof(proof, entry.as_deref(), &keys)?,
+                Some(old) => ledger::verify_consistency(&options, proof, old, &keys, bundle)?,
+                None => ledger::verify_proof(&options, proof, entry.as_deref(), &keys, bundle)?,
             };
             say(&if is_json { json(&answer) } else { proved(&answer) }, true)
         }
