@@ -18,6 +18,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use crate::canonical::to_canonical;
 use crate::checkpoint::Checkpoint;
 use crate::event::{KINDS, schema_of};
 use crate::hash::Hash;
@@ -32,6 +33,9 @@ const ENTRIES_BYTES_MAX: u64 = TILE_HASHES * (2 + u16::MAX as u64);
 
 /// Bundles of entries that may be missing one after the other before the rest is taken for missing too.
 const MISSING_MAX: u64 = 1024;
+
+/// Bytes of a schema at most.
+const SCHEMA_BYTES_MAX: u64 = 1 << 20;
 
 /// Files of kept entries that are looked at, at most.
 const KEPT_MAX: usize = 1 << 20;
@@ -329,6 +333,19 @@ impl Source for Bundle {
         }
         let bytes = read(&self.folder.join(name.path(width)), TILE_HASHES * Hash::BYTES as u64)?;
         Ok(bytes.map(|bytes| bytes.chunks(Hash::BYTES).filter_map(Hash::from_slice).collect()))
+    }
+
+    fn schema(&self, kind: &str, version: u64) -> Result<Option<Hash>, StoreError> {
+        // A name from the record becomes one of a file.
+        if kind.is_empty() || kind.len() > 64 || !kind.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Ok(None);
+        }
+        let path = self.folder.join(format!("schemas/{kind}.v{version}.json"));
+        let Some(bytes) = read(&path, SCHEMA_BYTES_MAX)? else { return Ok(None) };
+        let value = serde_json::from_slice::<serde_json::Value>(&bytes).ok();
+        let canonical = value.and_then(|value| to_canonical(&value).ok());
+        // What is no schema is that of nothing.
+        Ok(Some(Hash::of(&canonical.unwrap_or(bytes))))
     }
 
     fn checkpoints(&self) -> Result<Vec<(u64, String)>, StoreError> {

@@ -40,7 +40,7 @@ fn a_stranger_needs_the_bundle_and_the_key() {
     let text = stranger.says(0, &["ledger", "verify", "--bundle", &bundle]);
     assert!(text.contains("the key is the record's own"), "{text}");
     let text = stranger.says(0, &["ledger", "verify-proof", &proof, "--key", &key]);
-    assert!(text.starts_with("entry 1 is in example.com/lab with 2 entries") && text.contains("politely"), "{text}");
+    assert!(text.starts_with("entry 1 is in example.com/lab with 5 entries") && text.contains("politely"), "{text}");
     let text = stranger.says(0, &["ledger", "verify-proof", &consistency, "--old", &early, "--key", &key]);
     assert!(text.contains("continues its checkpoint of 1 entries"), "{text}");
 
@@ -51,7 +51,7 @@ fn a_stranger_needs_the_bundle_and_the_key() {
     let text = stranger.says(1, &["ledger", "verify", "--bundle", &bundle, "--key", &wrong]);
     assert!(text.contains("3  FAILS"), "{text}");
     // Nor is a bundle that was changed.
-    let entries = Path::new(&bundle).join("tile/entries/000.p/2");
+    let entries = Path::new(&bundle).join("tile/entries/000.p/5");
     let mut bytes = std::fs::read(&entries).unwrap();
     let place = bytes.windows(8).position(|window| window == b"politely").unwrap();
     bytes[place] = b'P';
@@ -242,7 +242,7 @@ fn witnesses_need_no_server() {
         let check =
             [&["ledger", "verify", "--key", &key, "--witness", &keys[0], "--witness", &keys[1]], record].concat();
         let text = home.says(0, &[&check[..], &["--witnesses-needed", "2"]].concat());
-        assert!(text.contains("2 of 2 witnesses signed the checkpoint of 2 entries; 2 entries came later"), "{text}");
+        assert!(text.contains("2 of 2 witnesses signed the checkpoint of 2 entries; 5 entries came later"), "{text}");
         assert!(home.says(1, &[&check[..], &["--witnesses-needed", "3"]].concat()).contains("3 are needed"));
     }
     // A stranger's head is not recorded.
@@ -250,6 +250,87 @@ fn witnesses_need_no_server() {
     self::key(&other, &["--origin", "example.com/seen"]);
     let text = other.says(2, &["ledger", "cosign", &both]);
     assert!(text.contains("by a key that is known"), "{text}");
+}
+
+#[test]
+fn what_a_check_found_is_recorded_with_digests() {
+    let home = Home::new("integrity");
+    let key = key(&home, &["--origin", "example.com/checked"]);
+    home.says(0, &["ledger", "redact", "someone"]);
+    // Another machine with the same entries.
+    let folder = home.0.join(".local/share/hwledger/ledger");
+    let copy = home.0.join("copy");
+    std::fs::create_dir_all(&copy).unwrap();
+    std::fs::copy(folder.join("ledger.sqlite"), copy.join("ledger.sqlite")).unwrap();
+    let there = copy.display().to_string();
+    let there: serde_json::Value =
+        serde_json::from_str(&home.says(0, &["ledger", "fsck", "--ledger", &there, "--json"])).unwrap();
+    let state = |projection: &serde_json::Value| {
+        let field = |name: &str| projection[name].as_str().map_or_else(|| projection[name].to_string(), str::to_owned);
+        format!("{} of {} entries, {}", field("name"), field("cursor"), field("digest"))
+    };
+    let states: Vec<String> = there["projections"].as_array().unwrap().iter().map(state).collect();
+    assert_eq!(states.len(), 2);
+
+    assert!(home.says(0, &["ledger", "verify", "--key", &key, "--record"]).ends_with("\nrecorded in entry 2\n"));
+    let event = home.json(&["ledger", "show", "2"])["event"].clone();
+    assert_eq!(event["type"], "IntegrityChecked");
+    let data = &event["data"];
+    assert_eq!((data["size"].as_str(), data["is_sound"].as_bool()), (Some("2"), Some(true)));
+    assert_eq!(serde_json::to_value(&states).unwrap(), data["projections"]);
+    assert!(home.says(0, &["ledger", "fsck", "--record"]).ends_with("recorded in entry 3\n"));
+    // With a checkpoint that does not fit, the finding is recorded too.
+    let other = Home::new("integrity-other");
+    self::key(&other, &["--origin", "example.com/checked"]);
+    let foreign = write(&home, "foreign", &other.says(0, &["ledger", "checkpoint"]));
+    let text = home.says(1, &["ledger", "verify", "--key", &key, "--checkpoint", &foreign, "--record"]);
+    assert!(text.ends_with("recorded in entry 4\n"), "{text}");
+    let data = home.json(&["ledger", "show", "4"])["event"]["data"].clone();
+    assert_eq!((data["is_sound"].as_bool(), &data["projections"]), (Some(false), &serde_json::json!([])));
+    assert!(data["findings"][0].as_str().unwrap().starts_with("level 4: "), "{data}");
+    // What nobody can sign is not appended, and that is said.
+    std::fs::remove_dir_all(home.0.join(".local/state/hwledger/signer")).unwrap();
+    let text = home.says(1, &["ledger", "verify", "--key", &key, "--record"]);
+    assert!(text.contains("3  holds") && text.contains("this was not recorded: "), "{text}");
+    assert!(home.says(1, &["ledger", "fsck", "--record"]).contains("this was not recorded: "));
+}
+
+#[test]
+fn schemas_are_registered_when_the_record_is_handed_on() {
+    let home = Home::new("schemas");
+    let key = key(&home, &["--origin", "example.com/schemas"]);
+    let bundle = home.0.join("bundle");
+    let folder = bundle.display().to_string();
+    home.says(0, &["ledger", "export", &folder]);
+    home.says(0, &["ledger", "export", &folder]);
+    // One entry per kind that is used, once.
+    let list = home.json(&["ledger", "log", "--kind", "SchemaRegistered"]);
+    let summaries: Vec<&str> =
+        list["entries"].as_array().unwrap().iter().map(|row| row["summary"].as_str().unwrap()).collect();
+    assert_eq!(summaries.len(), 2, "{summaries:?}");
+    assert!(summaries[0].starts_with("kind=LedgerCreated ") && summaries[1].starts_with("kind=SchemaRegistered "));
+    let check = ["ledger", "verify", "--bundle", &folder, "--key", &key];
+    home.says(0, &check);
+    let change = |name: &str| {
+        let path = bundle.join("schemas").join(name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("\"string\"", "\"number\"")).unwrap();
+    };
+    // Of a kind that no entry has nobody said what its schema is.
+    change("JobQueued.v1.json");
+    home.says(0, &check);
+    change("LedgerCreated.v1.json");
+    let text = home.says(1, &check);
+    assert!(
+        text.contains("the schema of version 1 of `LedgerCreated` is not the one that entry 1 registered"),
+        "{text}"
+    );
+    // Another spelling of the same schema is the same.
+    home.says(0, &["ledger", "export", &folder]);
+    let path = bundle.join("schemas/LedgerCreated.v1.json");
+    let value: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    std::fs::write(&path, value.to_string()).unwrap();
+    home.says(0, &check);
 }
 
 #[test]

@@ -21,6 +21,11 @@ pub use field::{Count, Decimal, Difference, Estimate, Measure, Residual, Sealed}
 use crate::canonical::{CanonicalError, to_canonical};
 use crate::hash::Hash;
 
+/// SHA-256 over the canonical spelling of the JSON Schema of a kind's data; none for a kind that this version does not know.
+pub fn schema_hash(kind: Kind) -> Option<Hash> {
+    Some(Hash::of(&to_canonical(&schema_of(kind)?).ok()?))
+}
+
 /// Bytes of an event at most: a bundle of entries gives each two bytes of length, and an envelope must fit around it.
 pub const EVENT_BYTES_MAX: usize = 48 << 10;
 

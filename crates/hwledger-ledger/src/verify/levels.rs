@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Findings, Level, Source};
-use crate::event::{Agents, Event, Payload};
+use crate::event::{Agents, Event, Payload, SchemaRegistered};
 use crate::hash::Hash;
 use crate::merkle::{Edge, TILE_HASHES, TileName};
 use crate::store::StoreError;
@@ -21,7 +21,12 @@ pub(super) struct Leaves {
     /// Runs of entries whose data are gone, and those of which an event says so.
     dropped: Vec<Range<u64>>,
     allowed: Vec<Range<u64>>,
+    /// Schemas that entries register: the entry, the kind, its version and the hash.
+    schemas: Vec<(u64, SchemaRegistered)>,
 }
+
+/// Schemas that are compared at most.
+const SCHEMAS_MAX: usize = 4096;
 
 impl Leaves {
     /// The leaf hash that the record has for an entry; that of nothing where it has none.
@@ -82,6 +87,32 @@ impl Leaves {
         {
             self.allowed.push(applied.start.0..applied.end.0);
         }
+    }
+
+    /// Takes note of an event that registers a schema.
+    pub(super) fn find_schema(&mut self, index: u64, bytes: &[u8]) {
+        if self.schemas.len() == SCHEMAS_MAX || !contains(bytes, b"\"type\":\"SchemaRegistered\"") {
+            return;
+        }
+        let payload = Event::parse(bytes).ok().and_then(|event| event.payload().ok().flatten());
+        if let Some(Payload::SchemaRegistered(registered)) = payload {
+            self.schemas.push((index, registered));
+        }
+    }
+
+    /// Compares the schemas that lie beside the entries with those that were registered.
+    pub(super) fn check_schemas(&mut self, source: &impl Source) -> Result<(), StoreError> {
+        for (index, registered) in &self.schemas {
+            let SchemaRegistered { kind, version, schema } = registered;
+            if source.schema(kind, version.0)?.is_some_and(|found| found != *schema) {
+                let what = format!(
+                    "the schema of version {} of `{kind}` is not the one that entry {index} registered",
+                    version.0
+                );
+                self.findings.add(Some(*index), what);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn level(mut self, size: u64) -> Level {

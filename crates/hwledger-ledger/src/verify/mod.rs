@@ -178,6 +178,7 @@ fn examine(source: &impl Source, options: &VerifyOptions) -> Result<Examined, St
         pass.push(source, stored);
         if let Some(bytes) = bytes {
             pass.leaves.check_retention(bytes);
+            pass.leaves.find_schema(index, bytes);
             levels::check_agent(&mut agents, &mut agent_findings, index, bytes);
             rotation::find(&mut rotations, index, bytes, stored);
             cosignatures.find(bytes);
@@ -197,7 +198,8 @@ fn examine(source: &impl Source, options: &VerifyOptions) -> Result<Examined, St
 /// The record cannot be read at all. What is wrong with what can be read is in the answer.
 pub fn verify(source: &impl Source, options: &VerifyOptions) -> Result<Verification, StoreError> {
     let Examined { size, pass, rotations, cosignatures, agents, agent_findings } = examine(source, options)?;
-    let Pass { leaves, walk, heads, .. } = pass;
+    let Pass { mut leaves, walk, heads, .. } = pass;
+    leaves.check_schemas(source)?;
     let root = walk.root();
     let mut levels = vec![leaves.level(size), walk.level(source, size)?];
     let witnessed = heads.witnessed(size, options, &cosignatures);

@@ -32,6 +32,17 @@ pub trait Source {
     /// The record cannot be read.
     fn tile(&self, name: TileName) -> Result<Option<Vec<Hash>>, StoreError>;
 
+    /// SHA-256 over the canonical spelling of the schema that lies beside the entries for this version of a kind; none where
+    /// none does.
+    ///
+    /// # Errors
+    ///
+    /// The record cannot be read.
+    fn schema(&self, kind: &str, version: u64) -> Result<Option<Hash>, StoreError> {
+        let _ = (kind, version);
+        Ok(None)
+    }
+
     /// Every signed head with the size that it is kept under.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! The use cases of the ledger: begin one, read it, prove from it, check it, hand it on.
 
 mod error;
+mod integrity;
 mod keys;
 mod own;
 mod place;
 mod read;
 mod retention;
+mod schemas;
 mod trust;
 mod witness;
 

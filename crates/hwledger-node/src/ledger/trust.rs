@@ -17,9 +17,11 @@ use hwledger_ledger::vault::Vault;
 use hwledger_ledger::verify::{self as check, Finding, Source, Verification, VerifyOptions};
 use serde::Serialize;
 
+use super::integrity::{self, Checked};
 use super::keys;
 use super::place::reader;
 use super::read::index_of;
+use super::schemas;
 use super::{LedgerError, LedgerOptions, open, places};
 
 /// A ledger that was begun.
@@ -137,6 +139,8 @@ pub struct CheckRequest {
     pub witnesses_needed: usize,
     /// Only the keys that were given are believed, not those that the record introduces.
     pub ignores_rotations: bool,
+    /// What comes out is recorded in the ledger; not for an exported record.
+    pub is_recorded: bool,
 }
 
 /// What a check found.
@@ -147,6 +151,8 @@ pub struct VerifyAnswer {
     pub verification: Verification,
     /// What else must be known to judge it.
     pub remarks: Vec<String>,
+    /// The entry that says what was found, where it was to be recorded.
+    pub recorded_in: Option<u64>,
 }
 
 /// Checks the ledger, or a record exported from one.
@@ -189,7 +195,26 @@ pub fn verify(options: &LedgerOptions, request: &CheckRequest) -> Result<VerifyA
         let keys = own_keys(first_key(&reader))?;
         run(&reader, &check_options(keys))?
     };
-    Ok(VerifyAnswer { verification, remarks })
+    let mut recorded_in = None;
+    if request.is_recorded && request.bundle.is_none() {
+        match record_verification(options, &verification) {
+            Ok(entry) => recorded_in = Some(entry),
+            Err(error) => remarks.push(format!("this was not recorded: {error}")),
+        }
+    }
+    Ok(VerifyAnswer { verification, remarks, recorded_in })
+}
+
+/// Appends what a verification of the ledger found.
+fn record_verification(options: &LedgerOptions, verification: &Verification) -> Result<u64, LedgerError> {
+    let (folder, reader) = reader(options)?;
+    let levels = verification.levels.iter();
+    let findings = levels
+        .flat_map(|level| level.findings.iter().map(|finding| format!("level {}: {}", level.number, finding.what)));
+    let is_sound = verification.is_sound();
+    let projections = integrity::projections_of(&folder, &reader, is_sound)?;
+    let (size, root, findings) = (verification.size, verification.root, findings.collect());
+    integrity::record(options, Checked { size, root, is_sound, findings, projections: &projections })
 }
 
 fn run(source: &impl Source, options: &VerifyOptions) -> Result<Verification, LedgerError> {
@@ -346,7 +371,7 @@ pub struct ExportAnswer {
     pub folder: PathBuf,
 }
 
-/// Signs what there is and writes the record as plain files.
+/// Registers the schemas of the kinds of events that there are, signs what there is and writes the record as plain files.
 ///
 /// # Errors
 ///
@@ -354,6 +379,7 @@ pub struct ExportAnswer {
 pub fn export(options: &LedgerOptions, folder: &Path) -> Result<ExportAnswer, LedgerError> {
     let ledger = open(options)?;
     if ledger.fault().is_none() {
+        schemas::register(&ledger)?;
         ledger.checkpoint()?;
     }
     let head = bundle::export(&ledger.reader()?, ledger.keys(), folder)?;
@@ -437,6 +463,10 @@ pub struct FsckAnswer {
     pub findings: Vec<Finding>,
     /// What is derived from the entries and kept beside them: how far each is, and the digest of its state.
     pub projections: Vec<ProjectionAnswer>,
+    /// The entry that says what was found, where it was to be recorded.
+    pub recorded_in: Option<u64>,
+    /// Why it was not recorded, where it was to be.
+    pub not_recorded: Option<String>,
 }
 
 /// One projection.
@@ -455,8 +485,11 @@ pub struct ProjectionAnswer {
 }
 
 /// The projections of a ledger, brought up to date, or made anew from its entries.
-fn projections(folder: &Path, reader: &Reader, is_repairing: bool) -> Result<Vec<ProjectionAnswer>, LedgerError> {
-    let projections = Projections::new(folder);
+pub(super) fn projections(
+    projections: &Projections,
+    reader: &Reader,
+    is_repairing: bool,
+) -> Result<Vec<ProjectionAnswer>, LedgerError> {
     let statuses = if is_repairing { projections.rebuild(reader)? } else { projections.catch_up(reader)?.projections };
     let answer = |status: Status| ProjectionAnswer {
         digest: projections.digest(&status.name).ok(),
@@ -469,12 +502,12 @@ fn projections(folder: &Path, reader: &Reader, is_repairing: bool) -> Result<Vec
 }
 
 /// Looks for damage in a ledger's database, beyond what [`verify`] checks. Entries are never repaired; what is derived from
-/// them is made anew where `is_repairing`.
+/// them is made anew where `is_repairing`, and what was found is recorded where `is_recorded`.
 ///
 /// # Errors
 ///
 /// There is no ledger, or it cannot be read at all.
-pub fn fsck(options: &LedgerOptions, is_repairing: bool) -> Result<FsckAnswer, LedgerError> {
+pub fn fsck(options: &LedgerOptions, is_repairing: bool, is_recorded: bool) -> Result<FsckAnswer, LedgerError> {
     let (folder, reader) = reader(options)?;
     let size = reader.size()?;
     let fault = match open(options) {
@@ -483,6 +516,19 @@ pub fn fsck(options: &LedgerOptions, is_repairing: bool) -> Result<FsckAnswer, L
     };
     let findings = check::fsck(&reader)?;
     // Of a ledger that contradicts itself nothing is derived.
-    let projections = if findings.is_empty() { projections(&folder, &reader, is_repairing)? } else { Vec::new() };
-    Ok(FsckAnswer { schema: "hwledger.ledger-fsck/1", size, fault, findings, projections })
+    let projections =
+        if findings.is_empty() { projections(&Projections::new(&folder), &reader, is_repairing)? } else { Vec::new() };
+    let (mut recorded_in, mut not_recorded) = (None, None);
+    if is_recorded {
+        let lines = findings.iter().map(|finding| finding.what.clone()).collect();
+        let is_sound = findings.is_empty() && fault.is_none();
+        let root = reader.root_at(size)?;
+        let checked = Checked { size, root, is_sound, findings: lines, projections: &projections };
+        match integrity::record(options, checked) {
+            Ok(entry) => recorded_in = Some(entry),
+            Err(error) => not_recorded = Some(error.to_string()),
+        }
+    }
+    let schema = "hwledger.ledger-fsck/1";
+    Ok(FsckAnswer { schema, size, fault, findings, projections, recorded_in, not_recorded })
 }

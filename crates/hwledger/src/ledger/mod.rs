@@ -101,6 +101,9 @@ enum LedgerCommand {
         /// Believe only the keys that are given, not those that the record introduces
         #[arg(long)]
         ignore_rotations: bool,
+        /// Record in the ledger what came out, with the digests of what is derived from it
+        #[arg(long, conflicts_with = "bundle")]
+        record: bool,
     },
     /// Print the proof that an entry is in the ledger (a `.tlog-proof` file)
     Prove {
@@ -171,6 +174,9 @@ enum LedgerCommand {
         /// Make anew what is derived from the entries
         #[arg(long)]
         repair_projections: bool,
+        /// Record in the ledger what came out, with the digests of what is derived from it
+        #[arg(long)]
+        record: bool,
     },
 }
 
@@ -220,7 +226,7 @@ fn answer(arguments: &LedgerArguments) -> Result<ExitCode, LedgerError> {
             say(&if is_json { json(&answer) } else { entry_in_full(&answer) }, true)
         }
         LedgerCommand::Checkpoint => say(&ledger::checkpoint(&options)?, true),
-        LedgerCommand::Verify { bundle, keys, checkpoints, witnesses, witnesses_needed, ignore_rotations } => {
+        LedgerCommand::Verify { bundle, keys, checkpoints, witnesses, witnesses_needed, ignore_rotations, record } => {
             let answer = ledger::verify(
                 &options,
                 &CheckRequest {
@@ -230,10 +236,11 @@ fn answer(arguments: &LedgerArguments) -> Result<ExitCode, LedgerError> {
                     witnesses: witnesses.iter().map(|key| witness_key_of(key)).collect::<Result<_, _>>()?,
                     witnesses_needed: *witnesses_needed,
                     ignores_rotations: *ignore_rotations,
+                    is_recorded: *record,
                 },
             )?;
             let text = if is_json { json(&answer) } else { levels(&answer) };
-            say(&text, answer.verification.is_sound())
+            say(&text, answer.verification.is_sound() && *record == answer.recorded_in.is_some())
         }
         LedgerCommand::Prove { entry } => say(&ledger::prove(&options, entry)?, true),
         LedgerCommand::VerifyProof { bundle, proof, entry, old, keys } => {
@@ -276,9 +283,9 @@ fn answer(arguments: &LedgerArguments) -> Result<ExitCode, LedgerError> {
             let who = if answer.is_finished { "alone" } else { "beside the old one" };
             say(&if is_json { json(&answer) } else { format!("{}\nsigns {who} from now on\n", answer.key) }, true)
         }
-        LedgerCommand::Fsck { repair_projections } => {
-            let answer = ledger::fsck(&options, *repair_projections)?;
-            let is_sound = answer.findings.is_empty() && answer.fault.is_none();
+        LedgerCommand::Fsck { repair_projections, record } => {
+            let answer = ledger::fsck(&options, *repair_projections, *record)?;
+            let is_sound = answer.findings.is_empty() && answer.fault.is_none() && answer.not_recorded.is_none();
             say(&if is_json { json(&answer) } else { damage(&answer) }, is_sound)
         }
     })

@@ -91,6 +91,9 @@ pub(super) fn levels(answer: &VerifyAnswer) -> String {
     for remark in &answer.remarks {
         let _ = writeln!(text, "note: {remark}");
     }
+    if let Some(entry) = answer.recorded_in {
+        let _ = writeln!(text, "\nrecorded in entry {entry}");
+    }
     text
 }
 
@@ -126,6 +129,12 @@ pub(super) fn damage(answer: &FsckAnswer) -> String {
     }
     if answer.findings.is_empty() && answer.fault.is_none() {
         text.push_str("nothing is wrong\n");
+    }
+    if let Some(entry) = answer.recorded_in {
+        let _ = writeln!(text, "recorded in entry {entry}");
+    }
+    if let Some(reason) = &answer.not_recorded {
+        let _ = writeln!(text, "this was not recorded: {reason}");
     }
     text
 }
