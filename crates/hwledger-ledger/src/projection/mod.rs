@@ -243,7 +243,16 @@ impl Projections {
         self.query(|connection| runs::list(connection, limit, false))
     }
 
-    /// Those of them that were predicted and are not reconciled yet.
+    /// The run of this name; none where no entry tells of it.
+    ///
+    /// # Errors
+    ///
+    /// The projections cannot be read.
+    pub fn run(&self, name: &str) -> Result<Option<Run>, ProjectionError> {
+        self.query(|connection| runs::one(connection, name))
+    }
+
+    /// Those of them that were predicted and are not measured, or measured and not reconciled yet.
     ///
     /// # Errors
     ///

@@ -92,13 +92,22 @@ fn runs_and_streams_are_told() {
         prediction,
         measurements: measurements.to_vec(),
         reconciliations: reconciliations.to_vec(),
+        reconciled: if reconciliations.is_empty() { Vec::new() } else { vec![3] },
     };
     let (b, a) = (run("b", Some(1), &[3, 5], &[6]), run("a", Some(2), &[], &[]));
+    assert_eq!(projections.run("b").unwrap().as_ref(), Some(&b));
+    assert_eq!(projections.run("c").unwrap(), None);
     assert_eq!(projections.runs(9).unwrap(), [b.clone(), a.clone(), run("unpredicted", None, &[4], &[])]);
-    assert_eq!(projections.runs(1).unwrap(), [b]);
+    assert_eq!(projections.runs(1).unwrap(), std::slice::from_ref(&b));
+    // Of two measurements of a run one is compared, the other not yet.
+    assert_eq!(projections.runs_to_reconcile(u64::MAX).unwrap(), [b.clone(), a.clone()]);
+    assert!([&a, &b].iter().all(|run| run.is_to_reconcile()));
+    ledger.append(&reconciliation("b", 1, 5)).unwrap();
+    projections.catch_up(&ledger.reader().unwrap()).unwrap();
     assert_eq!(projections.runs_to_reconcile(u64::MAX).unwrap(), [a]);
+    assert!(!projections.run("b").unwrap().unwrap().is_to_reconcile());
     let stream = projections.stream("run/b").unwrap().unwrap();
-    assert_eq!((stream.events, stream.last_entry, stream.last_kind.as_str()), (4, 6, "PredictionReconciled"));
+    assert_eq!((stream.events, stream.last_entry, stream.last_kind.as_str()), (5, 9, "PredictionReconciled"));
     assert_eq!(projections.stream("run/c").unwrap(), None);
     let names: Vec<_> = projections.streams("run/", 2).unwrap().into_iter().map(|stream| stream.subject).collect();
     assert_eq!(names, ["run/a", "run/b"]);

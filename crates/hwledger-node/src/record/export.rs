@@ -4,7 +4,8 @@ use hwledger_core::calibration::Figure;
 use hwledger_ledger::event::{EngineWindowRecorded, Measure, PredictionMade};
 
 use super::RecordError;
-use super::reconcile::{ReconciledRun, Told, runs};
+use super::reconcile::ReconciledRun;
+use super::runs::{Told, Wanted, runs};
 use crate::ledger::{LedgerOptions, open};
 use crate::sweep::record::WorkloadRecord;
 use crate::table::record::record;
@@ -72,8 +73,7 @@ pub fn figure_records(runs: &[ReconciledRun]) -> Vec<FigureRecord> {
 /// There is no ledger, or it cannot be read.
 pub fn workload_records(options: &LedgerOptions) -> Result<Vec<WorkloadRecord>, RecordError> {
     let ledger = open(options)?;
-    let all = runs(&ledger)?;
-    Ok(all.iter().flat_map(|(run, told)| phases(run, told)).collect())
+    Ok(runs(&ledger, Wanted::All)?.iter().flat_map(phases).collect())
 }
 
 fn value(measures: &[Measure], figure: Figure) -> Option<f64> {
@@ -86,13 +86,13 @@ fn setting(made: &PredictionMade, name: &str) -> Option<i64> {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the columns hold whole nanoseconds and seven digits")]
-fn phases(run: &str, told: &Told) -> Vec<WorkloadRecord> {
-    let Some((_, made)) = &told.prediction else { return Vec::new() };
+fn phases(told: &Told) -> Vec<WorkloadRecord> {
+    let (run, (_, made)) = (&told.run, &told.prediction);
     let phase = |number: usize, window: &EngineWindowRecorded, name: &str, from: f64, takes: f64, tokens: i64| {
         let milliseconds = |value: f64| (value * 1e6).round() as i64;
         WorkloadRecord {
             record_id: format!("{run}-{number}-{name}"),
-            run_id: run.to_owned(),
+            run_id: run.clone(),
             t_wall_ns: count(window.start_ns.0),
             t_sim_ns: milliseconds(from),
             subsystem: Some(made.device.clone()),

@@ -11,7 +11,7 @@ use hwledger_ledger::event::{CalibrationUpdated, Count, Decimal, Draft};
 use hwledger_ledger::hash::Hash;
 
 use super::prediction::PredictionBasis;
-use super::reconcile::{Told, runs};
+use super::runs::{Told, Wanted, runs};
 use super::{RecordError, blob};
 use crate::calibrate::{self, CalibrateAnswer, Store, summary};
 use crate::ledger::{LedgerOptions, open};
@@ -26,8 +26,8 @@ pub struct LearnRequest {
 }
 
 /// The pairs of one run.
-fn samples(folder: &std::path::Path, run: &str, told: &Told) -> Result<Vec<Sample>, RecordError> {
-    let Some((index, made)) = &told.prediction else { return Ok(Vec::new()) };
+fn samples(folder: &std::path::Path, told: &Told) -> Result<Vec<Sample>, RecordError> {
+    let (run, (index, made)) = (&told.run, &told.prediction);
     let bytes = blob::fetch(folder, made.inputs, *index)?;
     let basis: PredictionBasis = serde_json::from_slice(&bytes).map_err(|error| RecordError::Run(error.to_string()))?;
     let mut found = Vec::new();
@@ -67,15 +67,15 @@ pub fn learn(options: &LedgerOptions, request: &LearnRequest) -> Result<Calibrat
         Some(path) => Store::read(path)?.unwrap_or_default(),
         None => Store::default(),
     };
-    let all = runs(&ledger)?;
+    let all = runs(&ledger, Wanted::All)?;
     let (mut new, mut excluded) = (Vec::new(), Vec::new());
-    let measured: Vec<_> = all.iter().filter(|(_, told)| !told.measurements.is_empty()).collect();
-    for (run, told) in &measured {
-        match samples(ledger.folder(), run, told) {
+    let measured: Vec<_> = all.iter().filter(|told| !told.measurements.is_empty()).collect();
+    for told in &measured {
+        match samples(ledger.folder(), told) {
             Ok(found) => new.extend(found),
             Err(error) => excluded.push(Excluded {
-                place: Place { file: format!("run/{run}"), line: 0, record: 0 },
-                what: told.prediction.as_ref().map(|(_, made)| made.model.clone()).unwrap_or_default(),
+                place: Place { file: format!("run/{}", told.run), line: 0, record: 0 },
+                what: told.prediction.1.model.clone(),
                 reason: error.to_string(),
             }),
         }

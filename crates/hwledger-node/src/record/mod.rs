@@ -13,6 +13,7 @@ mod load;
 mod measurement;
 mod prediction;
 mod reconcile;
+mod runs;
 
 pub use attached::{AttachRequest, AttachedRun};
 pub use blob::BLOB_BYTES_MAX;

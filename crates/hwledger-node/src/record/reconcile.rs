@@ -1,12 +1,12 @@
 //! Predictions beside what really happened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use hwledger_ledger::event::{Count, Decimal, Draft, Event, Measure, Payload, PredictionReconciled, Residual};
-use hwledger_ledger::store::{Ledger, StoreError};
+use hwledger_ledger::event::{Count, Decimal, Draft, Measure, PredictionReconciled, Residual};
 use serde::Serialize;
 
 use super::RecordError;
+use super::runs::{Told, Wanted, runs};
 use crate::ledger::{LedgerOptions, open};
 
 /// How far memory may be from its prediction and still be called the same.
@@ -89,43 +89,6 @@ pub struct FigureSummary {
     pub coverage: Option<f64>,
 }
 
-/// A run as the ledger tells it.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    pub(super) prediction: Option<(u64, hwledger_ledger::event::PredictionMade)>,
-    pub(super) measurements: Vec<(u64, hwledger_ledger::event::EngineWindowRecorded)>,
-    reconciled: BTreeSet<u64>,
-}
-
-/// Every run of the ledger, in the order of their predictions.
-pub(super) fn runs(ledger: &Ledger) -> Result<Vec<(String, Told)>, RecordError> {
-    let reader = ledger.reader()?;
-    let mut order = Vec::new();
-    let mut told: BTreeMap<String, Told> = BTreeMap::new();
-    reader.entries(0, reader.size()?, |entry| {
-        let is_told = ["PredictionMade", "EngineWindowRecorded", "PredictionReconciled"].contains(&entry.kind.as_str());
-        let Some(bytes) = entry.bytes.filter(|_| is_told) else { return Ok::<_, StoreError>(true) };
-        match Event::parse(&bytes)?.payload()? {
-            Some(Payload::PredictionMade(made)) => {
-                order.push(made.run.clone());
-                let run = made.run.clone();
-                told.entry(run).or_default().prediction = Some((entry.index, made));
-            }
-            Some(Payload::EngineWindowRecorded(window)) => {
-                if let Some(run) = &window.run {
-                    told.entry(run.clone()).or_default().measurements.push((entry.index, window));
-                }
-            }
-            Some(Payload::PredictionReconciled(done)) => {
-                told.entry(done.run.clone()).or_default().reconciled.insert(done.measurement.0);
-            }
-            _ => {}
-        }
-        Ok(true)
-    })?;
-    Ok(order.into_iter().filter_map(|run| told.remove(&run).map(|told| (run, told))).collect())
-}
-
 /// Compares what was predicted with what was measured, and records it.
 ///
 /// # Errors
@@ -133,8 +96,13 @@ pub(super) fn runs(ledger: &Ledger) -> Result<Vec<(String, Told)>, RecordError> 
 /// There is no ledger, it has no such run, or takes nothing.
 pub fn reconcile(options: &LedgerOptions, request: &ReconcileRequest) -> Result<ReconcileAnswer, RecordError> {
     let ledger = open(options)?;
-    let all = runs(&ledger)?;
-    if let Some(unknown) = request.runs.iter().find(|run| !all.iter().any(|(known, _)| known == *run)) {
+    let wanted = match (request.runs.is_empty(), request.again) {
+        (false, _) => Wanted::Named(&request.runs),
+        (true, true) => Wanted::All,
+        (true, false) => Wanted::ToReconcile,
+    };
+    let all = runs(&ledger, wanted)?;
+    if let Some(unknown) = request.runs.iter().find(|run| !all.iter().any(|told| told.run == **run)) {
         return Err(RecordError::NoRun(unknown.clone()));
     }
     let mut answer = ReconcileAnswer {
@@ -144,14 +112,12 @@ pub fn reconcile(options: &LedgerOptions, request: &ReconcileRequest) -> Result<
         figures: BTreeMap::new(),
     };
     let mut drafts = Vec::new();
-    for (run, told) in &all {
-        let is_wanted = request.runs.is_empty() || request.runs.contains(run);
-        let Some((prediction, made)) = told.prediction.as_ref().filter(|_| is_wanted) else { continue };
-        if told.measurements.is_empty() {
+    for Told { run, prediction: (prediction, made), measurements, reconciled } in &all {
+        if measurements.is_empty() {
             answer.open.push(run.clone());
         }
-        for (measurement, window) in &told.measurements {
-            let is_done = told.reconciled.contains(measurement);
+        for (measurement, window) in measurements {
+            let is_done = reconciled.contains(measurement);
             if is_done && !request.again && request.runs.is_empty() {
                 continue;
             }
