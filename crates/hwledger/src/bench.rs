@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 use hwledger_node::locate::LocateOptions;
 use hwledger_node::native::{
-    BenchOptions, BenchReport, BenchRow, NativeError, bench, bench_runs, with_memory, with_row,
+    BenchOptions, BenchReport, BenchRow, BenchStep, NativeError, bench, bench_runs, with_memory, with_row,
 };
-use hwledger_node::record::Surroundings;
 
 use crate::native::{NativeArguments, length, memory, open, report};
 use crate::record::{MakePlanner, RecordArguments, note, recorder};
@@ -84,16 +83,19 @@ fn measured(
     let mut session = open(&arguments.model, locate, &arguments.native)?;
     let mut is_first = true;
     let mut rows = runs.iter().zip(&predictions);
-    let whole = Surroundings::watch(true);
-    let mut surroundings = Surroundings::watch(true);
-    let found = bench(&mut session, &options, |row| {
-        if let (Some(recorder), Some((run, Some(prediction)))) = (&recorder, rows.next()) {
+    let watch = || recorder.as_ref().map(|recorder| (recorder, recorder.watch(true)));
+    let (whole, mut surroundings) = (watch(), None);
+    let found = bench(&mut session, &options, |step| {
+        let BenchStep::Done(row) = step else {
+            surroundings = watch();
+            return;
+        };
+        if let (Some((recorder, surroundings)), Some((run, Some(prediction)))) = (surroundings.take(), rows.next()) {
             let source = "hwledger bench";
             if let Err(error) = recorder.measure(prediction, &with_row(run, row), &surroundings, source) {
                 note(&error);
             }
         }
-        surroundings = Surroundings::watch(true);
         if arguments.json {
             return;
         }
@@ -102,7 +104,7 @@ fn measured(
         }
         say(&line(row), true);
     })?;
-    if let (Some(recorder), Some((run, Some(prediction)))) = (&recorder, rows.next())
+    if let (Some((recorder, whole)), Some((run, Some(prediction)))) = (whole, rows.next())
         && let Err(error) = recorder.measure(prediction, &with_memory(run, &found), &whole, "hwledger bench")
     {
         note(&error);

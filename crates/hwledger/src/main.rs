@@ -11,6 +11,7 @@ mod embed;
 mod engine;
 mod engine_measure;
 mod hardware_search;
+mod interrupt;
 mod ledger;
 mod location;
 mod metrics;

@@ -336,7 +336,7 @@ impl Chat<'_> {
         let model = &self.arguments.model;
         let run = reply_run(&session.name, &native, machine.threads, prompt.max(1), tokens_max);
         let prediction = recorder.predict(&run, model).map_err(|error| note(&error)).ok();
-        Ok(prediction.map(|prediction| (run, prediction, Surroundings::watch(true))))
+        Ok(prediction.map(|prediction| (run, prediction, recorder.watch(true))))
     }
 
     /// Answers `text`, printing the reply as it comes.

@@ -2,8 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot start should stop at once")]
 
+mod home;
+
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use home::Home;
 
 fn run(arguments: &[&str]) -> Output {
     let home = std::env::temp_dir().join("hwledger-no-home");
@@ -210,4 +215,36 @@ fn a_plan_for_this_machine_takes_what_the_driver_says() {
     let row = plan.lines().find(|line| line.contains("NVIDIA GeForce RTX 3090")).expect("the device has a row");
     assert!(row.contains("23.69 GiB") && row.ends_with("fits"), "the driver's total is the capacity: {row}");
     assert!(!plan.contains("NVIDIA device"), "a device that does not answer is left out: {plan}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn windows_are_written_until_somebody_ends_it() {
+    let home = Home::new("summarize");
+    let text = home.says(2, &["probe", "summarize", "--count", "1"]);
+    assert!(text.contains("there is no ledger"), "{text}");
+    home.says(0, &["ledger", "init"]);
+    let text = home.says(2, &["probe", "summarize", "--span", "50ms"]);
+    assert!(text.contains("hint: change `--span` or `--interval`"), "{text}");
+    let text = home.says(0, &["probe", "summarize", "--span", "150ms", "--interval", "50ms", "--count", "2"]);
+    assert_eq!(text.matches(" windows, entries ").count(), 2, "{text}");
+
+    // Ctrl-C in the middle of an hour.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hwledger"));
+    command.args(["probe", "summarize", "--span", "60m", "--json"]).env_clear().env("HOME", &home.0);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("Ctrl-C ends it"), "{line}");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let written: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let windows = written["windows"].as_array().unwrap();
+    let memory = windows.iter().find(|window| window["metric"] == "hwl_host_memory_used_bytes").unwrap();
+    assert_eq!((memory["device"].as_str(), memory["samples"].as_u64()), (Some("host"), Some(1)));
+    let shown = home.json(&["ledger", "show", &written["entry"].to_string()]);
+    assert_eq!(shown["event"]["subject"], "telemetry/host");
+    assert_eq!(shown["event"]["data"]["start_ns"], written["start_ns"].to_string());
+    home.says(0, &["ledger", "verify"]);
 }

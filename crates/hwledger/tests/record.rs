@@ -22,6 +22,39 @@ fn blobs(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_machine_did_is_told() {
+    let home = Home::new("telemetry");
+    bench(&home, &["--record"]);
+    let log = home.json(&["ledger", "log", "--limit", "100"]);
+    let entries = log["entries"].as_array().unwrap();
+    for measured in entries.iter().filter(|row| row["kind"] == "EngineWindowRecorded") {
+        let windows = entries
+            .iter()
+            .filter(|row| row["subject"] == measured["subject"] && row["kind"] == "TelemetryWindowRecorded");
+        let index = windows.clone().find(|row| row["summary"].as_str().unwrap().contains("hwl_host_memory_used_bytes"));
+        let shown = home.json(&["ledger", "show", &index.unwrap()["index"].to_string()]);
+        let event = &shown["event"];
+        let run = measured["subject"].as_str().unwrap().strip_prefix("run/").unwrap();
+        assert_eq!(event["correlation_id"], run);
+        let number = |field: &str| event["data"][field].as_str().unwrap().parse::<f64>().unwrap();
+        assert!(number("samples") >= 1.0 && number("start_ns") < number("end_ns"), "{event}");
+        assert!(number("minimum") <= number("mean") && number("mean") <= number("maximum"), "{event}");
+        let raw = event["data"]["raw"].as_str().unwrap();
+        let folder = home.0.join(".local/share/hwledger/ledger/blobs").join(&raw[..2]);
+        let samples: Value = serde_json::from_slice(&std::fs::read(folder.join(raw)).unwrap()).unwrap();
+        assert_eq!(samples["schema"], "hwledger.telemetry/1");
+    }
+    let observed = |kind: &str| home.says(0, &["ledger", "log", "--kind", kind]).matches(kind).count();
+    let is_processor = |row: &&Value| row["kind"] == "DeviceObserved" && row["subject"] == "device/processor";
+    assert_eq!(entries.iter().filter(is_processor).count(), 1);
+    let before = observed("DeviceObserved");
+    bench(&home, &[]);
+    assert_eq!((observed("DeviceObserved"), observed("DeviceChanged")), (before, 0));
+    home.says(0, &["ledger", "verify"]);
+}
+
 #[test]
 fn predictions_come_before_runs_and_lessons_after() {
     let home = Home::new("loop");
@@ -30,7 +63,11 @@ fn predictions_come_before_runs_and_lessons_after() {
     assert!(!home.0.join(".local/share/hwledger/ledger").exists());
     bench(&home, &["--record"]);
     let log = home.json(&["ledger", "log", "--limit", "100"]);
-    let kinds: Vec<&str> = log["entries"].as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap()).collect();
+    let entries = log["entries"].as_array().unwrap();
+    let of_telemetry = |row: &&Value| row["kind"] == "TelemetryWindowRecorded";
+    let others = entries.iter().filter(|row| !of_telemetry(row));
+    let kinds: Vec<&str> =
+        others.map(|row| row["kind"].as_str().unwrap()).filter(|kind| !kind.starts_with("Device")).collect();
     // One prefill, one decode, one for the memory of all: every prediction is there before the first measurement.
     let [predicted, measured] = ["PredictionMade", "EngineWindowRecorded"];
     assert_eq!(kinds, ["LedgerCreated", predicted, predicted, predicted, measured, measured, measured]);
@@ -73,7 +110,7 @@ fn predictions_come_before_runs_and_lessons_after() {
     let learnt: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(learnt["pairs"].as_u64(), Some(0), "{learnt}");
     assert!(
-        learnt["excluded"][0]["reason"].as_str().unwrap().contains("this is not what entry 1 refers to"),
+        learnt["excluded"][0]["reason"].as_str().unwrap().contains("this is not what entry 2 refers to"),
         "{learnt}"
     );
 }

@@ -74,11 +74,20 @@ pub struct BenchReport {
     pub overhead: Option<usize>,
 }
 
-/// Measures a model. `tell` gets each row as it is done.
+/// How far measuring is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BenchStep<'a> {
+    /// A row begins.
+    Begins,
+    /// It is done.
+    Done(&'a BenchRow),
+}
+
+/// Measures a model. `tell` gets each row's beginning, and the row as it is done.
 pub fn bench(
     session: &mut Session,
     options: &BenchOptions,
-    mut tell: impl FnMut(&BenchRow),
+    mut tell: impl FnMut(BenchStep<'_>),
 ) -> Result<BenchReport, NativeError> {
     let longest = options.prompts.iter().copied().max().unwrap_or(0).max(options.generated);
     let tokens = longest + options.depths.iter().copied().max().unwrap_or(0);
@@ -91,19 +100,13 @@ pub fn bench(
     let bandwidth = hwledger_engine::read_bandwidth(&machine.pool, machine.set);
     let mut rows = Vec::new();
     for &depth in &options.depths {
-        for &prompt in &options.prompts {
-            rows.push(row(
-                decoder,
-                Test { is_prefill: true, sequences: 1, depth, tokens: prompt },
-                options,
-                bandwidth,
-            )?);
-            rows.last().into_iter().for_each(&mut tell);
-        }
-        for &sequences in &options.batches {
-            let test = Test { is_prefill: false, sequences, depth, tokens: options.generated };
+        let prefill = options.prompts.iter().map(|&tokens| Test { is_prefill: true, sequences: 1, depth, tokens });
+        let tokens = options.generated;
+        let decode = options.batches.iter().map(|&sequences| Test { is_prefill: false, sequences, depth, tokens });
+        for test in prefill.chain(decode) {
+            tell(BenchStep::Begins);
             rows.push(row(decoder, test, options, bandwidth)?);
-            rows.last().into_iter().for_each(&mut tell);
+            rows.last().map(BenchStep::Done).into_iter().for_each(&mut tell);
         }
     }
     let memory = session.memory();

@@ -20,7 +20,7 @@ use hwledger_engine::{Engine, EngineOptions, InstructionSet};
 use crate::locate::{LocateOptions, Located, Source, Tensors, locate};
 
 pub use answer::{Logprobs, MemoryAnswer, ReplyAnswer, ReplyUsage};
-pub use bench::{BenchOptions, BenchReport, BenchRow, bench};
+pub use bench::{BenchOptions, BenchReport, BenchRow, BenchStep, bench};
 pub use embed::{EmbedOptions, EmbedReport, EmbedRequest, EmbedSession, Embedding, Pooling};
 pub use error::NativeError;
 pub use hwledger_engine::model::LoadProgress;

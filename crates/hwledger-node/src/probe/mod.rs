@@ -19,7 +19,7 @@ pub use hwledger_probe::machine::{
 pub use hwledger_probe::{Outcome, Reading, Unit};
 pub use local::with_this_machine;
 pub use readings::MachineReadings;
-pub(crate) use readings::{energy_joules, own_snapshot};
+pub(crate) use readings::own_snapshot;
 pub use watch::{Watch, WatchOptions, WatchRow, WatchSeries, Watched, watch};
 
 use crate::time::timestamp;

@@ -3,7 +3,6 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use hwledger_ledger::store::clock_ns;
-use hwledger_probe::Reading;
 use hwledger_probe::machine::{Device, Machine, Snapshot};
 
 use crate::metrics::LabelledReading;
@@ -46,22 +45,6 @@ fn labels(device: &Device) -> Vec<(String, String)> {
 pub(crate) fn own_snapshot() -> Snapshot {
     static OWN: OnceLock<MachineReadings> = OnceLock::new();
     OWN.get_or_init(MachineReadings::local).snapshot()
-}
-
-/// Joules that the machine's processors and devices have taken, as far as their own counters say; none where none does.
-pub(crate) fn energy_joules() -> Option<f64> {
-    use super::metric::{DEVICE_ENERGY, HOST_ENERGY};
-    let snapshot = own_snapshot();
-    let counted = |reading: &&Reading| {
-        // A package holds its cores and its graphics: only packages are added up.
-        let is_package = |(name, domain): &(String, String)| name == "domain" && domain.starts_with("package");
-        let is_whole = reading.metric == DEVICE_ENERGY.name
-            || (reading.metric == HOST_ENERGY.name && reading.labels.iter().any(is_package));
-        is_whole && matches!(reading.outcome, hwledger_probe::Outcome::Measured { .. })
-    };
-    let all = snapshot.host.readings.iter().chain(snapshot.devices.iter().flat_map(|device| &device.readings));
-    let found: Vec<f64> = all.filter(counted).filter_map(|reading| reading.outcome.value()).collect();
-    (!found.is_empty()).then(|| found.iter().sum())
 }
 
 #[cfg(test)]

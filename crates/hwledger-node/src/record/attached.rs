@@ -11,7 +11,7 @@ use hwledger_ledger::store::clock_ns;
 use serde::Serialize;
 
 use super::load::{Load, LoadResult, Server};
-use super::{RecordError, Recorder, Surroundings};
+use super::{RecordError, Recorder};
 use crate::locate::bounded;
 
 /// An engine that is running, and what is to be asked of it.
@@ -166,7 +166,7 @@ impl Recorder<'_> {
             let (words, prompt) = server.words_for(load.prompt)?;
             let run = request.run(load, prompt);
             let prediction = self.predict(&run, &request.model)?;
-            let surroundings = Surroundings::watch(false);
+            let surroundings = self.watch(false);
             let result = server.run(load, words, clock_ns());
             if result.replies.is_empty() {
                 return Err(RecordError::Run(result.failures.first().cloned().unwrap_or_default()));

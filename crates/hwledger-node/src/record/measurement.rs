@@ -7,9 +7,9 @@ use hwledger_formats::measurement::{MeasuredRun, to_line};
 use hwledger_ledger::event::{Count, Decimal, Draft, EngineWindowRecorded, Measure};
 use hwledger_ledger::store::clock_ns;
 
+use super::telemetry::{Energy, Samples, Watching, drafts};
 use super::{Prediction, RecordError, Recorder, blob};
 use crate::calibrate::measured;
-use crate::probe::energy_joules;
 
 /// Clock ticks of the processors, from `/proc/stat` and `/proc/self/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,22 +42,32 @@ impl Ticks {
     }
 }
 
-/// What the machine did beside a run: without it nobody can tell a slow engine from a busy machine.
-#[derive(Clone, Copy, Debug)]
+/// What the machine does while a run is measured: without it nobody can tell a slow engine from a busy machine.
+/// [`Recorder::watch`] begins it.
+#[derive(Debug)]
 pub struct Surroundings {
     start_ns: u64,
     ticks: Option<Ticks>,
-    energy: Option<f64>,
     is_own_process: bool,
+    watching: Watching,
+}
+
+/// What counters say that processors and devices took together, as far as they are counted.
+fn counted(samples: &Samples) -> Result<f64, String> {
+    let all: [Option<Energy>; 2] = [Some(samples.processor_energy()), samples.devices_energy(|_| true)];
+    let (mut joules, mut reasons) = (None, Vec::new());
+    for one in all.into_iter().flatten() {
+        match one {
+            Ok((found, true)) => joules = Some(joules.unwrap_or(0.0) + found),
+            Ok((_, false)) => reasons.push("a device has no counter of energy, only its power is known".to_owned()),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    joules.ok_or_else(|| reasons.join("; "))
 }
 
 impl Surroundings {
-    /// Begins to watch. `is_own_process` says that the engine runs in this process.
-    pub fn watch(is_own_process: bool) -> Self {
-        Self { start_ns: clock_ns(), ticks: Ticks::now(), energy: energy_joules(), is_own_process }
-    }
-
-    fn measures(&self) -> Vec<Measure> {
+    fn measures(&self, samples: &Samples) -> Vec<Measure> {
         let share = |figure: &str, value: Option<f64>, source: &str| Measure {
             figure: figure.to_owned(),
             value: value.and_then(Decimal::new),
@@ -72,13 +82,11 @@ impl Surroundings {
             Some((busy, part(before.own, after.own), part(before.stolen, after.stolen)))
         });
         let elsewhere = ticks.filter(|_| self.is_own_process).map(|(busy, own, stolen)| (busy - own - stolen).max(0.0));
-        // A counter that began anew says nothing.
-        let energy =
-            self.energy.zip(energy_joules()).map(|(before, after)| after - before).filter(|joules| *joules >= 0.0);
+        let energy = counted(samples);
         vec![
             Measure {
-                reason: energy.is_none().then(|| "no counter of energy can be read on this machine".to_owned()),
-                ..share("energy_joules", energy, "counters of processors and devices")
+                reason: energy.as_ref().err().cloned(),
+                ..share("energy_joules", energy.ok(), "counters of processors and devices")
             },
             share("processor_busy_ratio", ticks.map(|(busy, ..)| busy), "/proc/stat"),
             share("processor_stolen_ratio", ticks.map(|(.., stolen)| stolen), "/proc/stat"),
@@ -88,7 +96,14 @@ impl Surroundings {
 }
 
 impl Recorder<'_> {
-    /// Writes down what a predicted run gave. `source` says who measured. Returns the entry.
+    /// Begins to watch what the machine does. `is_own_process` says that the engine runs in this process.
+    pub fn watch(&self, is_own_process: bool) -> Surroundings {
+        let watching = self.sampler.watch();
+        Surroundings { start_ns: clock_ns(), ticks: Ticks::now(), is_own_process, watching }
+    }
+
+    /// Writes down what a predicted run gave, and what the machine did meanwhile. `source` says who measured. Returns
+    /// the entry of what it gave.
     ///
     /// # Errors
     ///
@@ -101,6 +116,7 @@ impl Recorder<'_> {
         source: &str,
     ) -> Result<u64, RecordError> {
         let found = measured(run);
+        let samples = surroundings.watching.samples();
         let mut measures = Vec::new();
         for (figure, _) in &prediction.estimates {
             let value = match figure {
@@ -116,7 +132,7 @@ impl Recorder<'_> {
                 source: source.to_owned(),
             });
         }
-        measures.extend(surroundings.measures());
+        measures.extend(surroundings.measures(&samples));
         let raw = blob::keep(self.ledger.folder(), to_line(run).as_bytes())?;
         let event = EngineWindowRecorded {
             run: Some(prediction.run.clone()),
@@ -128,7 +144,14 @@ impl Recorder<'_> {
             raw: Some(raw),
         };
         let subject = format!("run/{}", prediction.run);
-        Ok(self.ledger.append(&Draft::new("hwledger/record", &subject, event))?.index)
+        let windows = samples.windows();
+        let telemetry = blob::keep(self.ledger.folder(), &samples.raw())?;
+        let measured =
+            Draft { correlation_id: Some(prediction.run.clone()), ..Draft::new("hwledger/record", &subject, event) };
+        let mut all = vec![measured];
+        all.extend(drafts(&windows, Some(&prediction.run), telemetry));
+        let receipts = self.ledger.append_all(&all)?.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(receipts.first().map_or(0, |receipt| receipt.index))
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod attached;
 pub(crate) mod blob;
+mod devices;
 mod error;
 mod export;
 mod learn;
@@ -14,9 +15,11 @@ mod measurement;
 mod prediction;
 mod reconcile;
 mod runs;
+mod telemetry;
 
 pub use attached::{AttachRequest, AttachedRun};
 pub use blob::BLOB_BYTES_MAX;
+use devices::observe;
 pub use error::RecordError;
 pub use export::{FigureRecord, figure_records, workload_records};
 pub use hwledger_formats::measurement::RunSettings;
@@ -25,3 +28,4 @@ pub use load::Load;
 pub use measurement::Surroundings;
 pub use prediction::{Prediction, Recorder};
 pub use reconcile::{ReconcileAnswer, ReconcileRequest, ReconciledRun, ResidualRow, reconcile};
+pub use telemetry::{SUMMARY_SPAN, SummarizeError, SummarizeOptions, Summarized, Window, summarize};

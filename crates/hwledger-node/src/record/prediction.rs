@@ -5,13 +5,16 @@ use hwledger_core::{Basis, Estimate};
 use hwledger_formats::measurement::{MeasuredRun, to_line};
 use hwledger_ledger::event::{Decimal, Draft, Estimate as Recorded, PredictionMade, random_identity};
 use hwledger_ledger::store::Ledger;
+use hwledger_probe::machine::{self as probe, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{RecordError, blob};
+use super::telemetry::Sampler;
+use super::{RecordError, blob, observe};
 use crate::calibrate::{CalibrateRequest, figures, key, predicted_memory, request_of, subject};
 use crate::machine::{self, Machine};
 use crate::planner::{Planner, Prepared};
+use crate::probe::own_snapshot;
 
 /// Assumptions of a plan that an event lists at most: what matters most comes first.
 const ASSUMPTIONS_MAX: usize = 64;
@@ -53,22 +56,26 @@ pub struct Prediction {
 #[derive(Debug)]
 pub struct Recorder<'a> {
     pub(super) ledger: &'a Ledger,
+    pub(super) sampler: Sampler,
     planner: Planner,
     machine: Option<Machine>,
 }
 
 impl<'a> Recorder<'a> {
-    /// Records to `ledger` what `planner` says of runs on `machine`, or on devices that the runs name.
+    /// Records to `ledger` what `planner` says of runs on `machine`, or on devices that the runs name. The ledger is told
+    /// of this machine's devices where it does not know them.
     ///
     /// # Errors
     ///
-    /// The machine is no device.
+    /// The machine is no device, or the ledger takes nothing.
     pub fn new(ledger: &'a Ledger, planner: Planner, machine: Option<Machine>) -> Result<Self, RecordError> {
         let planner = match &machine {
             Some(machine) => planner.with_devices(&[machine.device()])?,
             None => planner,
         };
-        Ok(Self { ledger, planner, machine })
+        observe(ledger, &own_snapshot())?;
+        let sampler = Sampler::new(Source::Live(Box::new(probe::Machine::local())));
+        Ok(Self { ledger, sampler, planner, machine })
     }
 
     /// The machine that runs are on.

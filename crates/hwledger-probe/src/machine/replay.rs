@@ -80,7 +80,7 @@ struct Header {
 /// A recording that is read line by line.
 pub struct Replay {
     path: PathBuf,
-    lines: Box<dyn BufRead>,
+    lines: Box<dyn BufRead + Send>,
     line: u64,
     last_ns: u64,
 }
@@ -99,7 +99,7 @@ impl Replay {
     }
 
     /// Reads a recording that is called `path` in messages.
-    pub fn new(path: &Path, lines: Box<dyn BufRead>) -> Result<Self, ReplayError> {
+    pub fn new(path: &Path, lines: Box<dyn BufRead + Send>) -> Result<Self, ReplayError> {
         let mut replay = Self { path: path.to_owned(), lines, line: 0, last_ns: 0 };
         let bytes = replay.next_line()?.unwrap_or_default();
         let header = serde_json::from_slice::<Header>(&bytes).ok().filter(|header| header.format == FORMAT);

@@ -2,6 +2,7 @@
 
 mod list;
 mod report;
+mod summarize;
 mod watch;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Subcommand};
 use hwledger_node::planner::with_causes;
 use hwledger_node::probe::{ProbeError, SourceName};
 
+use crate::ledger::LedgerPlace;
 use crate::{fail, json, say};
 
 /// Verbs of `probe`.
@@ -23,6 +25,8 @@ pub(crate) enum ProbeCommand {
     Watch(WatchArguments),
     /// Write down what the machine does; `watch --source FILE` shows it again
     Record(RecordArguments),
+    /// Write to the ledger, window after window, what the machine did; Ctrl-C ends it, and the window under way is written
+    Summarize(SummarizeArguments),
     /// Turn a recording into a table, one row per reading
     Export(ExportArguments),
 }
@@ -89,6 +93,25 @@ pub(crate) struct RecordArguments {
     pace: PaceArguments,
 }
 
+/// Arguments of `probe summarize`.
+#[derive(Debug, Args)]
+pub(crate) struct SummarizeArguments {
+    /// Time of a window, such as 15m; windows end where the time since 1970 is a multiple of it
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = interval)]
+    span: Duration,
+    /// Time between two samples, such as 1s or 500ms
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    interval: Duration,
+    /// End after so many windows
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Print one JSON object for each window
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: LedgerPlace,
+}
+
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArguments {
@@ -131,6 +154,7 @@ pub(crate) fn run(command: &ProbeCommand) -> ExitCode {
         }
         ProbeCommand::Watch(arguments) => finish(watch::show(arguments)),
         ProbeCommand::Record(arguments) => finish(watch::record(arguments)),
+        ProbeCommand::Summarize(arguments) => summarize::run(arguments),
         ProbeCommand::Export(ExportArguments { recording, out }) => {
             let exported = hwledger_node::probe::export(recording, out);
             finish(exported.map(|count| say(&format!("{count} readings in {}\n", out.display()), true)))
