@@ -1,11 +1,12 @@
 //! The section "cost" of a plan: owning, renting and spot machines, per hour, token, job and month.
 
+use hwledger_core::calibration::Figure;
 use hwledger_core::cost::{
     BoundShares, HOURS_PER_MONTH, HOURS_PER_YEAR, Owning, Parameter, Parameters, Price, PriceBook, PriceKind, Purchase,
     Rental, Wanted, average_power, break_even, purchase_price, spot_factor,
 };
 use hwledger_core::projection::{Efficiencies, Projection, Speed};
-use hwledger_core::settings::DeviceKind;
+use hwledger_core::settings::{Device, DeviceKind};
 use hwledger_core::units::{Money, Seconds, Watts};
 use hwledger_core::{Assumptions, Basis, Estimate};
 use serde::{Deserialize, Serialize};
@@ -167,6 +168,15 @@ pub struct EnergyAnswer {
     pub output_joules_per_token: Option<Estimate<f64>>,
 }
 
+impl EnergyAnswer {
+    /// Takes the joules per token that are known better.
+    pub(crate) fn correct(&mut self, best: &[(Figure, Estimate<f64>)]) {
+        let of = |figure| best.iter().find(|(known, _)| *known == figure).map(|(_, joules)| *joules);
+        self.input_joules_per_token = of(Figure::InputJoulesPerToken).or(self.input_joules_per_token);
+        self.output_joules_per_token = of(Figure::OutputJoulesPerToken).or(self.output_joules_per_token);
+    }
+}
+
 fn product(left: Estimate<f64>, right: Estimate<f64>) -> Estimate<f64> {
     Estimate {
         value: left.value * right.value,
@@ -250,6 +260,14 @@ fn work(hourly: Estimate<f64>, monthly: Estimate<f64>, copies: u64, time: &WorkT
     }
 }
 
+/// Mean power of all devices in a phase, or idle.
+fn watts(devices: &[Device], shares: BoundShares, parameters: &Parameters) -> Option<Estimate<Watts>> {
+    let each = devices.iter().map(|device| Some(average_power(device.spec.as_ref()?.power?, shares, parameters)));
+    let all: Vec<_> = each.collect::<Option<_>>()?;
+    let sum = |end: fn(&Estimate<Watts>) -> Watts| all.iter().map(end).sum();
+    (!all.is_empty()).then(|| Estimate::formula(sum(|one| one.low), sum(|one| one.value), sum(|one| one.high)))
+}
+
 /// All that the parts of the answer are computed from.
 struct Question<'a> {
     prepared: &'a Prepared,
@@ -263,13 +281,7 @@ struct Question<'a> {
 impl Question<'_> {
     /// Mean power of all devices in a phase, or idle.
     fn watts(&self, shares: BoundShares) -> Option<Estimate<Watts>> {
-        let each = self.prepared.settings.devices.iter().map(|device| {
-            let limit = device.spec.as_ref()?.power?;
-            Some(average_power(limit, shares, &self.parameters))
-        });
-        let all: Vec<_> = each.collect::<Option<_>>()?;
-        let sum = |end: fn(&Estimate<Watts>) -> Watts| all.iter().map(end).sum();
-        (!all.is_empty()).then(|| Estimate::formula(sum(|one| one.low), sum(|one| one.value), sum(|one| one.high)))
+        watts(&self.prepared.settings.devices, shares, &self.parameters)
     }
 
     /// Mean power while working, and energy per token.
@@ -388,6 +400,70 @@ impl Prepared {
     fn is_whole_computer(&self) -> bool {
         let devices = &self.settings.devices;
         !devices.is_empty() && devices.iter().all(|device| device.kind == DeviceKind::Apple)
+    }
+
+    /// Energy of the devices alone at this speed, as far as their power limits and the speed are known: joules per token
+    /// of a prompt, per generated token, and per request.
+    ///
+    /// **Formula**: mean power of the phase × time of the machine per token; where a request has no end (a prompt alone,
+    /// tokens alone), the time is the inverse of the phase's rate, of all sequences together.
+    pub(crate) fn energy(&self, speed: &Speed) -> Vec<(Figure, Estimate<f64>)> {
+        let efficiencies = Efficiencies::embedded();
+        let Ok(projection) = self.projection(efficiencies, &mut Assumptions::default()) else { return Vec::new() };
+        let replicas = self.settings.data_parallel.unwrap_or(1).max(1) as f64;
+        let time = WorkTime::new(speed, &projection, replicas);
+        let watts = |shares| {
+            let watts = watts(&self.settings.devices, shares, Parameters::defaults())?;
+            Some(Estimate::formula(watts.low.0, watts.value.0, watts.high.0))
+        };
+        let sequences = self.settings.concurrency.unwrap_or(1).max(1) as f64;
+        let inverse = |rate: Option<Estimate<f64>>, sequences: f64| {
+            let rate = rate.filter(|rate| rate.low > 0.0 && rate.high.is_finite())?;
+            let seconds = |end: f64| 1.0 / (end * sequences);
+            Some(Estimate { value: seconds(rate.value), low: seconds(rate.high), high: seconds(rate.low), ..rate })
+        };
+        let joules = |shares: BoundShares, seconds: Option<Estimate<f64>>| Some(product(watts(shares)?, seconds?));
+        let prefill = BoundShares::of(&projection.prefill, efficiencies);
+        let pass = BoundShares::of(&projection.pass, efficiencies);
+        let input_s = time.and_then(|time| time.input_s());
+        let output_s = time.and_then(|time| time.output_s());
+        let input = joules(prefill, input_s.or_else(|| inverse(speed.prefill_tokens_per_s, 1.0)));
+        let output = joules(pass, output_s.or_else(|| inverse(speed.decode_tokens_per_s, sequences)));
+        let request = input.zip(output).filter(|_| time.is_some()).map(|(input, output)| {
+            let (prompt, generated) = (projection.prompt, projection.generated);
+            let sum = |input: f64, output: f64| input * prompt + output * generated;
+            Estimate {
+                value: sum(input.value, output.value),
+                low: sum(input.low, output.low),
+                high: sum(input.high, output.high),
+                basis: input.basis.max(output.basis),
+            }
+        });
+        let found = [
+            (Figure::InputJoulesPerToken, input),
+            (Figure::OutputJoulesPerToken, output),
+            (Figure::RequestJoules, request),
+        ];
+        found.into_iter().filter_map(|(figure, joules)| Some((figure, joules?))).collect()
+    }
+
+    /// The same, corrected by what counters have told of earlier runs: `formula` is the speed of the formulas alone,
+    /// `speed` the best that is known.
+    pub(crate) fn best_energy(
+        &self,
+        formula: &Speed,
+        speed: &Speed,
+        told: &mut Assumptions,
+    ) -> Vec<(Figure, Estimate<f64>)> {
+        let mut best = self.energy(speed);
+        let Some(learned) = &self.learned else { return best };
+        for (figure, said) in self.energy(formula) {
+            let Some(corrected) = learned.corrected(self, figure, said, told) else { continue };
+            best.retain(|(known, _)| *known != figure);
+            best.push((figure, corrected));
+        }
+        best.sort_by_key(|(figure, _)| *figure);
+        best
     }
 
     /// What the plan costs at this speed; `None` where that cannot be said, with the reason among

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hwledger_core::ElementType;
+use hwledger_core::device::find;
+use hwledger_core::settings::DeviceKind;
 use hwledger_engine::{InstructionSet, Pool, product_rate, read_bandwidth};
 use hwledger_formats::device_file::DeviceDescription;
 use hwledger_ledger::store::clock_ns;
@@ -11,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::locate::bounded;
 use crate::native::cache_folder;
-use crate::probe::metric::HOST_MEMORY_LIMIT;
+use crate::probe::metric::{HOST_MEMORY_LIMIT, HOST_POWER_LIMIT};
 use crate::probe::own_snapshot;
 
 /// The name that the machine has in plans.
@@ -36,6 +38,9 @@ pub struct Machine {
     pub float_rate: Option<f64>,
     /// Operations per second in products of 8-bit integers.
     pub integer_rate: Option<f64>,
+    /// Watts that the processors may draw for long, where the system or the catalogue says.
+    #[serde(default)]
+    pub power_limit: Option<f64>,
     /// When, in nanoseconds since 1970.
     pub measured_at_ns: u64,
 }
@@ -48,12 +53,32 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 
 const SCHEMA: &str = "hwledger.machine/1";
 
-/// The processor's name and the bytes of memory that programs may use, where the system says so.
-fn describe() -> (String, Option<u64>) {
+/// What the system says of itself.
+struct Description {
+    /// The processor's name.
+    processor: String,
+    /// Bytes of memory that programs may use.
+    memory_bytes: Option<u64>,
+    /// Watts that the processors may draw for long.
+    power_limit: Option<f64>,
+}
+
+fn describe() -> Description {
     let host = own_snapshot().host;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size in whole bytes, below 2^53")]
-    let memory = host.value(HOST_MEMORY_LIMIT.name).map(|bytes| bytes as u64);
-    (host.processor.unwrap_or_else(|| std::env::consts::ARCH.to_owned()), memory)
+    let memory_bytes = host.value(HOST_MEMORY_LIMIT.name).map(|bytes| bytes as u64);
+    let limits = host.readings.iter().filter(|reading| reading.metric == HOST_POWER_LIMIT.name);
+    let power_limit = limits.filter_map(|reading| reading.outcome.value()).reduce(|left, right| left + right);
+    let processor = host.processor.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    let power_limit = power_limit.or_else(|| usual_power(&processor));
+    Description { processor, memory_bytes, power_limit }
+}
+
+/// Watts of a processor of the catalogue. Names that several answer to say nothing.
+fn usual_power(processor: &str) -> Option<f64> {
+    let device = find(processor, None).ok()?.device;
+    let spec = device.spec.filter(|spec| spec.kind == DeviceKind::Cpu)?;
+    spec.power.map(|watts| watts.0)
 }
 
 /// Where the last measurement is kept.
@@ -86,7 +111,7 @@ impl Machine {
     pub fn known(threads: usize) -> std::io::Result<Self> {
         let known = remembered().and_then(|path| bounded::read(&path, FILE_BYTES_MAX).ok());
         let known = known.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
-        let (processor, _) = describe();
+        let Description { processor, .. } = describe();
         let is_of_this = |machine: &Self| {
             let is_recent = clock_ns().checked_sub(machine.measured_at_ns).is_some_and(|age| age < LIFE_NS);
             machine.schema == SCHEMA && machine.processor == processor && machine.threads == threads && is_recent
@@ -100,7 +125,7 @@ impl Machine {
     fn measured(threads: usize) -> std::io::Result<Self> {
         let pool = Pool::new(threads.max(1))?;
         let set = InstructionSet::detect();
-        let (processor, memory_bytes) = describe();
+        let Description { processor, memory_bytes, power_limit } = describe();
         Ok(Self {
             schema: SCHEMA.to_owned(),
             processor,
@@ -110,6 +135,7 @@ impl Machine {
             read_bandwidth: read_bandwidth(&pool, set),
             float_rate: product_rate(ElementType::F32, &pool, set),
             integer_rate: product_rate(ElementType::Q8_0, &pool, set),
+            power_limit,
             measured_at_ns: clock_ns(),
         })
     }
@@ -130,6 +156,7 @@ impl Machine {
             fp16_tflops: self.float_rate.map(tera),
             bf16_tflops: self.float_rate.map(tera),
             int8_tops: self.integer_rate.map(tera),
+            power_w: self.power_limit,
             source: Some(format!("measured on {} with {} threads", self.processor, self.threads)),
             ..DeviceDescription::default()
         }

@@ -391,7 +391,10 @@ impl Prepared {
         }
         let corrected = self.learned.as_ref().and_then(|learned| learned.apply(&self, &formula, &mut assumptions));
         let speed = corrected.unwrap_or(formula);
-        let cost = self.cost.as_ref().and_then(|request| self.cost(request, &speed, &mut assumptions));
+        let mut cost = self.cost.as_ref().and_then(|request| self.cost(request, &speed, &mut assumptions));
+        if let Some(energy) = cost.as_mut().and_then(|cost| cost.energy.as_mut()).filter(|_| self.learned.is_some()) {
+            energy.correct(&self.best_energy(&formula, &speed, &mut assumptions));
+        }
         Ok(Answer {
             schema: SCHEMA,
             id,

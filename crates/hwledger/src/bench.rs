@@ -90,8 +90,10 @@ fn measured(
             surroundings = watch();
             return;
         };
-        if let (Some((recorder, surroundings)), Some((run, Some(prediction)))) = (surroundings.take(), rows.next()) {
+        if let (Some((recorder, mut surroundings)), Some((run, Some(prediction)))) = (surroundings.take(), rows.next())
+        {
             let source = "hwledger bench";
+            surroundings.set_work(work_of(row, &options));
             if let Err(error) = recorder.measure(prediction, &with_row(run, row), &surroundings, source) {
                 note(&error);
             }
@@ -110,6 +112,12 @@ fn measured(
         note(&error);
     }
     Ok(found)
+}
+
+/// Tokens that were computed for a row.
+fn work_of(row: &BenchRow, options: &BenchOptions) -> Result<f64, &'static str> {
+    let tokens = row.sequences * row.tokens * options.repetitions.max(1);
+    if row.depth == 0 { Ok(tokens as f64) } else { Err("the cache was filled meanwhile") }
 }
 
 fn line(row: &BenchRow) -> String {

@@ -370,8 +370,10 @@ impl Chat<'_> {
             closed.is_ok()
         })?;
         closed?;
-        if let (Some(recorder), Some((run, prediction, surroundings))) = (self.recorder, recorded) {
+        if let (Some(recorder), Some((run, prediction, mut surroundings))) = (self.recorder, recorded) {
             let measured = with_reply(&run, &reply.usage);
+            let is_whole = run.workload.generate == Some(reply.usage.reply_tokens as u64);
+            surroundings.set_work(if is_whole { Ok(1.0) } else { Err("the reply was shorter than expected") });
             if let Err(error) = recorder.measure(&prediction, &measured, &surroundings, "hwledger run") {
                 note(&error);
             }

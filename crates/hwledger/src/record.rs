@@ -143,6 +143,10 @@ pub(crate) fn refuse(error: &RecordError) -> ExitCode {
 fn amount(figure: &str, value: f64) -> String {
     if figure.ends_with("_bytes") {
         format!("{:.1} MiB", value / f64::from(1 << 20))
+    } else if figure.ends_with("_joules_per_token") {
+        format!("{value:.3} J")
+    } else if figure.ends_with("_joules") {
+        format!("{value:.1} J")
     } else if figure.ends_with("_ms") {
         format!("{value:.1} ms")
     } else {

@@ -22,6 +22,9 @@ pub enum Figure {
     ComputeBytes,
     OverheadBytes,
     TotalBytes,
+    InputJoulesPerToken,
+    OutputJoulesPerToken,
+    RequestJoules,
 }
 
 impl Figure {
@@ -39,6 +42,9 @@ impl Figure {
         Self::ComputeBytes,
         Self::OverheadBytes,
         Self::TotalBytes,
+        Self::InputJoulesPerToken,
+        Self::OutputJoulesPerToken,
+        Self::RequestJoules,
     ];
 
     /// The figure's name in answers and stores.
@@ -56,6 +62,9 @@ impl Figure {
             Self::ComputeBytes => "compute_bytes",
             Self::OverheadBytes => "overhead_bytes",
             Self::TotalBytes => "total_bytes",
+            Self::InputJoulesPerToken => "input_joules_per_token",
+            Self::OutputJoulesPerToken => "output_joules_per_token",
+            Self::RequestJoules => "request_joules",
         }
     }
 }

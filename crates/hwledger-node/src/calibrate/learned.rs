@@ -78,30 +78,48 @@ impl Learned {
         correction.apply(formula)
     }
 
+    /// The correction of a figure that is no speed, where there is any; the assumptions say by what.
+    pub(crate) fn corrected(
+        &self,
+        prepared: &Prepared,
+        figure: Figure,
+        formula: Estimate<f64>,
+        assumptions: &mut Assumptions,
+    ) -> Option<Estimate<f64>> {
+        let found = self.correct(prepared, figure, formula);
+        note(figure.name().to_owned(), &found, assumptions);
+        found.key_used.map(|_| found.calibrated)
+    }
+
     /// The corrected speeds, where any is; the assumptions say by what.
     pub(crate) fn apply(&self, prepared: &Prepared, speed: &Speed, assumptions: &mut Assumptions) -> Option<Speed> {
         let mut corrected = *speed;
         let mut is_corrected = false;
         for (figure, slot) in figures(&mut corrected) {
             let Some(formula) = *slot else { continue };
-            let Calibrated { calibrated, key_used: Some(used), samples, .. } = self.correct(prepared, figure, formula)
-            else {
-                continue;
-            };
-            *slot = Some(calibrated);
-            is_corrected = true;
-            let runs = if samples == 1 { "1 run".to_owned() } else { format!("{samples} runs") };
-            let (value, why) = match calibrated.basis {
-                Basis::Measured => ("measured", format!("{runs} of exactly this on this machine")),
-                _ => ("calibrated", format!("the formula's {:.4}, corrected by {runs} of {used}", formula.value)),
-            };
-            assumptions.note(format!("speed.{figure}"), value, why);
+            let found = self.correct(prepared, figure, formula);
+            note(format!("speed.{figure}"), &found, assumptions);
+            if found.key_used.is_some() {
+                *slot = Some(found.calibrated);
+                is_corrected = true;
+            }
         }
         if is_corrected && self.is_stale {
             assumptions.note("calibration", "stale", "the store was written by another version of the formulas");
         }
         is_corrected.then_some(corrected)
     }
+}
+
+/// Says by what a figure was corrected.
+fn note(what: String, found: &Calibrated, assumptions: &mut Assumptions) {
+    let Calibrated { formula, calibrated, key_used: Some(used), samples } = found else { return };
+    let runs = if *samples == 1 { "1 run".to_owned() } else { format!("{samples} runs") };
+    let (value, why) = match calibrated.basis {
+        Basis::Measured => ("measured", format!("{runs} of exactly this on this machine")),
+        _ => ("calibrated", format!("the formula's {:.4}, corrected by {runs} of {used}", formula.value)),
+    };
+    assumptions.note(what, value, why);
 }
 
 /// The figures that say the same or nearly so, each with whether as its inverse.
@@ -146,9 +164,13 @@ fn workload_class(prepared: &Prepared, figure: Figure) -> Option<String> {
     let settings = &prepared.settings;
     let (prompt, depth) = (settings.prompt.unwrap_or(0), settings.depth.unwrap_or(0));
     let (name, length, before) = match figure {
-        Figure::PrefillTokensPerS | Figure::TtftMs => ("prompt", prompt, depth),
-        Figure::DecodeTokensPerS | Figure::TpotMs => ("decode", 0, depth.saturating_add(prompt)),
-        Figure::OutputTokensPerS | Figure::RequestsPerS | Figure::TotalMs => ("request", prompt, depth),
+        Figure::PrefillTokensPerS | Figure::TtftMs | Figure::InputJoulesPerToken => ("prompt", prompt, depth),
+        Figure::DecodeTokensPerS | Figure::TpotMs | Figure::OutputJoulesPerToken => {
+            ("decode", 0, depth.saturating_add(prompt))
+        }
+        Figure::OutputTokensPerS | Figure::RequestsPerS | Figure::TotalMs | Figure::RequestJoules => {
+            ("request", prompt, depth)
+        }
         _ => return None,
     };
     let mut class = name.to_owned();
@@ -215,12 +237,12 @@ pub(crate) fn subject(prepared: &Prepared, figure: Figure) -> Subject {
     let number = |value: Option<u64>, usual: u64| value.filter(|value| *value != usual).map(|value| value.to_string());
     let before = settings.depth.unwrap_or(0);
     match figure {
-        Figure::PrefillTokensPerS | Figure::TtftMs => {
+        Figure::PrefillTokensPerS | Figure::TtftMs | Figure::InputJoulesPerToken => {
             say("prompt", number(settings.prompt, 0));
             say("depth", number(Some(before), 0));
         }
         // A token costs the same after a prompt as after as many tokens of depth.
-        Figure::DecodeTokensPerS | Figure::TpotMs => {
+        Figure::DecodeTokensPerS | Figure::TpotMs | Figure::OutputJoulesPerToken => {
             say("generate", number(settings.generate, 0));
             say("depth", number(Some(before.saturating_add(settings.prompt.unwrap_or(0))), 0));
         }

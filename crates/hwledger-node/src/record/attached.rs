@@ -1,6 +1,7 @@
 //! Measuring an engine that is running: said before, asked, timed, written down.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use hwledger_core::Bytes;
@@ -70,6 +71,24 @@ fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
     let below = place.floor() as usize;
     let above = (below + 1).min(last);
     Some(sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64))
+}
+
+/// Whether an address is of this machine.
+fn is_here(url: &str) -> bool {
+    let host = host_of(url);
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback)
+}
+
+/// The host of an address, without user, port and path.
+fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    match place.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+        Some((address, _)) => address,
+        None => place.split_once(':').map_or(place, |(host, _)| host),
+    }
 }
 
 fn latency(mut values: Vec<f64>) -> Latency {
@@ -166,8 +185,13 @@ impl Recorder<'_> {
             let (words, prompt) = server.words_for(load.prompt)?;
             let run = request.run(load, prompt);
             let prediction = self.predict(&run, &request.model)?;
-            let surroundings = self.watch(false);
+            let mut surroundings = self.watch(false);
             let result = server.run(load, words, clock_ns());
+            surroundings.set_work(match result.failures.is_empty() {
+                _ if !is_here(&request.url) => Err("the engine runs on another machine"),
+                false => Err("some requests failed"),
+                true => Ok(result.replies.len() as f64),
+            });
             if result.replies.is_empty() {
                 return Err(RecordError::Run(result.failures.first().cloned().unwrap_or_default()));
             }
@@ -196,7 +220,20 @@ impl Recorder<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{latency, percentile};
+    use super::{host_of, is_here, latency, percentile};
+
+    #[test]
+    fn hosts_are_read_out_of_addresses() {
+        for (url, host, is_own) in [
+            ("http://127.0.0.1:8080/v1", "127.0.0.1", true),
+            ("https://[::1]:80", "::1", true),
+            ("localhost:80/metrics", "localhost", true),
+            ("http://user:word@engine.example:8000?x=127.0.0.1", "engine.example", false),
+            ("10.0.0.5", "10.0.0.5", false),
+        ] {
+            assert_eq!((host_of(url), is_here(url)), (host, is_own), "{url}");
+        }
+    }
 
     #[test]
     fn percentiles_lie_between_neighbours() {

@@ -7,9 +7,12 @@ use hwledger_formats::measurement::{MeasuredRun, to_line};
 use hwledger_ledger::event::{Count, Decimal, Draft, EngineWindowRecorded, Measure};
 use hwledger_ledger::store::clock_ns;
 
+use super::prediction::energy_shown_by;
 use super::telemetry::{Energy, Samples, Watching, drafts};
 use super::{Prediction, RecordError, Recorder, blob};
 use crate::calibrate::measured;
+use crate::machine;
+use crate::names::loose_key;
 
 /// Clock ticks of the processors, from `/proc/stat` and `/proc/self/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,7 @@ pub struct Surroundings {
     ticks: Option<Ticks>,
     is_own_process: bool,
     watching: Watching,
+    work: Result<f64, String>,
 }
 
 /// What counters say that processors and devices took together, as far as they are counted.
@@ -66,7 +70,43 @@ fn counted(samples: &Samples) -> Result<f64, String> {
     joules.ok_or_else(|| reasons.join("; "))
 }
 
+/// What the run's device took: this machine's processors where it ran on them, otherwise the devices of that name.
+fn energy_of(samples: &Samples, device: Option<&str>) -> Energy {
+    let Some(device) = device.filter(|device| *device != machine::NAME) else { return samples.processor_energy() };
+    let wanted = loose_key(device);
+    let found = samples.devices_energy(|name| loose_key(name).contains(&wanted));
+    found.unwrap_or_else(|| Err(format!("this machine has no device that is called `{device}`")))
+}
+
 impl Surroundings {
+    /// Says how much was done while it was watched: tokens of prompts, generated tokens or requests, whichever the run is
+    /// about; or why that is not known.
+    pub fn set_work(&mut self, work: Result<f64, &str>) {
+        self.work = work.map_err(str::to_owned);
+    }
+
+    /// The figure of energy: joules by what was done.
+    fn energy(&self, figure: Figure, samples: &Samples, device: Option<&str>) -> Measure {
+        let per_work = self.work.clone().and_then(|work| {
+            let (joules, is_counter) = energy_of(samples, device)?;
+            if work > 0.0 { Ok((joules / work, is_counter)) } else { Err("nothing was done".to_owned()) }
+        });
+        // What a counter did not notice was too little for it.
+        let (value, quality, reason) = match per_work {
+            Ok((joules, true)) if joules > 0.0 => (Decimal::new(joules), "measured", None),
+            Ok((joules, false)) if joules > 0.0 => (Decimal::new(joules), "derived", None),
+            Ok(_) => (None, "unsupported", Some("the counter of energy did not advance".to_owned())),
+            Err(reason) => (None, "unsupported", Some(reason)),
+        };
+        Measure {
+            figure: figure.name().to_owned(),
+            value,
+            source: "counters of energy".to_owned(),
+            quality: quality.to_owned(),
+            reason,
+        }
+    }
+
     fn measures(&self, samples: &Samples) -> Vec<Measure> {
         let share = |figure: &str, value: Option<f64>, source: &str| Measure {
             figure: figure.to_owned(),
@@ -99,7 +139,8 @@ impl Recorder<'_> {
     /// Begins to watch what the machine does. `is_own_process` says that the engine runs in this process.
     pub fn watch(&self, is_own_process: bool) -> Surroundings {
         let watching = self.sampler.watch();
-        Surroundings { start_ns: clock_ns(), ticks: Ticks::now(), is_own_process, watching }
+        let work = Err("the run does not say how much was done".to_owned());
+        Surroundings { start_ns: clock_ns(), ticks: Ticks::now(), is_own_process, watching, work }
     }
 
     /// Writes down what a predicted run gave, and what the machine did meanwhile. `source` says who measured. Returns
@@ -119,6 +160,10 @@ impl Recorder<'_> {
         let samples = surroundings.watching.samples();
         let mut measures = Vec::new();
         for (figure, _) in &prediction.estimates {
+            if energy_shown_by(run.workload.kind) == Some(*figure) {
+                measures.push(surroundings.energy(*figure, &samples, run.device.as_deref()));
+                continue;
+            }
             let value = match figure {
                 Figure::TotalBytes => run.figures.peak_memory_bytes.map(|bytes| bytes.0 as f64),
                 _ => found.iter().find(|(known, ..)| known == figure).map(|(_, value, _)| *value),

@@ -16,6 +16,8 @@ mod prediction;
 mod reconcile;
 mod runs;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 
 pub use attached::{AttachRequest, AttachedRun};
 pub use blob::BLOB_BYTES_MAX;

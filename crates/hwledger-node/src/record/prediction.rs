@@ -2,7 +2,7 @@
 
 use hwledger_core::calibration::{Figure, Key, Subject};
 use hwledger_core::{Basis, Estimate};
-use hwledger_formats::measurement::{MeasuredRun, to_line};
+use hwledger_formats::measurement::{MeasuredRun, TestKind, to_line};
 use hwledger_ledger::event::{Decimal, Draft, Estimate as Recorded, PredictionMade, random_identity};
 use hwledger_ledger::store::Ledger;
 use hwledger_probe::machine::{self as probe, Source};
@@ -120,6 +120,11 @@ impl<'a> Recorder<'a> {
         memory.extend(total(&memory));
         estimates.extend(&memory);
         formulas.extend(&memory);
+        let formula = answer.speed_formula.unwrap_or(answer.speed);
+        let is_shown = |(figure, _): &(Figure, _)| energy_shown_by(run.workload.kind) == Some(*figure);
+        let best = prepared.best_energy(&formula, &answer.speed, &mut answer.assumptions);
+        estimates.extend(best.into_iter().filter(is_shown));
+        formulas.extend(prepared.energy(&formula).into_iter().filter(is_shown));
 
         let filed = formulas.iter().map(|(figure, estimate)| PredictedFigure {
             figure: *figure,
@@ -157,6 +162,16 @@ impl<'a> Recorder<'a> {
         };
         let receipt = self.ledger.append(&Draft::new("hwledger/record", &format!("run/{name}"), event).once(&name))?;
         Ok(Prediction { run: name, index: receipt.index, estimates })
+    }
+}
+
+/// The figure of energy that a run of this kind shows: a counter does not tell a prompt's share of a request.
+pub(super) const fn energy_shown_by(kind: Option<TestKind>) -> Option<Figure> {
+    match kind {
+        Some(TestKind::Prefill) => Some(Figure::InputJoulesPerToken),
+        Some(TestKind::Decode) => Some(Figure::OutputJoulesPerToken),
+        Some(TestKind::PrefillAndDecode | TestKind::Serving) => Some(Figure::RequestJoules),
+        Some(TestKind::StartUp) | None => None,
     }
 }
 

@@ -72,6 +72,7 @@ metrics! {
     HOST_LINK = "hwl_host_link_bytes_total", Bytes, "Bytes over one network interface in one direction";
     HOST_ENERGY = "hwl_host_energy_joules_total", Joules, "Energy that one domain of the processors took";
     HOST_POWER = "hwl_host_power_watts", Watts, "Power of one domain of the processors";
+    HOST_POWER_LIMIT = "hwl_host_power_limit_watts", Watts, "Power that one package of the processors may draw for long";
     HOST_TEMPERATURE = "hwl_host_temperature_celsius", Celsius, "Temperature at one sensor of the host";
 }
 

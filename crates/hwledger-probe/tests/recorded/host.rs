@@ -26,6 +26,8 @@ fn a_server_is_read_in_full() {
     assert_eq!(get("hwl_host_disk_write_bytes_per_second", Some("nvme0n1")), &derived(2_097_152.0));
     let Outcome::Derived { value: watts } = get("hwl_host_power_watts", Some("package-0")) else { panic!("no power") };
     assert!((watts - 100.0).abs() < 1e-6, "200 J in 2 s across the wrap, not {watts}");
+    let limit = get("hwl_host_power_limit_watts", Some("package-0"));
+    assert_eq!(limit, &measured(125.0), "what the maker allows, where the board sets no limit");
     insta::assert_snapshot!(picture(&snapshot));
 }
 

@@ -8,6 +8,8 @@ use crate::machine::rate::Rates;
 const ZONES: &str = "/sys/class/powercap";
 /// Zones that are told apart.
 const ZONES_MAX: usize = 32;
+/// Limits of one zone that are told apart.
+const CONSTRAINTS_MAX: u32 = 4;
 
 /// Reads every zone that says how much energy it took. Since 2020 the kernel lets only root read them.
 pub(crate) fn read(tree: &Tree, rates: &mut Rates, collector: &mut Collector) {
@@ -22,7 +24,28 @@ pub(crate) fn read(tree: &Tree, rates: &mut Rates, collector: &mut Collector) {
         let labels = [("domain", domain.as_str()), ("zone", zone.as_str())];
         collector.measured(metric::HOST_ENERGY, &labels, &source, joules);
         collector.held(metric::HOST_POWER, &labels, &source, watts);
+        if let Some((watts, source)) = limit(tree, zone).filter(|_| domain.starts_with("package")) {
+            collector.measured(metric::HOST_POWER_LIMIT, &labels, &source, Ok(watts));
+        }
     }
+}
+
+/// What a zone may draw for long, and where that was read: the limit that is set, or the most that the maker allows where
+/// that is less. Boards that set no limit write thousands of watts.
+///
+/// Source: the kernel's `Documentation/power/powercap/powercap.rst`; anyone may read these files.
+fn limit(tree: &Tree, zone: &str) -> Option<(f64, String)> {
+    let is_long = |number: &u32| {
+        tree.word(&format!("{ZONES}/{zone}/constraint_{number}_name")).is_some_and(|name| name == "long_term")
+    };
+    let number = (0..CONSTRAINTS_MAX).find(is_long)?;
+    let watts = |end: &str| {
+        let source = format!("{ZONES}/{zone}/constraint_{number}_{end}_uw");
+        let watts = tree.number(&source).ok()? / 1e6;
+        (watts > 0.0).then_some((watts, source))
+    };
+    let found = [watts("power_limit"), watts("max_power")].into_iter().flatten();
+    found.reduce(|left, right| if right.0 < left.0 { right } else { left })
 }
 
 /// Zones that are there and may not be read, and why.
