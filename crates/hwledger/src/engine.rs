@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use hwledger_core::Bytes;
+use hwledger_node::ledger::LedgerError;
 use hwledger_node::locate::{LocateOptions, Token};
 use hwledger_node::metrics::{
     AttachError, AttachOptions, Attachment, GAP_MAX_S, Mapping, Outcome, Reading, Scraped, Unit, mapping_of_file,
     reply_of_file,
 };
 use hwledger_node::planner::with_causes;
+use hwledger_node::record::RecordError;
 
 use crate::engine_measure::{self, MeasureArguments};
-use crate::record::MakePlanner;
+use crate::engine_record::EngineRecordArguments;
+use crate::record::{MakePlanner, refuse};
 use crate::table::Table;
 use crate::{fail, json, say};
 
@@ -120,12 +123,16 @@ pub(crate) struct WatchArguments {
     /// Print one JSON object each time
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    record: EngineRecordArguments,
 }
 
 /// Why there is no answer.
 pub(crate) enum Failure {
     Usage(String),
     Attach(AttachError),
+    Ledger(LedgerError),
+    Record(RecordError),
 }
 
 impl From<AttachError> for Failure {
@@ -134,11 +141,19 @@ impl From<AttachError> for Failure {
     }
 }
 
+impl From<RecordError> for Failure {
+    fn from(error: RecordError) -> Self {
+        Self::Record(error)
+    }
+}
+
 impl Failure {
     /// Says so on standard error.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Usage(words) => fail(words),
+            Self::Ledger(error) => crate::ledger::refuse(error),
+            Self::Record(error) => refuse(error),
             Self::Attach(error) => {
                 let status = fail(with_causes(error));
                 if let Some(hint) = error.hint() {
@@ -175,6 +190,31 @@ fn scrape(locate: &LocateOptions, arguments: &ScrapeArguments) -> Result<ExitCod
 fn watch(locate: &LocateOptions, arguments: &WatchArguments) -> Result<ExitCode, Failure> {
     let options = arguments.attach.options(arguments.interval, arguments.token.as_deref())?;
     let mut attachment = Attachment::new(&arguments.address, locate, options)?;
+    let Some(recording) = arguments.record.begin()? else {
+        return looks(&mut attachment, arguments, |_, is_last| {
+            if !is_last {
+                thread::sleep(Duration::from_secs_f64(arguments.interval));
+            }
+            Ok(true)
+        });
+    };
+    let mut recorder = recording.recorder();
+    let watched = looks(&mut attachment, arguments, |scraped, is_last| {
+        recorder.look(scraped)?;
+        Ok(is_last || recording.wait(arguments.interval))
+    });
+    // Whatever ended it, what was seen is written.
+    recorder.finish()?;
+    watched
+}
+
+/// Looks again and again. `go_on` gets each look and whether it is the last, waits for the next, and says whether to go
+/// on.
+fn looks(
+    attachment: &mut Attachment,
+    arguments: &WatchArguments,
+    mut go_on: impl FnMut(&Scraped, bool) -> Result<bool, Failure>,
+) -> Result<ExitCode, Failure> {
     let mut looks = 0;
     loop {
         let scraped = attachment.scrape()?;
@@ -185,10 +225,10 @@ fn watch(locate: &LocateOptions, arguments: &WatchArguments) -> Result<ExitCode,
         };
         let status = say(&text, true);
         looks += 1;
-        if status != ExitCode::SUCCESS || arguments.count.is_some_and(|count| looks >= count) {
+        let is_last = status != ExitCode::SUCCESS || arguments.count.is_some_and(|count| looks >= count);
+        if !go_on(&scraped, is_last)? || is_last {
             return Ok(status);
         }
-        thread::sleep(Duration::from_secs_f64(arguments.interval));
     }
 }
 

@@ -100,6 +100,10 @@ pub(crate) fn run(planner: &MakePlanner<'_>, arguments: &MeasureArguments) -> Ex
     let Some(recorder) = recorder(&ledger, planner, threads, true) else {
         return fail("this machine cannot be measured");
     };
+    let recorder = match arguments.record.vault() {
+        Ok(vault) => recorder.with_vault(vault),
+        Err(error) => return crate::ledger::refuse(&error),
+    };
     let request = AttachRequest {
         url: arguments.url.clone(),
         engine: arguments.engine.clone(),

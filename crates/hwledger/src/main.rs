@@ -10,6 +10,7 @@ mod efficiency;
 mod embed;
 mod engine;
 mod engine_measure;
+mod engine_record;
 mod hardware_search;
 mod interrupt;
 mod ledger;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use hwledger_node::Planner;
-use hwledger_node::ledger::{self, Ledger, LedgerError};
+use hwledger_node::ledger::{self, Ledger, LedgerError, Vault};
 use hwledger_node::machine::Machine;
 use hwledger_node::planner::with_causes;
 use hwledger_node::record::{
@@ -45,6 +45,11 @@ pub(crate) fn note(error: &RecordError) {
 }
 
 impl RecordArguments {
+    /// The keys of sealed fields of that ledger.
+    pub(crate) fn vault(&self) -> Result<Vault, LedgerError> {
+        ledger::vault(&self.place.options())
+    }
+
     /// The ledger that runs are written to, if any.
     pub(crate) fn ledger(&self) -> Option<Ledger> {
         if self.no_record {

@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot start should stop at once")]
 
+mod home;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
+
+use home::Home;
 
 /// Answers each path with a file of the probe's goldens, and tells the bodies of what is sent to it.
 fn server(files: &'static [(&'static str, &'static str)]) -> (String, mpsc::Receiver<Vec<u8>>) {
@@ -179,4 +183,73 @@ fn push_sends_one_export() {
     let body = bodies.recv().unwrap();
     let holds = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(holds("hwl_engine_requests_waiting") && holds("llama.cpp") && !holds("weights_bytes"));
+}
+
+/// Whether any file below a folder holds a text.
+fn holds(folder: &Path, text: &str) -> bool {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).any(|path| {
+        if path.is_dir() {
+            return holds(&path, text);
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
+}
+
+#[test]
+fn an_address_is_sealed_and_can_be_forgotten() {
+    let home = Home::new("engine");
+    let watched = |address: &str| {
+        home.says(0, &["engine", "watch", address, "--interval", "0.01", "--count", "3", "--record"]);
+    };
+    let (address, _) = server(LLAMA_CPP);
+    let text = home.says(2, &["engine", "watch", &address, "--count", "1", "--record"]);
+    assert!(text.contains("there is no ledger"), "{text}");
+    home.says(0, &["ledger", "init"]);
+    watched(&address);
+    let kinds = |home: &Home| -> Vec<String> {
+        let log = home.json(&["ledger", "log"]);
+        log["entries"].as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(kinds(&home), ["LedgerCreated", "EngineAttached", "EngineConfigObserved", "EngineWindowRecorded"]);
+    let config = home.json(&["ledger", "show", "2"]);
+    assert_eq!(config["event"]["data"]["engine"], "llama.cpp");
+    assert!(config["event"]["data"]["settings"][0].as_str().unwrap().starts_with("context_tokens="), "{config}");
+    let window = home.json(&["ledger", "show", "3"]);
+    let measures = window["event"]["data"]["measures"].as_array().unwrap();
+    let of = |name: &str| &measures.iter().find(|measure| measure["figure"] == name).unwrap()["value"];
+    assert_eq!((of("hwl_engine_requests_waiting"), of("hwl_engine_output_tokens_total")), (&"4".into(), &"0".into()));
+    // The same settings are told once.
+    watched(&address);
+    assert_eq!(kinds(&home)[4..], ["EngineAttached", "EngineWindowRecorded"]);
+
+    let shown = home.json(&["ledger", "show", "1"]);
+    assert_eq!(shown["sealed"]["address"]["state"], "open", "{shown}");
+    assert_eq!(shown["sealed"]["address"]["text"], address.as_str());
+    let text = home.says(0, &["ledger", "show", "1"]);
+    assert!(text.contains(&format!("address, sealed: {address}")), "{text}");
+    let place = address.strip_prefix("http://").unwrap();
+    let bundle = home.0.join("bundle");
+    home.says(0, &["ledger", "export", bundle.to_str().unwrap()]);
+    assert!(holds(&bundle, "ciphertext") && !holds(&bundle, place));
+    assert!(!holds(&home.0.join(".local/share/hwledger/ledger"), place));
+
+    home.says(0, &["ledger", "redact", "host/127.0.0.1", "--reason", "it moved"]);
+    for entry in ["1", "4"] {
+        let text = home.says(0, &["ledger", "show", entry]);
+        assert!(text.contains("address: redacted, says entry 6 (it moved)") && !text.contains(place), "{text}");
+    }
+    assert!(!holds(&home.0, place));
+    home.says(0, &["ledger", "verify"]);
+    home.says(0, &["ledger", "verify", "--bundle", bundle.to_str().unwrap()]);
+    // What is told afterwards has another key, which opens nothing of before.
+    watched(&address);
+    let text = home.says(0, &["ledger", "show", "1"]);
+    assert!(text.contains("address: redacted, says entry 6"), "{text}");
+    let text = home.says(0, &["ledger", "show", "7"]);
+    assert!(text.contains(&format!("address, sealed: {address}")), "{text}");
+    // Who finds the record without its keys reads as much as was sealed.
+    std::fs::remove_dir_all(home.0.join(".local/state")).unwrap();
+    let text = home.says(0, &["ledger", "show", "7"]);
+    assert!(text.contains("address: sealed with a key that is not here"), "{text}");
 }

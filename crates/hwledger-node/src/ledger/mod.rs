@@ -8,6 +8,7 @@ mod place;
 mod read;
 mod retention;
 mod schemas;
+mod sealed;
 mod trust;
 mod witness;
 
@@ -15,14 +16,16 @@ pub use crate::time::timestamp;
 pub use error::LedgerError;
 pub use hwledger_ledger::note::PublicKey;
 pub use hwledger_ledger::store::Ledger;
+pub use hwledger_ledger::vault::Vault;
 pub use hwledger_ledger::verify::{Finding, Level, Outcome, Verification};
 pub use place::{LedgerOptions, folder, open, open_if_there, places};
 pub use read::{EntryAnswer, EntryBlob, LogAnswer, LogRequest, LogRow, log, show};
 pub use retention::{Keep, NeededBlob, Policy, RetentionAnswer, apply_retention, retention, set_retention};
+pub use sealed::SealedAnswer;
 pub use trust::{
     CheckRequest, ExportAnswer, FsckAnswer, InitAnswer, ProjectionAnswer, ProofAnswer, RedactAnswer, RotateAnswer,
-    VerifyAnswer, checkpoint, consistency, consistency_from, export, fsck, init, key_of, prove, redact, rotate, verify,
-    verify_consistency, verify_proof,
+    VerifyAnswer, checkpoint, consistency, consistency_from, export, fsck, init, key_of, prove, redact, rotate, vault,
+    verify, verify_consistency, verify_proof,
 };
 pub use witness::{
     CosignAnswer, Cosigned, WitnessAnswer, WitnessedAnswer, cosign, witness_init, witness_key_of, witness_sign,

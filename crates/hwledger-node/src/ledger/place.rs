@@ -58,6 +58,11 @@ pub fn places(options: &LedgerOptions, origin: &str) -> Result<LedgerPlaces, Led
     Ok(LedgerPlaces { ledger: folder(options)?, signer })
 }
 
+/// The folder of the keys of sealed fields.
+pub(super) fn vault_folder(places: &LedgerPlaces) -> PathBuf {
+    places.signer.join("vault")
+}
+
 /// The reader of the ledger that is meant.
 pub(super) fn reader(options: &LedgerOptions) -> Result<(PathBuf, Reader), LedgerError> {
     let folder = folder(options)?;

@@ -1,5 +1,7 @@
 //! What is in the ledger: a list of entries, or one in full.
 
+use std::collections::BTreeMap;
+
 use hwledger_ledger::event::{Event, Payload};
 use hwledger_ledger::hash::Hash;
 use hwledger_ledger::merkle::{TILE_HASHES, TileName};
@@ -8,8 +10,9 @@ use hwledger_ledger::store::sqlite::{Entry, Reader};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::place::reader;
+use super::place::{places, reader, vault_folder};
 use super::retention::dropped_by;
+use super::sealed::{self, SealedAnswer};
 use super::{LedgerError, LedgerOptions, timestamp};
 use crate::record::blob;
 
@@ -160,6 +163,8 @@ pub struct EntryAnswer {
     pub checkpoint_size: Option<u64>,
     /// The event; none where its data were dropped.
     pub event: Option<Value>,
+    /// What its sealed fields say, by their names.
+    pub sealed: BTreeMap<String, SealedAnswer>,
     /// The entry that says that its data were dropped.
     pub dropped_by: Option<u64>,
     /// What it refers to beside the ledger.
@@ -223,9 +228,16 @@ pub fn show(options: &LedgerOptions, name: &str) -> Result<EntryAnswer, LedgerEr
         let dropped_by = if bytes.is_none() { dropped_by(&reader, index, true)? } else { None };
         blobs.push(EntryBlob { hash, bytes, dropped_by });
     }
+    let origin = reader.origin()?;
+    let vault = vault_folder(&places(options, &origin)?);
     Ok(EntryAnswer {
         schema: "hwledger.ledger-entry/1",
-        origin: reader.origin()?,
+        origin,
+        sealed: event
+            .as_ref()
+            .map(|event| sealed::open(&reader, &vault, index, event))
+            .transpose()?
+            .unwrap_or_default(),
         index,
         version: entry.version,
         recorded_at: event.map(|event| timestamp(event.recorded_at_ns.0)),

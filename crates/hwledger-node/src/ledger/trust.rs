@@ -20,6 +20,7 @@ use serde::Serialize;
 use super::integrity::{self, Checked};
 use super::keys;
 use super::place::reader;
+use super::place::vault_folder;
 use super::read::index_of;
 use super::schemas;
 use super::{LedgerError, LedgerOptions, open, places};
@@ -406,10 +407,14 @@ pub struct RedactAnswer {
 }
 
 /// The keys of sealed fields, beside the ledger and never in it.
-fn vault(options: &LedgerOptions) -> Result<Vault, LedgerError> {
+///
+/// # Errors
+///
+/// There is no ledger, or the folder of the keys cannot be used.
+pub fn vault(options: &LedgerOptions) -> Result<Vault, LedgerError> {
     let (_, reader) = reader(options)?;
     let places = places(options, &reader.origin()?)?;
-    Ok(Vault::open(&places.signer.join("vault"))?)
+    Ok(Vault::open(&vault_folder(&places))?)
 }
 
 /// Makes everything unreadable that was sealed under a subject, and records that it was done.

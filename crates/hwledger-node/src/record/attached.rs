@@ -11,7 +11,9 @@ use hwledger_formats::measurement::{
 use hwledger_ledger::store::clock_ns;
 use serde::Serialize;
 
+use super::engines::{self, Attached};
 use super::load::{Load, LoadResult, Server};
+use super::prediction::words;
 use super::{RecordError, Recorder};
 use crate::locate::bounded;
 
@@ -81,7 +83,7 @@ fn is_here(url: &str) -> bool {
 }
 
 /// The host of an address, without user, port and path.
-fn host_of(url: &str) -> &str {
+pub(super) fn host_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
@@ -166,6 +168,19 @@ fn with_result(run: &MeasuredRun, result: &LoadResult) -> MeasuredRun {
 }
 
 impl Recorder<'_> {
+    /// Says that an engine is watched, and how it is set.
+    fn tell_of(&self, request: &AttachRequest) -> Result<(), RecordError> {
+        let Some(vault) = &self.vault else { return Ok(()) };
+        let attached = Attached {
+            address: &request.url,
+            engine: &request.engine,
+            version: request.engine_version.as_deref(),
+            model: Some(request.served_name.as_ref().unwrap_or(&request.model)),
+            settings: &words([serde_json::to_value(&request.settings)]),
+        };
+        engines::attach(self.ledger, vault, &attached).map(drop)
+    }
+
     /// Measures a running engine: for each load a prediction, then the requests, then the measurement. `tell` gets each
     /// as it is done.
     ///
@@ -183,6 +198,9 @@ impl Recorder<'_> {
         let mut done = Vec::new();
         for load in &request.loads {
             let (words, prompt) = server.words_for(load.prompt)?;
+            if done.is_empty() {
+                self.tell_of(request)?;
+            }
             let run = request.run(load, prompt);
             let prediction = self.predict(&run, &request.model)?;
             let mut surroundings = self.watch(false);

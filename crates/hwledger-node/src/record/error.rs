@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use hwledger_ledger::hash::Hash;
 use hwledger_ledger::store::{AppendError, StoreError};
+use hwledger_ledger::vault::VaultError;
 
 use crate::calibrate;
 use crate::ledger::LedgerError;
@@ -54,6 +55,9 @@ pub enum RecordError {
     /// The store of pairs cannot be read or written.
     #[error(transparent)]
     Pairs(#[from] calibrate::StoreError),
+    /// What names somebody cannot be sealed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// No run has this name.
     #[error("the ledger has no prediction of a run `{0}`")]
     NoRun(String),

@@ -7,6 +7,7 @@
 mod attached;
 pub(crate) mod blob;
 mod devices;
+mod engines;
 mod error;
 mod export;
 mod learn;
@@ -22,6 +23,7 @@ mod tests;
 pub use attached::{AttachRequest, AttachedRun};
 pub use blob::BLOB_BYTES_MAX;
 use devices::observe;
+pub use engines::{EngineRecorder, host_subject};
 pub use error::RecordError;
 pub use export::{FigureRecord, figure_records, workload_records};
 pub use hwledger_formats::measurement::RunSettings;

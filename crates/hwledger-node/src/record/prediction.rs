@@ -5,6 +5,7 @@ use hwledger_core::{Basis, Estimate};
 use hwledger_formats::measurement::{MeasuredRun, TestKind, to_line};
 use hwledger_ledger::event::{Decimal, Draft, Estimate as Recorded, PredictionMade, random_identity};
 use hwledger_ledger::store::Ledger;
+use hwledger_ledger::vault::Vault;
 use hwledger_probe::machine::{self as probe, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -59,6 +60,7 @@ pub struct Recorder<'a> {
     pub(super) sampler: Sampler,
     planner: Planner,
     machine: Option<Machine>,
+    pub(super) vault: Option<Vault>,
 }
 
 impl<'a> Recorder<'a> {
@@ -75,7 +77,12 @@ impl<'a> Recorder<'a> {
         };
         observe(ledger, &own_snapshot())?;
         let sampler = Sampler::new(Source::Live(Box::new(probe::Machine::local())));
-        Ok(Self { ledger, sampler, planner, machine })
+        Ok(Self { ledger, sampler, planner, machine, vault: None })
+    }
+
+    /// The same, with keys under which the addresses of engines are sealed; without them engines are not told of.
+    pub fn with_vault(self, vault: Vault) -> Self {
+        Self { vault: Some(vault), ..self }
     }
 
     /// The machine that runs are on.
@@ -197,8 +204,13 @@ fn recorded(figure: Figure, estimate: Estimate<f64>) -> Option<Recorded> {
 
 /// How the engine is set and what is asked of it, as `name=value`.
 fn settings(run: &MeasuredRun) -> Vec<String> {
+    words([serde_json::to_value(&run.settings), serde_json::to_value(&run.workload)])
+}
+
+/// The fields that these have, as `name=value`.
+pub(super) fn words(parts: impl IntoIterator<Item = Result<serde_json::Value, serde_json::Error>>) -> Vec<String> {
     let mut words = Vec::new();
-    for part in [serde_json::to_value(&run.settings), serde_json::to_value(&run.workload)] {
+    for part in parts {
         let Ok(serde_json::Value::Object(fields)) = part else { continue };
         words.extend(fields.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| match value {
             serde_json::Value::String(text) => format!("{name}={text}"),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use hwledger_node::ledger::{
-    EntryAnswer, EntryBlob, FsckAnswer, InitAnswer, LogAnswer, Outcome, ProofAnswer, VerifyAnswer,
+    EntryAnswer, EntryBlob, FsckAnswer, InitAnswer, LogAnswer, Outcome, ProofAnswer, SealedAnswer, VerifyAnswer,
 };
 
 pub(super) fn begun(answer: &InitAnswer) -> String {
@@ -53,12 +53,25 @@ pub(super) fn entry_in_full(answer: &EntryAnswer) -> String {
     if let Some(event) = &answer.event {
         let event = serde_json::to_string_pretty(event).unwrap_or_default();
         let _ = writeln!(text, "\n{event}");
+        text.extend(answer.sealed.iter().map(|(name, sealed)| sealed_field(name, sealed) + "\n"));
     } else {
         let said = said_in(answer.dropped_by);
         let _ =
             writeln!(text, "\nIts data were dropped under a retention policy{said}; its hash and its proofs remain.");
     }
     text
+}
+
+/// What a sealed field says, or why it says nothing.
+fn sealed_field(name: &str, sealed: &SealedAnswer) -> String {
+    match sealed {
+        SealedAnswer::Open { text } => format!("{name}, sealed: {}", text.escape_debug()),
+        SealedAnswer::Redacted { index, reason } => {
+            format!("{name}: redacted, says entry {index} ({})", reason.escape_debug())
+        }
+        SealedAnswer::NoKey => format!("{name}: sealed with a key that is not here"),
+        SealedAnswer::Altered => format!("{name}: not what was sealed there"),
+    }
 }
 
 /// Where the record says that data were dropped.

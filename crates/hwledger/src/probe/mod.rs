@@ -125,7 +125,7 @@ const INTERVAL_LEAST: Duration = Duration::from_millis(50);
 const INTERVAL_MOST: Duration = Duration::from_hours(24);
 
 /// `1s`, `500ms`, `2m`; a number alone counts seconds.
-fn interval(text: &str) -> Result<Duration, String> {
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.').len();
     let (number, unit) = text.split_at(digits);
     let scale = match unit {
