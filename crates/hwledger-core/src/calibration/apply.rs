@@ -167,11 +167,11 @@ impl Calibration {
     ///
     /// The interval is the conformal quantile of the repetitions' distances from their location; of
     /// too few, the widest of these and of the noise that each reports; of one without either, as
-    /// wide as that of `inferred`.
+    /// wide as that of `inferred`. All of it is of the machine by itself: see [`Sample::share_left`].
     pub fn prefer_own_run(&self, key: &Key, subject: &Subject, inferred: Calibrated) -> Calibrated {
         let Some(samples) = self.groups.get(key) else { return inferred };
         let own = || samples.iter().filter(|sample| sample.is_own && sample.subject == *subject);
-        let values: Vec<Weighted> = own().map(|sample| (sample.measured.ln(), sample.weight)).collect();
+        let values: Vec<Weighted> = own().map(|sample| (sample.quiet_log(), sample.counts())).collect();
         let Some(location) = hodges_lehmann(&values) else { return inferred };
         let errors: Vec<Weighted> = values.iter().map(|(value, weight)| ((value - location).abs(), *weight)).collect();
         let worst = errors.iter().map(|(error, _)| *error).fold(0.0, f64::max);
@@ -240,7 +240,7 @@ impl Calibration {
             self.groups.iter().filter(|(full, _)| key.covers(full) && !but.is_some_and(|but| but.covers(full)));
         let mut heard = Heard::default();
         for (full, samples) in covered {
-            let own: Vec<Weighted> = samples.iter().map(|sample| (sample.log_ratio(), sample.weight)).collect();
+            let own: Vec<Weighted> = samples.iter().map(|sample| (sample.log_ratio(), sample.counts())).collect();
             let count = effective_count(&own);
             let (voice, most) = if full == key { (1.0, f64::INFINITY) } else { (own.len() as f64, VOICE_MAX) };
             heard.values.extend(own.into_iter().map(|(value, weight)| (value, weight / voice)));
@@ -260,7 +260,7 @@ struct Heard {
 impl Heard {
     /// The samples of one full key.
     fn of(samples: &[Sample]) -> Self {
-        let values: Vec<Weighted> = samples.iter().map(|sample| (sample.log_ratio(), sample.weight)).collect();
+        let values: Vec<Weighted> = samples.iter().map(|sample| (sample.log_ratio(), sample.counts())).collect();
         Self { count: effective_count(&values), values }
     }
 
@@ -304,6 +304,35 @@ impl Heard {
 /// How far an interval reaches below and above its value, in logarithms.
 fn doubts(estimate: Estimate<f64>) -> (f64, f64) {
     ((estimate.value / estimate.low).ln(), (estimate.high / estimate.value).ln())
+}
+
+/// A prediction for a machine that nobody else uses, made for one where others leave the share `share_left` of the
+/// processors to the run.
+///
+/// **Formula** `value · share^e`, `e` being [`Figure::load_exponent`]; the interval reaches from what it was (the others
+/// stop) to `share^2e` times that (each step waits for the thread that was held up longest, or the others take more).
+/// **Units** those of the prediction. **Assumptions** a share that is not within 0 and 1 changes nothing.
+///
+/// ```
+/// use hwledger_core::calibration::{Figure, under_load};
+/// use hwledger_core::Estimate;
+/// let quiet = Estimate::formula(90.0, 100.0, 110.0);
+/// let busy = under_load(Figure::DecodeTokensPerS, quiet, 0.5);
+/// assert_eq!((busy.low, busy.value, busy.high), (22.5, 50.0, 110.0));
+/// assert_eq!(under_load(Figure::WeightsBytes, quiet, 0.5), quiet);
+/// ```
+pub fn under_load(figure: Figure, quiet: Estimate<f64>, share_left: f64) -> Estimate<f64> {
+    let exponent = figure.load_exponent();
+    if !(share_left > 0.0 && share_left < 1.0) {
+        return quiet;
+    }
+    let most = share_left.powf(2.0 * exponent);
+    Estimate {
+        value: quiet.value * share_left.powf(exponent),
+        low: quiet.low * most.min(1.0),
+        high: quiet.high * most.max(1.0),
+        ..quiet
+    }
 }
 
 /// An estimate whose logarithm reaches `below` and `above` the value's.

@@ -69,6 +69,25 @@ impl Figure {
     }
 }
 
+impl Figure {
+    /// The power of the share of the processors that others leave by which the figure moves: rates fall with it, times
+    /// rise, and what is not time stays as it is.
+    pub const fn load_exponent(self) -> f64 {
+        match self {
+            Self::PrefillTokensPerS | Self::DecodeTokensPerS | Self::OutputTokensPerS | Self::RequestsPerS => 1.0,
+            Self::TtftMs | Self::TpotMs | Self::TotalMs => -1.0,
+            Self::WeightsBytes
+            | Self::KvCacheBytes
+            | Self::ComputeBytes
+            | Self::OverheadBytes
+            | Self::TotalBytes
+            | Self::InputJoulesPerToken
+            | Self::OutputJoulesPerToken
+            | Self::RequestJoules => 0.0,
+        }
+    }
+}
+
 impl fmt::Display for Figure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())

@@ -22,6 +22,12 @@
 //! nearest ancestor that has nine voices, whichever is narrower, and never less than the largest
 //! error on the key's own samples.
 //!
+//! **Others on the machine.** A run to which others left the share `s` of the processors' time measures a slower
+//! machine. What is learnt is the machine by itself: the measured rate divided by `s`, the measured time times `s`, and
+//! such a run counts `s` as much as one that had the machine alone, for how it was slowed is not quite known. A
+//! prediction for a machine that others use is brought back the same way, and its interval reaches from no effect to
+//! twice that effect ([`under_load`]).
+//!
 //! **Source.** Hodges and Lehmann, "Estimates of location based on rank tests", Annals of
 //! Mathematical Statistics 34 (1963); Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random
 //! World" (2005), chapter 2; Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, "Distribution-free
@@ -40,7 +46,7 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Calibrated, Calibration, Correction, Residual};
+pub use apply::{Calibrated, Calibration, Correction, Residual, under_load};
 pub use drift::{Drift, drifts};
 pub use key::{Figure, Key, Part};
 pub use robust::{conformal_quantile, hodges_lehmann};

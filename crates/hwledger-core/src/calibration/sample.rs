@@ -33,6 +33,9 @@ pub struct Sample {
     /// How much it counts; 1 for an ordinary run.
     #[serde(default = "one")]
     pub weight: f64,
+    /// Share of the processors' time that others left to the run; all of it where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_left: Option<f64>,
     /// Where it was read (`file:line`).
     #[serde(default)]
     pub place: String,
@@ -50,11 +53,23 @@ impl Sample {
             && is_figure(self.measured)
             && is_figure(self.measured / self.predicted)
             && is_figure(self.weight)
+            && self.share_left.is_none_or(|share| share > 0.0 && share <= 1.0)
             && self.spread.is_none_or(|spread| spread.is_finite() && spread >= 0.0)
     }
 
-    /// `ln(measured / predicted)`.
+    /// The logarithm of what would have been measured had nobody else used the machine.
+    pub(super) fn quiet_log(&self) -> f64 {
+        self.measured.ln() - self.key.figure.load_exponent() * self.share_left.unwrap_or(1.0).ln()
+    }
+
+    /// `ln(measured / predicted)` on a machine that nobody else uses.
     pub(super) fn log_ratio(&self) -> f64 {
-        (self.measured / self.predicted).ln()
+        self.quiet_log() - self.predicted.ln()
+    }
+
+    /// How much it counts: of a run that had half of the processors, half is known of the machine by itself.
+    pub(super) fn counts(&self) -> f64 {
+        let is_moved = self.key.figure.load_exponent() != 0.0;
+        self.weight * if is_moved { self.share_left.unwrap_or(1.0) } else { 1.0 }
     }
 }

@@ -50,6 +50,7 @@ fn sample(key: &Key, ratio: f64) -> Sample {
         measured: 100.0 * ratio,
         spread: None,
         weight: 1.0,
+        share_left: None,
         place: String::new(),
     }
 }
@@ -259,4 +260,83 @@ fn a_slower_release_raises_an_alarm() {
     assert!(drifts(&old, &slower[..3]).is_empty(), "three runs say too little");
     let elsewhere = samples(&key("llama.cpp", "RTX 4090", "6000"), &[0.5; 8]);
     assert!(drifts(&old, &elsewhere).is_empty());
+}
+
+/// A run on a machine whose rate by itself is `truth`, of which others leave `share`: they slow it by a power of that
+/// share which differs from run to run.
+fn run_beside_others(key: &Key, truth: f64, share: f64, random: &mut Random) -> Sample {
+    let slowed = share.powf(0.8 + 0.6 * random.uniform());
+    let measured = truth * slowed * (0.04 * random.normal()).exp();
+    Sample { measured, share_left: Some(share), ..sample(key, 1.0) }
+}
+
+/// Learns from runs that had the machine nearly alone, and predicts ones that others run beside: the share of these within
+/// their intervals, and the median of their errors, where the shares are used and where they are not.
+fn beside_others(seed: u64) -> ([f64; 2], [f64; 2]) {
+    let mut random = Random(seed);
+    let key = key("hwledger", "this machine", "1");
+    let (mut held, mut errors) = ([0.0; 2], [Vec::new(), Vec::new()]);
+    let trials = 400;
+    for _ in 0..trials {
+        let truth = 100.0 * (0.3 * random.normal()).exp();
+        let runs: Vec<Sample> = (0..20)
+            .map(|number| {
+                let share = if number % 5 == 0 { 0.6 + 0.35 * random.uniform() } else { 1.0 - 0.03 * random.uniform() };
+                run_beside_others(&key, truth, share, &mut random)
+            })
+            .collect();
+        let share = 0.4 + 0.5 * random.uniform();
+        let fresh = run_beside_others(&key, truth, share, &mut random).measured;
+        // What the others will take is known only nearly when the prediction is made.
+        let expected = (share * (0.1 * random.normal()).exp()).min(1.0);
+        let formula = Estimate { value: 100.0, low: 50.0, high: 200.0, basis: Basis::Formula };
+        let blind: Vec<Sample> = runs.iter().map(|run| Sample { share_left: None, ..run.clone() }).collect();
+        let told = Calibration::new(runs).apply(&key, formula).calibrated;
+        let told = under_load(Figure::DecodeTokensPerS, told, expected);
+        for (place, estimate) in [told, Calibration::new(blind).apply(&key, formula).calibrated].iter().enumerate() {
+            held[place] += f64::from(u8::from((estimate.low..=estimate.high).contains(&fresh))) / f64::from(trials);
+            errors[place].push((fresh / estimate.value).ln().abs());
+        }
+    }
+    let median = |mut errors: Vec<f64>| {
+        errors.sort_by(f64::total_cmp);
+        errors[errors.len() / 2]
+    };
+    (held, errors.map(median))
+}
+
+#[test]
+fn intervals_hold_beside_others_where_it_is_known_what_they_take() {
+    for seed in [1, 2] {
+        let (held, errors) = beside_others(seed);
+        assert!(held[0] >= 0.9 && held[1] < 0.8, "{seed}: {held:?}");
+        assert!(errors[0] < 0.15 && errors[0] < errors[1] / 2.0, "{seed}: {errors:?}");
+    }
+}
+
+#[test]
+fn what_is_learnt_is_the_machine_by_itself() {
+    let rate = key("hwledger", "this machine", "1");
+    let time = Key { figure: Figure::TpotMs, ..rate.clone() };
+    let bytes = Key { figure: Figure::WeightsBytes, ..rate.clone() };
+    for (key, ratio, expected) in [(&rate, 0.5, 1.0), (&time, 2.0, 1.0), (&bytes, 2.0, 2.0)] {
+        let half = Sample { share_left: Some(0.5), ..sample(key, ratio) };
+        let calibration = Calibration::new(vec![half.clone(); 40]);
+        let value = calibration.apply(key, FORMULA).calibrated.value;
+        assert!((value / (FORMULA.value * expected) - 1.0).abs() < 0.1, "{key}: {value}");
+        let own = Calibration::new([Sample { is_own: true, ..half }]);
+        let value = own.apply_to(key, &subject("tg128"), FORMULA).calibrated.value;
+        assert!((value - 100.0 * expected).abs() < 1e-9, "{key}: {value}");
+    }
+    // A run that had the machine alone counts more than one that had a tenth of it.
+    let alone = sample(&rate, 1.0);
+    let crowded = Sample { share_left: Some(0.1), ..sample(&rate, 0.2) };
+    let both = Calibration::new([vec![alone; 5], vec![crowded; 5]].concat()).correction(&rate).unwrap();
+    assert!(both.location.abs() < 0.01, "{both:?}");
+    for share in [0.0, -1.0, 1.5, f64::NAN] {
+        assert!(!Sample { share_left: Some(share), ..sample(&rate, 1.0) }.is_sound());
+        assert_eq!(under_load(Figure::TpotMs, FORMULA, share), FORMULA);
+    }
+    let slower = under_load(Figure::TpotMs, FORMULA, 0.5);
+    assert_eq!((slower.low, slower.value, slower.high), (40.0, 100.0, 240.0));
 }

@@ -58,6 +58,7 @@ impl Planner {
             measured,
             spread,
             weight: 1.0,
+            share_left: None,
             place: place.clone(),
         };
         Ok(pairs.into_iter().map(sample).filter(Sample::is_sound).collect())

@@ -50,13 +50,15 @@ record! {
             workload: String,
             /// Standard deviation of the measurement over its value.
             spread: f64,
+            /// Share of the processors' time that others left to the run; all where absent.
+            share_left: f64,
         }
     }
 }
 
 impl PairRecord {
     fn of(sample: &Sample, formula: &str) -> Self {
-        let Sample { key, subject, is_own, predicted, measured, spread, weight, place } = sample.clone();
+        let Sample { key, subject, is_own, predicted, measured, spread, weight, share_left, place } = sample.clone();
         Self {
             figure: key.figure.name().to_owned(),
             model: subject.model,
@@ -75,6 +77,7 @@ impl PairRecord {
             architecture: key.architecture,
             workload: key.workload,
             spread,
+            share_left,
         }
     }
 
@@ -98,6 +101,7 @@ impl PairRecord {
             measured: self.measured,
             spread: self.spread,
             weight: self.weight,
+            share_left: self.share_left,
             place: self.place,
         })
     }

@@ -231,6 +231,7 @@ fn sample(ratio: f64, is_own: bool) -> Sample {
         measured: 100.0 * ratio,
         spread: Some(0.01),
         weight: 1.0,
+        share_left: None,
         place: "bench.json:1".to_owned(),
     }
 }

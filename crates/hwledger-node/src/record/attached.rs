@@ -203,7 +203,7 @@ impl Recorder<'_> {
             }
             let run = request.run(load, prompt);
             let prediction = self.predict(&run, &request.model)?;
-            let mut surroundings = self.watch(false);
+            let mut surroundings = self.watch_process(request.process.map(|process| process.to_string()));
             let result = server.run(load, words, clock_ns());
             surroundings.set_work(match result.failures.is_empty() {
                 _ if !is_here(&request.url) => Err("the engine runs on another machine"),

@@ -10,6 +10,7 @@ use hwledger_formats::measurement::Place;
 use hwledger_ledger::event::{CalibrationUpdated, Count, Decimal, Draft};
 use hwledger_ledger::hash::Hash;
 
+use super::measurement::SHARE_LEFT;
 use super::prediction::PredictionBasis;
 use super::runs::{Told, Wanted, runs};
 use super::{RecordError, blob};
@@ -32,6 +33,8 @@ fn samples(folder: &std::path::Path, told: &Told) -> Result<Vec<Sample>, RecordE
     let basis: PredictionBasis = serde_json::from_slice(&bytes).map_err(|error| RecordError::Run(error.to_string()))?;
     let mut found = Vec::new();
     for (measurement, window) in &told.measurements {
+        let share_left = window.measures.iter().find(|measure| measure.figure == SHARE_LEFT);
+        let share_left = share_left.and_then(|measure| measure.value.as_ref()).map(Decimal::value);
         for said in &basis.figures {
             let name = said.figure.name();
             let measured =
@@ -45,6 +48,7 @@ fn samples(folder: &std::path::Path, told: &Told) -> Result<Vec<Sample>, RecordE
                 measured: measured.value(),
                 spread: None,
                 weight: 1.0,
+                share_left,
                 place: format!("run/{run}:{measurement}"),
             });
         }

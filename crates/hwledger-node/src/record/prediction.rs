@@ -1,6 +1,6 @@
 //! What is said before a run.
 
-use hwledger_core::calibration::{Figure, Key, Subject};
+use hwledger_core::calibration::{Figure, Key, Subject, under_load};
 use hwledger_core::{Basis, Estimate};
 use hwledger_formats::measurement::{MeasuredRun, TestKind, to_line};
 use hwledger_ledger::event::{Decimal, Draft, Estimate as Recorded, PredictionMade, random_identity};
@@ -10,6 +10,7 @@ use hwledger_probe::machine::{self as probe, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::measurement::Others;
 use super::telemetry::Sampler;
 use super::{RecordError, blob, observe};
 use crate::calibrate::{CalibrateRequest, figures, key, predicted_memory, request_of, subject};
@@ -29,6 +30,9 @@ pub(super) struct PredictionBasis {
     pub(super) run: Box<RawValue>,
     /// The machine that it will be on, where that is this one.
     pub(super) machine: Option<Machine>,
+    /// Share of the processors that others would have left to the run when this was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) share_left: Option<f64>,
     /// For each figure the key that the pair will be filed under, and what the formula says.
     pub(super) figures: Vec<PredictedFigure>,
 }
@@ -60,6 +64,7 @@ pub struct Recorder<'a> {
     pub(super) sampler: Sampler,
     planner: Planner,
     machine: Option<Machine>,
+    others: Others,
     pub(super) vault: Option<Vault>,
 }
 
@@ -77,7 +82,7 @@ impl<'a> Recorder<'a> {
         };
         observe(ledger, &own_snapshot())?;
         let sampler = Sampler::new(Source::Live(Box::new(probe::Machine::local())));
-        Ok(Self { ledger, sampler, planner, machine, vault: None })
+        Ok(Self { ledger, sampler, planner, machine, others: Others::look(), vault: None })
     }
 
     /// The same, with keys under which the addresses of engines are sealed; without them engines are not told of.
@@ -133,6 +138,17 @@ impl<'a> Recorder<'a> {
         estimates.extend(best.into_iter().filter(is_shown));
         formulas.extend(prepared.energy(&formula).into_iter().filter(is_shown));
 
+        // What is filed is of the machine by itself; what is said is of the machine as it is.
+        let is_here = run.device.as_deref() == Some(machine::NAME);
+        let share_left = is_here.then(|| self.others.share_left(run.settings.threads)).flatten();
+        if let Some(share) = share_left {
+            for (figure, estimate) in &mut estimates {
+                *estimate = under_load(*figure, *estimate, share);
+            }
+            let why = "what others have the processors do now would leave so much of them to the run";
+            answer.assumptions.note("processors.share_left", &format!("{share:.2}"), why);
+        }
+
         let filed = formulas.iter().map(|(figure, estimate)| PredictedFigure {
             figure: *figure,
             key: key(&prepared, *figure),
@@ -143,6 +159,7 @@ impl<'a> Recorder<'a> {
             schema: "hwledger.prediction/1".to_owned(),
             run: RawValue::from_string(to_line(&run)).map_err(|error| RecordError::Run(error.to_string()))?,
             machine: self.machine.clone(),
+            share_left,
             figures: filed.collect(),
         };
         let bytes = serde_json::to_vec(&basis).map_err(|error| RecordError::Run(error.to_string()))?;
