@@ -48,6 +48,7 @@ def pick_type(spec, name, shape, layers):
         "Q5_K_M": "Q6_K" if head or better else "Q5_K",
         "Q2_K": "Q6_K" if head else "Q3_K" if "ffn_down" in name else "Q4_K" if "attn_v." in name else "Q2_K",
         "IQ4_XS": "Q6_K" if head else "Q5_K" if better else "IQ4_XS",
+        "IQ4_NL": "IQ4_NL",
         "MXFP4": "MXFP4" if "_exps" in name else "Q8_0",
     }[ftype]
     if shape[0] % gh.TYPES[want][1]:

@@ -78,6 +78,12 @@ add("llama-2-7b-q5_k_m", "llama", "Q5_K_M", base(32, 4096, 32, 32, 11008, 32000,
 add("llama-3.1-70b-l20-q4_k_m", "llama", "Q4_K_M",
     base(20, 8192, 64, 8, 28672, 128256, 131072, rope__dimension_count=128), keep=["rope_freqs.weight"])
 add("tinyllama-1.1b-q2_k", "llama", "Q2_K", base(22, 2048, 32, 4, 5632, 32000, 2048, rope__dimension_count=64))
+# small ones, loaded whole for `repack.py`: a tied table in a type that is repacked, and stacked experts
+add("llama-l4-iq4_nl", "llama", "IQ4_NL", base(4, 2048, 32, 8, 8192, 32000, 8192, rope__dimension_count=64), tied=True)
+add("qwen3moe-l4-q4_0", "qwen3moe", "Q4_0", base(4, 2048, 32, 4, 6144, 32000, head=128) | moe(32, 8, 768))
+add("gpt-oss-l2-mxfp4", "gpt-oss", "MXFP4",
+    base(2, 2880, 64, 8, 2880, 32000, 131072, head=64, attention__sliding_window=128) | moe(32, 4, 2880),
+    keep=[ALL_BIAS, ".*sinks.*"])
 add("mistral-nemo-12b-l10-iq4_xs", "llama", "IQ4_XS",
     base(10, 5120, 32, 8, 14336, 131072, 131072, head=128, rope__dimension_count=128))
 add("mixtral-8x7b-l8-q4_k_m", "llama", "Q4_K_M",

@@ -24,11 +24,11 @@ pub struct Constraint {
 
 /// The device that decides: the one whose use is the largest share of its capacity.
 pub fn constraint(plan: &MemoryPlan) -> Option<Constraint> {
-    const NAMES: [&str; 6] = ["weights", "kv_cache", "recurrent_state", "compute", "output", "overhead"];
+    const NAMES: [&str; 7] = ["weights", "repacked", "kv_cache", "recurrent_state", "compute", "output", "overhead"];
     let used = |needed: &Estimate<Bytes>, capacity: &Bytes| needed.high.0 as f64 / (capacity.0 as f64).max(1.0);
     plan.devices
         .iter()
-        .filter_map(|device| Some((device, device.components.total()?, device.capacity?)))
+        .filter_map(|device| Some((device, device.needed()?, device.capacity?)))
         .max_by(|a, b| used(&a.1, &a.2).total_cmp(&used(&b.1, &b.2)))
         .map(|(device, needed, capacity)| {
             let parts = device.components.parts();

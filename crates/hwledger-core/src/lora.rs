@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn adapters_take_their_tokens_from_the_pool() {
         let held = Components { weights: Some(Estimate::exact(Bytes(1 << 34))), ..Components::NOTHING };
-        let device = DeviceMemory { name: "card".to_owned(), components: held, capacity: None };
+        let device = DeviceMemory::new("card".to_owned(), held, None);
         let mut plan = MemoryPlan {
             devices: vec![device],
             kv_cache_tokens: Some(Estimate::exact(1000)),

@@ -1,6 +1,6 @@
 //! How a model is to be run: every setting that moves memory or speed, absent where nobody said.
 
-use crate::device::SpecReference;
+use crate::device::{Instructions, SpecReference};
 use crate::lora::Adapters;
 use crate::units::BytesPerSecond;
 use crate::{Bytes, ElementType};
@@ -176,6 +176,12 @@ pub struct Settings {
     pub cpu_moe_layers: Option<LayerCount>,
     /// Our own engine: whether the processor multiplies in the tiles of AMX.
     pub amx: Option<bool>,
+    /// The instructions of the processor that computes, where they are not those of the one that was named.
+    pub instructions: Option<Instructions>,
+    /// llama.cpp maps the files instead of reading them.
+    pub mmap: Option<bool>,
+    /// llama.cpp lays weights out anew for the processor.
+    pub repack: Option<bool>,
     pub gpu_memory_utilization: Option<f64>,
     /// One entry per card, counts expanded.
     pub devices: Vec<Device>,

@@ -22,6 +22,7 @@ pub fn prediction_layers(model: &ModelSpec) -> Option<ModelSpec> {
         head: Vec::new(),
         towers: Vec::new(),
         draft_layers: Vec::new(),
+        file_order: None,
         file_bytes: None,
         ..model.clone()
     })
@@ -70,7 +71,11 @@ fn add(mut plan: MemoryPlan, beside: MemoryPlan) -> MemoryPlan {
     for mut device in beside.devices {
         device.components.overhead = Some(Estimate::ZERO);
         match plan.devices.iter_mut().find(|known| known.name == device.name) {
-            Some(known) => known.components = known.components.plus(&device.components),
+            Some(known) => {
+                known.components = known.components.plus(&device.components);
+                known.weight_buffers.append(&mut device.weight_buffers);
+                known.reclaimable += device.reclaimable;
+            }
             None => plan.devices.push(device),
         }
     }

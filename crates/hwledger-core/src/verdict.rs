@@ -21,14 +21,14 @@ pub enum Verdict {
 impl Verdict {
     /// Whether `device` holds what it is asked to hold.
     pub fn of(device: &DeviceMemory) -> Self {
-        match (device.components.total(), device.capacity) {
+        match (device.needed(), device.capacity) {
             (Some(total), Some(capacity)) if total.value > capacity => Self::DoesNotFit,
             (Some(total), Some(capacity)) if total.high > capacity => Self::Tight,
             (Some(_), Some(_)) => Self::Fits,
             // What is known may already be too much.
             (None, Some(capacity)) => {
                 let known: crate::Bytes = device.components.parts().iter().flatten().map(|part| part.value).sum();
-                if known > capacity { Self::DoesNotFit } else { Self::Unknown }
+                if known.minus(device.reclaimable) > capacity { Self::DoesNotFit } else { Self::Unknown }
             }
             (_, None) => Self::Unknown,
         }

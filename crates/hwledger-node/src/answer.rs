@@ -2,7 +2,7 @@
 
 use hwledger_core::advice::Constraint;
 use hwledger_core::cache::SequenceMemory;
-use hwledger_core::engine::{Components, DeviceMemory, MemoryPlan};
+use hwledger_core::engine::{Components, DeviceMemory, MemoryPlan, WeightBuffer};
 use hwledger_core::model::{
     Attention, CacheOwner, FeedForward, Layer, Mixer, ModelSpec, ParameterCount, RecurrentKind, Span,
 };
@@ -96,7 +96,18 @@ pub struct DeviceAnswer {
     pub components: Components,
     pub total: Option<Estimate<Bytes>>,
     pub capacity_bytes: Option<Bytes>,
+    /// The buffers that its weights are in, where they are more than one sum.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weight_buffers: Vec<WeightBuffer>,
+    /// What of `total` the system may take back without loss; the verdict leaves it out.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub reclaimable_bytes: Bytes,
     pub verdict: Verdict,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_nothing(bytes: &Bytes) -> bool {
+    *bytes == Bytes::ZERO
 }
 
 impl ModelAnswer {
@@ -183,6 +194,7 @@ impl MemoryAnswer {
     pub const UNKNOWN: Self = Self {
         components: Components {
             weights: None,
+            repacked: None,
             kv_cache: None,
             recurrent_state: None,
             compute: None,
@@ -204,6 +216,8 @@ impl DeviceAnswer {
             components: device.components,
             total: device.components.total(),
             capacity_bytes: device.capacity,
+            weight_buffers: device.weight_buffers.clone(),
+            reclaimable_bytes: device.reclaimable,
             verdict: Verdict::of(device),
         }
     }

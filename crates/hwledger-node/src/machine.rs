@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hwledger_core::ElementType;
-use hwledger_core::device::find;
+use hwledger_core::device::{Instructions, find};
 use hwledger_core::settings::DeviceKind;
 use hwledger_engine::{InstructionSet, Pool, product_rate, read_bandwidth};
 use hwledger_formats::device_file::DeviceDescription;
@@ -79,6 +79,24 @@ fn usual_power(processor: &str) -> Option<f64> {
     let device = find(processor, None).ok()?.device;
     let spec = device.spec.filter(|spec| spec.kind == DeviceKind::Cpu)?;
     spec.power.map(|watts| watts.0)
+}
+
+/// The instructions of this machine's processor, as far as engines choose kernels and layouts by them.
+pub(crate) fn own_instructions() -> Instructions {
+    match InstructionSet::detect() {
+        InstructionSet::Neon if has_matrices_of_bytes() => Instructions::NeonI8mm,
+        set => Instructions::named(set.name()).unwrap_or(Instructions::Scalar),
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn has_matrices_of_bytes() -> bool {
+    std::arch::is_aarch64_feature_detected!("i8mm")
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+const fn has_matrices_of_bytes() -> bool {
+    false
 }
 
 /// Where the last measurement is kept.

@@ -429,7 +429,7 @@ pub(crate) fn held_requests(held: Option<Estimate<f64>>, settings: &Settings, co
 fn note_host(plan: &MemoryPlan, assumptions: &mut Assumptions) {
     let host = plan.devices.iter().find(|device| device.is_host() && device.capacity.is_none());
     if let (Some(host), true) = (host, plan.devices.len() > 1)
-        && let Some(total) = host.components.total()
+        && let Some(total) = host.needed()
     {
         assumptions.note(
             "host.memory_gib",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hwledger_core::device::Instructions;
 use hwledger_core::lora::{Adapters, Targets};
 use hwledger_core::settings::{Device, Draft, Engine, LayerCount, Settings, SplitMode, Switch};
 use hwledger_core::units::BytesPerSecond;
@@ -40,6 +41,9 @@ pub struct PlanRequest {
     pub gpu_layers: Option<CountOrAll>,
     pub cpu_moe_layers: Option<CountOrAll>,
     pub amx: Option<bool>,
+    pub instructions: Option<String>,
+    pub mmap: Option<bool>,
+    pub repack: Option<bool>,
     pub gpu_memory_utilization: Option<f64>,
     pub devices: Vec<DeviceRequest>,
     pub tensor_parallel: Option<u64>,
@@ -279,6 +283,9 @@ impl PlanRequest {
             gpu_layers: layer_count("gpu_layers", self.gpu_layers.as_ref())?,
             cpu_moe_layers: layer_count("cpu_moe_layers", self.cpu_moe_layers.as_ref())?,
             amx: self.amx,
+            instructions: self.instructions()?,
+            mmap: self.mmap,
+            repack: self.repack,
             gpu_memory_utilization: self.utilization()?,
             devices,
             tensor_parallel: bounded("tensor_parallel", self.tensor_parallel, SEQUENCES_MAX)?,
@@ -342,6 +349,15 @@ impl PlanRequest {
             }
             share => Ok(share),
         }
+    }
+
+    fn instructions(&self) -> Result<Option<Instructions>, PlanFailure> {
+        let named = |name: &str| {
+            let names = Instructions::ALL.map(Instructions::name).join(", ");
+            Instructions::named(&name.to_ascii_lowercase())
+                .ok_or_else(|| bad("instructions", name, format!("one of {names}")))
+        };
+        self.instructions.as_deref().map(named).transpose()
     }
 
     fn split_mode(&self) -> Result<Option<SplitMode>, PlanFailure> {

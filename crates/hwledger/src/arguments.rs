@@ -251,6 +251,15 @@ pub(crate) struct Question {
     /// hwledger's own engine: the processor has AMX
     #[arg(long, value_name = "BOOL")]
     amx: Option<bool>,
+    /// Instructions of the processor: scalar, neon, `neon_i8mm`, avx2, `avx_vnni`, avx512, amx
+    #[arg(long, value_name = "SET")]
+    instructions: Option<String>,
+    /// llama.cpp: files are mapped, not read
+    #[arg(long, value_name = "BOOL")]
+    mmap: Option<bool>,
+    /// llama.cpp: weights are laid out anew for the processor
+    #[arg(long, value_name = "BOOL")]
+    repack: Option<bool>,
     /// Share of a card that the engine may fill
     #[arg(long, value_name = "SHARE")]
     gpu_memory_utilization: Option<f64>,
@@ -414,6 +423,9 @@ impl Question {
             gpu_layers: self.gpu_layers.clone().map(CountOrAll::Word),
             cpu_moe_layers: self.cpu_moe_layers.clone().map(CountOrAll::Word),
             amx: self.amx,
+            instructions: self.instructions.clone(),
+            mmap: self.mmap,
+            repack: self.repack,
             gpu_memory_utilization: self.gpu_memory_utilization,
             devices: self.devices.iter().map(|text| self.device(text)).collect(),
             tensor_parallel: self.tensor_parallel,

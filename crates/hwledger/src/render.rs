@@ -3,7 +3,7 @@
 use hwledger_core::engine::Components;
 use hwledger_core::verdict::Verdict;
 use hwledger_core::{Assumptions, Bytes, Estimate};
-use hwledger_node::answer::PathAnswer;
+use hwledger_node::answer::{DeviceAnswer, PathAnswer};
 use hwledger_node::compare::CompareAnswer;
 use hwledger_node::fit::FitAnswer;
 use hwledger_node::report::Report;
@@ -31,11 +31,28 @@ fn billions(count: u64) -> String {
     if count >= 1_000_000_000 { format!("{:.2} B", count as f64 / 1e9) } else { format!("{:.1} M", count as f64 / 1e6) }
 }
 
-const COMPONENTS: [&str; 6] = ["weights", "KV cache", "state", "compute", "output", "overhead"];
+const COMPONENTS: [&str; 7] = ["weights", "repacked", "KV cache", "state", "compute", "output", "overhead"];
 
-fn cells(name: &str, components: &Components, total: Option<Estimate<Bytes>>) -> Vec<String> {
+/// The components that a table shows: copies of weights only where any of `all` has them.
+fn shown<'a>(all: impl IntoIterator<Item = &'a Components>) -> impl Fn(usize) -> bool + Copy {
+    let has_copies =
+        all.into_iter().any(|components| components.repacked.is_none_or(|copies| copies.high > Bytes::ZERO));
+    move |index| has_copies || COMPONENTS[index] != "repacked"
+}
+
+fn heads(is_shown: impl Fn(usize) -> bool) -> Vec<&'static str> {
+    (0..COMPONENTS.len()).filter(|&index| is_shown(index)).map(|index| COMPONENTS[index]).collect()
+}
+
+fn cells(
+    name: &str,
+    components: &Components,
+    total: Option<Estimate<Bytes>>,
+    is_shown: impl Fn(usize) -> bool,
+) -> Vec<String> {
     let mut row = vec![name.to_owned()];
-    row.extend(components.parts().into_iter().map(figure));
+    let parts = components.parts().into_iter().enumerate().filter(|(index, _)| is_shown(*index));
+    row.extend(parts.map(|(_, part)| figure(part)));
     row.push(figure(total));
     row
 }
@@ -65,8 +82,9 @@ pub(crate) fn report(report: &Report) -> String {
         ),
         String::new(),
     ];
+    let is_shown = shown(answer.devices.iter().map(|device| &device.components));
     let mut head = vec!["device"];
-    head.extend(COMPONENTS);
+    head.extend(heads(is_shown));
     head.extend(["total", "capacity", "verdict"]);
     let mut table = Table::new(&head);
     // Ranks that hold the same are one row.
@@ -76,15 +94,16 @@ pub(crate) fn report(report: &Report) -> String {
             1 => device.name.clone(),
             count => format!("{} ({count}, each)", device.name),
         };
-        let mut row = cells(&name, &device.components, device.total);
+        let mut row = cells(&name, &device.components, device.total, is_shown);
         row.push(size(device.capacity_bytes));
         row.push(device.verdict.name().to_owned());
         table.row(row);
     }
     if answer.devices.len() != 1 {
-        table.row(cells("all", &answer.memory.components, answer.memory.total));
+        table.row(cells("all", &answer.memory.components, answer.memory.total, is_shown));
     }
     lines.extend(table.lines("  "));
+    lines.extend(answer.devices.iter().filter_map(reclaimable));
     lines.extend(pool(report));
     let is_possible = answer.verdict != Verdict::DoesNotFit;
     lines.extend(speed::lines(&answer.speed, report.concurrency, is_possible));
@@ -99,6 +118,17 @@ pub(crate) fn report(report: &Report) -> String {
     lines.push(String::new());
     lines.push(format!("again: {}", report.command));
     lines.join("\n") + "\n"
+}
+
+/// What of a device's total the system may take back.
+fn reclaimable(device: &DeviceAnswer) -> Option<String> {
+    let bytes = Some(device.reclaimable_bytes).filter(|bytes| *bytes > Bytes::ZERO)?;
+    let copies = device.components.repacked?.value;
+    Some(format!(
+        "  {}: {bytes} of the mapped file were copied into {copies} laid out for the processor; they count in the peak, \
+         and the system may drop them",
+        device.name
+    ))
 }
 
 /// What an engine that fills its budget with cache makes of it.
@@ -181,14 +211,15 @@ pub(crate) fn fit(answer: &FitAnswer) -> String {
 
 /// One model on every engine.
 pub(crate) fn compare(answer: &CompareAnswer) -> String {
+    let is_shown = shown(answer.engines.iter().filter_map(|row| row.memory.as_ref()).map(|memory| &memory.components));
     let mut head = vec!["engine"];
-    head.extend(COMPONENTS);
+    head.extend(heads(is_shown));
     head.extend(["total", "verdict"]);
     let mut table = Table::new(&head);
     let mut refusals = Vec::new();
     for row in &answer.engines {
         if let Some(memory) = &row.memory {
-            let mut cells = cells(row.engine, &memory.components, memory.total);
+            let mut cells = cells(row.engine, &memory.components, memory.total, is_shown);
             cells.push(row.verdict.name().to_owned());
             table.row(cells);
         } else if let Some(refusal) = &row.refusal {

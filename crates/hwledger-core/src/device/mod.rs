@@ -7,6 +7,7 @@
 mod capability;
 mod catalogue;
 pub mod custom;
+mod instructions;
 mod memory;
 mod name;
 mod spec;
@@ -14,6 +15,7 @@ mod spec;
 pub use capability::{Capability, CapabilityLevel, DataType, DeploymentPath, Fp4Maturity, KernelSource};
 pub use catalogue::catalogue;
 pub use custom::{CustomDevice, CustomDeviceError};
+pub use instructions::Instructions;
 pub use memory::{MemoryError, MemoryType};
 pub use name::{DeviceError, FoundDevices, find};
 pub use spec::{DeviceSpec, Month, Peaks, Price, SpecReference, Stock};

@@ -5,6 +5,7 @@
 
 use super::parallel::check_magnitude;
 use super::{Components, DeviceMemory, EngineError, MemoryPlan};
+use crate::device::Instructions;
 use crate::model::{Attention, FeedForward, Layer, Mixer, ModelSpec, Role, Weight};
 use crate::settings::Device;
 use crate::units::{MEBIBYTE, round_up};
@@ -357,7 +358,8 @@ fn encoder_weight_bytes(weight: &Weight, element_type: ElementType, hidden: u64)
 
 /// Whether the processor multiplies in the tiles of AMX.
 fn has_amx(settings: &Settings, assumptions: &mut Assumptions) -> bool {
-    assumptions.or(settings.amx, "amx", false, "most processors have none")
+    let known = settings.amx.or_else(|| Instructions::of(settings).map(|set| set == Instructions::Amx));
+    assumptions.or(known, "amx", false, "most processors have none")
 }
 
 /// The memory of an encoder.
@@ -383,6 +385,7 @@ fn plan_encoder(
     let overhead = PROCESS_BYTES + model.vocabulary_size.saturating_mul(TOKENIZER_BYTES_PER_TOKEN);
     let components = Components {
         weights: Some(Estimate::exact(Bytes(weights))),
+        repacked: Some(Estimate::ZERO),
         kv_cache: Some(Estimate::ZERO),
         recurrent_state: Some(Estimate::ZERO),
         compute: Some(Estimate::within(Bytes(compute_bytes(model, format.as_ref(), tokens, has_amx)), 0.75, 1.1)),
@@ -400,11 +403,9 @@ fn plan_encoder(
 /// The processor's memory.
 fn host(settings: &Settings, components: Components) -> DeviceMemory {
     let device = settings.devices.first();
-    DeviceMemory {
-        name: device.map_or_else(|| DeviceMemory::HOST.to_owned(), |device| device.name.clone()),
-        components,
-        capacity: device.and_then(Device::total).map(|total| total.value).or(settings.host_memory),
-    }
+    let name = device.map_or_else(|| DeviceMemory::HOST.to_owned(), |device| device.name.clone());
+    let capacity = device.and_then(Device::total).map(|total| total.value).or(settings.host_memory);
+    DeviceMemory::new(name, components, capacity)
 }
 
 /// The memory of `model` in the native engine on one processor.
@@ -435,6 +436,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
     let logits = sequences.saturating_mul(model.vocabulary_size).saturating_mul(4);
     let components = Components {
         weights: Some(Estimate::exact(Bytes(weights))),
+        repacked: Some(Estimate::ZERO),
         kv_cache: Some(Estimate::exact(Bytes(cache_bytes(model, cache_type, sequences, context)))),
         recurrent_state: Some(Estimate::ZERO),
         compute: Some(Estimate::within(Bytes(compute_bytes(model, format.as_ref(), tokens, has_amx)), 0.75, 1.1)),

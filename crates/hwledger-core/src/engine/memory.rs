@@ -9,6 +9,8 @@ use crate::{Bytes, Estimate};
 pub struct Components {
     /// Model weights.
     pub weights: Option<Estimate<Bytes>>,
+    /// Copies of weights in a layout of the processor's own, beside the files that stay mapped (llama.cpp).
+    pub repacked: Option<Estimate<Bytes>>,
     /// Attention cache, as the engine allocates it.
     pub kv_cache: Option<Estimate<Bytes>>,
     /// Recurrent and convolution state.
@@ -25,6 +27,7 @@ impl Components {
     /// Nothing held, exactly.
     pub const NOTHING: Self = Self {
         weights: Some(Estimate::ZERO),
+        repacked: Some(Estimate::ZERO),
         kv_cache: Some(Estimate::ZERO),
         recurrent_state: Some(Estimate::ZERO),
         compute: Some(Estimate::ZERO),
@@ -33,8 +36,8 @@ impl Components {
     };
 
     /// The parts in the order of the contract.
-    pub const fn parts(&self) -> [Option<Estimate<Bytes>>; 6] {
-        [self.weights, self.kv_cache, self.recurrent_state, self.compute, self.output, self.overhead]
+    pub const fn parts(&self) -> [Option<Estimate<Bytes>>; 7] {
+        [self.weights, self.repacked, self.kv_cache, self.recurrent_state, self.compute, self.output, self.overhead]
     }
 
     /// Their sum; unknown if any part is.
@@ -47,6 +50,7 @@ impl Components {
         let add = |a: Option<Estimate<Bytes>>, b: Option<Estimate<Bytes>>| Some(a? + b?);
         Self {
             weights: add(self.weights, other.weights),
+            repacked: add(self.repacked, other.repacked),
             kv_cache: add(self.kv_cache, other.kv_cache),
             recurrent_state: add(self.recurrent_state, other.recurrent_state),
             compute: add(self.compute, other.compute),
@@ -54,6 +58,27 @@ impl Components {
             overhead: add(self.overhead, other.overhead),
         }
     }
+}
+
+/// How bytes of weights are in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Residence {
+    /// Pages of the mapped files: the system may drop them and read them again.
+    Mapped,
+    /// Memory of the process's own.
+    Allocated,
+}
+
+/// One buffer of weights, as the engine's log tells it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WeightBuffer {
+    /// Its name in the log.
+    pub name: String,
+    /// Its size.
+    pub bytes: Estimate<Bytes>,
+    /// How it is in memory.
+    pub residence: Residence,
 }
 
 /// What one device holds.
@@ -65,11 +90,26 @@ pub struct DeviceMemory {
     pub components: Components,
     /// The memory that the engine may use of it, where known.
     pub capacity: Option<Bytes>,
+    /// The buffers that its weights are in, where they are more than one sum.
+    pub weight_buffers: Vec<WeightBuffer>,
+    /// Bytes of what it holds at its peak that the system may take back without loss: pages of files that were read
+    /// once and are not read again.
+    pub reclaimable: Bytes,
 }
 
 impl DeviceMemory {
     /// The row's name for the machine that holds the cards.
     pub const HOST: &'static str = "host";
+
+    /// A device all of whose memory is its own.
+    pub const fn new(name: String, components: Components, capacity: Option<Bytes>) -> Self {
+        Self { name, components, capacity, weight_buffers: Vec::new(), reclaimable: Bytes::ZERO }
+    }
+
+    /// What it must have: all that it holds less what the system may take back.
+    pub fn needed(&self) -> Option<Estimate<Bytes>> {
+        self.components.total().map(|total| total.minus(self.reclaimable))
+    }
 
     /// Whether this is the machine that holds the cards.
     pub fn is_host(&self) -> bool {

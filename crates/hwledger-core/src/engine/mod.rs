@@ -22,7 +22,7 @@ pub mod transformers;
 pub mod vllm;
 
 pub use error::EngineError;
-pub use memory::{Components, DeviceMemory, MemoryPlan};
+pub use memory::{Components, DeviceMemory, MemoryPlan, Residence, WeightBuffer};
 
 use crate::settings::Engine;
 use crate::{Assumptions, ModelSpec, Settings};

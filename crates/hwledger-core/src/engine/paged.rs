@@ -153,6 +153,7 @@ impl PoolRules {
         });
         let components = Components {
             weights: None,
+            repacked: Some(Estimate::ZERO),
             kv_cache: Some(kv_cache),
             recurrent_state: Some(Estimate::exact(state)),
             compute: Some(compute),
@@ -188,11 +189,11 @@ pub(super) fn rows(
         for stage in weights {
             for _ in 0..layout.tensor {
                 let device = device_of(settings, rows.len() as u64);
-                rows.push(DeviceMemory {
-                    name: device.map_or_else(|| "device".to_owned(), |device| device.name.clone()),
-                    components: Components { weights: Some(*stage), ..components },
-                    capacity: total.map(|total| total.value),
-                });
+                rows.push(DeviceMemory::new(
+                    device.map_or_else(|| "device".to_owned(), |device| device.name.clone()),
+                    Components { weights: Some(*stage), ..components },
+                    total.map(|total| total.value),
+                ));
             }
         }
     }

@@ -92,6 +92,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
     let overhead = if is_processor { (0.0, 0.0, 0.0) } else { (0.2, 0.5, 0.9) };
     let components = Components {
         weights: None,
+        repacked: Some(Estimate::ZERO),
         kv_cache: Some(Estimate::exact(per_rank(cache))),
         recurrent_state: Some(Estimate::exact(per_rank(state))),
         compute: Some(Estimate::within(Bytes(peak), 0.4, 2.5)),

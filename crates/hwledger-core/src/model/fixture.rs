@@ -24,6 +24,7 @@ pub(crate) fn model(architecture: &str, hidden: u64, vocabulary: u64, context: u
         is_causal: true,
         towers: Vec::new(),
         draft_layers: Vec::new(),
+        file_order: None,
         file_bytes: None,
         stored_format: None,
         certainty: Certainty::Known,

@@ -40,12 +40,23 @@ pub struct ModelSpec {
     pub towers: Vec<Tower>,
     /// Multi-token-prediction layers, unused unless speculation is on.
     pub draft_layers: Vec<Layer>,
+    /// What stands before and after the layers in the file, where one file was read whose tensors are in order.
+    pub file_order: Option<FileOrder>,
     /// Bytes of tensor data in the files, where they were read rather than a configuration.
     pub file_bytes: Option<u64>,
     /// How the files hold the weights, where they say: `bfloat16`, `fp8`, `Q4_K_M`, `awq-4bit`.
     pub stored_format: Option<String>,
     /// Whether the layers are understood, or planned within bounds by analogy.
     pub certainty: Certainty,
+}
+
+/// Tensors that belong to no layer, by their place in a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FileOrder {
+    /// Before the first layer.
+    pub before: Vec<Weight>,
+    /// After the last layer.
+    pub after: Vec<Weight>,
 }
 
 /// A part that turns images or sound into embeddings.

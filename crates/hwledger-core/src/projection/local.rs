@@ -84,7 +84,8 @@ impl<'a> Local<'a> {
         let refused = |error: crate::engine::EngineError| Gap::new("settings", error.to_string());
         let parameters = ContextParameters::resolve(model, settings, quiet).map_err(refused)?;
         let mut placement = Placement::resolve(model, settings, quiet);
-        let mut weights = WeightBytes::resolve(model, settings, &placement, quiet).map_err(refused)?;
+        let mut weights =
+            WeightBytes::resolve(model, settings, &placement, parameters.release, quiet).map_err(refused)?;
         if let Some(kept) = overflow::experts_kept(model, settings, &weights, &placement) {
             placement.cpu_moe_layers = kept;
             overflow::move_experts(&mut weights, &placement, model);

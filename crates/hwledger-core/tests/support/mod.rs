@@ -29,6 +29,7 @@ pub(crate) fn model(architecture: &str, vocabulary: u64, layers: impl IntoIterat
         is_causal: true,
         towers: Vec::new(),
         draft_layers: Vec::new(),
+        file_order: None,
         file_bytes: None,
         stored_format: None,
         certainty: Certainty::Known,

@@ -132,6 +132,7 @@ impl<'a> Source<'a> {
             is_causal: true,
             towers: Vec::new(),
             draft_layers: Vec::new(),
+            file_order: None,
             file_bytes: None,
             stored_format: None,
             certainty: Certainty::Known,

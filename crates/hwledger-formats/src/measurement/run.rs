@@ -249,7 +249,8 @@ pub struct BufferMemory {
 impl BufferMemory {
     /// Whether this is memory of the machine and not of a card.
     pub fn is_host(&self) -> bool {
-        self.device.starts_with("CPU") || self.device.ends_with("_Host") || self.device == "host"
+        // Weights in tiles of AMX are the processor's too.
+        self.device.starts_with("CPU") || self.device.ends_with("_Host") || ["host", "AMX"].contains(&&*self.device)
     }
 }
 

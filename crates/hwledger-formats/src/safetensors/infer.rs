@@ -48,6 +48,7 @@ pub fn infer(table: &TensorTable) -> Option<(ModelSpec, Vec<Diagnostic>)> {
         is_causal: true,
         towers: Vec::new(),
         draft_layers: Vec::new(),
+        file_order: None,
         file_bytes: Some(table.bytes()),
         stored_format: None,
         certainty: Certainty::Guessed,

@@ -1,7 +1,6 @@
 //! Predictions beside measurements, figure by figure.
 
 use hwledger_core::calibration::{Figure, Sample};
-use hwledger_core::engine::Components;
 use hwledger_core::{Bytes, Estimate};
 use hwledger_formats::measurement::{BufferMemory, Latency, MeasuredRun, Statistic, TestKind};
 
@@ -136,12 +135,22 @@ fn measured_memory(run: &MeasuredRun) -> Vec<(Figure, f64)> {
     found.into_iter().filter_map(|(figure, bytes)| Some((figure, bytes.filter(|bytes| *bytes > 0.0)?))).collect()
 }
 
+/// Weights as an engine's log sums them: all buffers that it prints.
+fn printed_weights(device: &DeviceAnswer) -> Option<Estimate<Bytes>> {
+    if device.weight_buffers.is_empty() {
+        return Some(device.components.weights? + device.components.repacked?);
+    }
+    let printed: Estimate<Bytes> = device.weight_buffers.iter().map(|buffer| buffer.bytes).sum();
+    // Of a processor that nobody named more may be copied, or nothing.
+    let all = device.components.weights? + device.components.repacked?;
+    Some(Estimate { low: printed.low.min(all.low), high: printed.high.max(all.high), ..printed })
+}
+
 /// Memory that a plan says, all compared devices together.
 pub(crate) fn predicted_memory(engine: &str, answer: &Answer) -> Vec<(Figure, Estimate<f64>)> {
     let devices = compared(engine, &answer.devices, |device: &DeviceAnswer| device.name == "host");
-    let sum = |part: fn(&Components) -> Option<Estimate<Bytes>>| -> Option<Estimate<f64>> {
-        let parts: Vec<Estimate<Bytes>> =
-            devices.iter().map(|device| part(&device.components)).collect::<Option<_>>()?;
+    let sum = |part: fn(&DeviceAnswer) -> Option<Estimate<Bytes>>| -> Option<Estimate<f64>> {
+        let parts: Vec<Estimate<Bytes>> = devices.iter().map(|device| part(device)).collect::<Option<_>>()?;
         let first = *parts.first()?;
         let total = |end: fn(&Estimate<Bytes>) -> Bytes| parts.iter().map(|part| end(part).0 as f64).sum();
         Some(Estimate {
@@ -152,10 +161,10 @@ pub(crate) fn predicted_memory(engine: &str, answer: &Answer) -> Vec<(Figure, Es
         })
     };
     let found = [
-        (Figure::WeightsBytes, sum(|part| part.weights)),
-        (Figure::KvCacheBytes, sum(|part| part.kv_cache)),
-        (Figure::ComputeBytes, sum(|part| part.compute)),
-        (Figure::OverheadBytes, sum(|part| part.overhead)),
+        (Figure::WeightsBytes, sum(printed_weights)),
+        (Figure::KvCacheBytes, sum(|device| device.components.kv_cache)),
+        (Figure::ComputeBytes, sum(|device| device.components.compute)),
+        (Figure::OverheadBytes, sum(|device| device.components.overhead)),
     ];
     found.into_iter().filter_map(|(figure, bytes)| Some((figure, bytes.filter(|bytes| bytes.value > 0.0)?))).collect()
 }

@@ -3,7 +3,7 @@ use std::fs;
 
 use hwledger_core::calibration::{Calibration, Figure};
 use hwledger_core::{Assumptions, Basis, Estimate};
-use hwledger_formats::measurement::to_line;
+use hwledger_formats::measurement::{self, to_line};
 
 use super::*;
 use crate::locate::LocateOptions;
@@ -63,6 +63,28 @@ fn the_lines_that_we_print_are_what_we_predict() {
     // The same file again teaches nothing new.
     let again = planner().calibrate(&asked).unwrap();
     assert_eq!((again.pairs_new, again.pairs_renewed, again.pairs), (0, answer.pairs, answer.pairs));
+}
+
+#[test]
+fn weights_laid_out_anew_are_compared_with_those_of_the_log() {
+    for (instructions, copies) in [("avx2", "CPU_REPACK"), ("amx", "AMX"), ("scalar", "")] {
+        let plan = PlanRequest {
+            devices: Vec::new(),
+            backend: Some("CPU".to_owned()),
+            engine_version: None,
+            instructions: Some(instructions.to_owned()),
+            ..plan_request()
+        };
+        let lines = planner().log(&plan).unwrap();
+        assert_eq!(lines.iter().any(|line| line.contains(&format!(" {copies} model buffer"))), !copies.is_empty());
+        let read = measurement::read(lines.join("\n").as_bytes(), "start.log", None).unwrap();
+        let said = predicted_memory("llama.cpp", &planner().plan(&plan).unwrap());
+        let weights = |found: Vec<(Figure, f64)>| found.into_iter().find(|(figure, _)| *figure == Figure::WeightsBytes);
+        let measured = weights(measured(&read.runs[0]).into_iter().map(|(figure, value, _)| (figure, value)).collect());
+        let predicted = weights(said.into_iter().map(|(figure, estimate)| (figure, estimate.value)).collect());
+        let ratio = measured.unwrap().1 / predicted.unwrap().1;
+        assert!((ratio - 1.0).abs() < 1e-4, "{instructions}: {ratio}");
+    }
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub struct MemoryStep {
 }
 
 /// The names of the components, in the order of `Components::parts`.
-const NAMES: [&str; 6] = ["weights", "KV cache", "recurrent state", "compute", "output", "overhead"];
+const NAMES: [&str; 7] = ["weights", "repacked copies", "KV cache", "recurrent state", "compute", "output", "overhead"];
 
 impl DevicePanel {
     fn of(device: &DeviceMemory) -> Self {

@@ -1,16 +1,18 @@
 //! This machine in place of the name `local` in a request.
 
+use hwledger_core::device::Instructions;
 use hwledger_core::units::GIBIBYTE;
 
 use super::metric::{DEVICE_MEMORY_TOTAL, HOST_MEMORY_LIMIT};
 use super::{DeviceSnapshot, Outcome, Snapshot, SourceName, snapshot};
+use crate::machine::own_instructions;
 use crate::planner::PlanFailure;
 use crate::request::{DeviceRequest, HostRequest, PlanRequest};
 
 /// What stands for this machine's devices.
 const LOCAL: &str = "local";
 
-/// The request with this machine's devices and memory in the place of the device `local`; any other as it is.
+/// The request with this machine's devices, memory and instructions in the place of the device `local`; any other as it is.
 ///
 /// Devices are named as their drivers name them and have the memory that these report; one that does not answer is left
 /// out. A machine without devices has
@@ -20,7 +22,7 @@ pub fn with_this_machine(request: PlanRequest) -> Result<PlanRequest, PlanFailur
         return Ok(request);
     }
     let snapshot = snapshot(&SourceName::Live).map_err(|error| PlanFailure::NotARequest(error.to_string()))?;
-    Ok(with_machine(request, &snapshot))
+    Ok(with_machine(request, &snapshot, own_instructions()))
 }
 
 fn is_local(name: &str) -> bool {
@@ -35,7 +37,7 @@ fn is_lost(device: &DeviceSnapshot) -> bool {
         .any(|reading| reading.metric == DEVICE_MEMORY_TOTAL.name && matches!(reading.outcome, Outcome::Error { .. }))
 }
 
-fn with_machine(mut request: PlanRequest, machine: &Snapshot) -> PlanRequest {
+fn with_machine(mut request: PlanRequest, machine: &Snapshot, instructions: Instructions) -> PlanRequest {
     let asked = std::mem::take(&mut request.devices);
     for device in asked {
         if !is_local(&device.name) {
@@ -63,12 +65,13 @@ fn with_machine(mut request: PlanRequest, machine: &Snapshot) -> PlanRequest {
     let memory_gib = machine.host.value(HOST_MEMORY_LIMIT.name).map(|bytes| bytes / GIBIBYTE as f64);
     let host = request.host.get_or_insert_with(HostRequest::default);
     host.memory_gib = host.memory_gib.or(memory_gib);
+    request.instructions.get_or_insert_with(|| instructions.name().to_owned());
     request
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{GIBIBYTE, with_machine};
+    use super::{GIBIBYTE, Instructions, with_machine};
     use crate::probe::{Device, DeviceSnapshot, Host, MemoryKind, Outcome, Reading, Snapshot, Unit};
     use crate::request::{DeviceRequest, HostRequest, PlanRequest};
     use hwledger_probe::machine::{DeviceKind, Vendor};
@@ -110,7 +113,7 @@ mod tests {
     #[test]
     fn equal_devices_are_counted_and_have_the_memory_that_was_read() {
         let cards = machine(&["NVIDIA GeForce RTX 3090", "NVIDIA GeForce RTX 3090", "NVIDIA GeForce RTX 3060"]);
-        let found = with_machine(request(&["Local"]), &cards);
+        let found = with_machine(request(&["Local"]), &cards, Instructions::Avx2);
         let told: Vec<_> = found.devices.iter().map(|one| (one.name.as_str(), one.count, one.memory_gib)).collect();
         assert_eq!(told.len(), 2);
         assert_eq!((told[0].0, told[0].1), ("NVIDIA GeForce RTX 3090", Some(2)));
@@ -121,8 +124,9 @@ mod tests {
 
     #[test]
     fn a_machine_without_devices_is_its_host() {
-        let found = with_machine(request(&["local"]), &machine(&[]));
+        let found = with_machine(request(&["local"]), &machine(&[]), Instructions::Avx2);
         assert!(found.devices.is_empty());
+        assert_eq!(found.instructions.as_deref(), Some("avx2"));
         assert_eq!(found.host.and_then(|host| host.memory_gib), Some(62.5));
     }
 
@@ -131,7 +135,9 @@ mod tests {
         let mut asked = request(&["local", "H100"]);
         asked.devices[0].memory_gib = Some(20.0);
         asked.host = Some(HostRequest { memory_gib: Some(8.0), ..HostRequest::default() });
-        let found = with_machine(asked, &machine(&["NVIDIA GeForce RTX 3090"]));
+        asked.instructions = Some("amx".to_owned());
+        let found = with_machine(asked, &machine(&["NVIDIA GeForce RTX 3090"]), Instructions::Avx2);
+        assert_eq!(found.instructions.as_deref(), Some("amx"));
         assert_eq!(found.devices[0].memory_gib, Some(20.0));
         assert_eq!(found.devices[1].name, "H100");
         assert_eq!(found.host.and_then(|host| host.memory_gib), Some(8.0));

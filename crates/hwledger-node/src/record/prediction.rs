@@ -98,7 +98,7 @@ impl<'a> Recorder<'a> {
     fn prepare(&self, run: &MeasuredRun, reference: &str) -> Result<Prepared, RecordError> {
         let request = CalibrateRequest { model: Some(reference.to_owned()), ..CalibrateRequest::default() };
         let mut plan = request_of(run, &request).map_err(RecordError::Run)?;
-        plan.amx = self.machine.as_ref().map(|machine| machine.instructions == "amx");
+        plan.instructions = self.machine.as_ref().map(|machine| machine.instructions.clone());
         Ok(self.planner.prepare(&plan)?)
     }
 

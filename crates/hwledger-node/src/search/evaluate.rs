@@ -518,7 +518,7 @@ const fn is_served(engine: Engine) -> bool {
 /// The share of its capacity that the fullest device would need.
 fn used(plan: &hwledger_core::engine::MemoryPlan) -> f64 {
     let share = |device: &hwledger_core::engine::DeviceMemory| {
-        Some(device.components.total()?.value.0 as f64 / device.capacity?.0 as f64)
+        Some(device.needed()?.value.0 as f64 / device.capacity?.0 as f64)
     };
     plan.devices.iter().filter_map(share).fold(1.0, f64::max)
 }

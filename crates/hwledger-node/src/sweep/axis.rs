@@ -275,6 +275,9 @@ settings_keys! {
     "gpu_layers" => gpu_layers;
     "cpu_moe_layers" => cpu_moe_layers;
     "amx" => amx;
+    "instructions" => instructions;
+    "mmap" => mmap;
+    "repack" => repack;
     "gpu_memory_utilization" => gpu_memory_utilization;
     "tensor_parallel" => tensor_parallel;
     "pipeline_parallel" => pipeline_parallel;

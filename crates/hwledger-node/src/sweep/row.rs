@@ -51,7 +51,7 @@ impl Memory {
         let fullest = plan
             .devices
             .iter()
-            .filter_map(|device| Some((device.components.total()?.value.0, device.capacity?.0)))
+            .filter_map(|device| Some((device.needed()?.value.0, device.capacity?.0)))
             .max_by(|a, b| (a.0 as f64 * b.1 as f64).total_cmp(&(b.0 as f64 * a.1 as f64)));
         Self {
             verdict: Some(Verdict::of_plan(plan)),

@@ -19,7 +19,13 @@ pub fn log_lines(model: &ModelSpec, settings: &Settings) -> Result<Vec<String>, 
     let mut lines = Vec::new();
     lines.push(format!("load_tensors: offloaded {}/{} layers to GPU", layout.placement.offloaded(), layers(model)));
     let weights = |name: &str, bytes: u64| format!("load_tensors: {name:>12} model buffer size = {}", mebibytes(bytes));
-    lines.push(weights("CPU_Mapped", layout.weights.host));
+    for buffer in layout.weights.host_buffers(layout.parameters.release) {
+        // Read, not mapped, they are in memory that the first card's driver pins, where it can.
+        let is_pinned =
+            buffer.name == "CPU" && layout.placement.cards.iter().any(|card| card.kind != DeviceKind::Apple);
+        let name = if is_pinned { format!("{}_Host", family(&names[0])) } else { buffer.name };
+        lines.push(weights(&name, buffer.bytes.value.0));
+    }
     for (name, &bytes) in names.iter().zip(&layout.weights.cards) {
         lines.push(weights(name, bytes));
     }

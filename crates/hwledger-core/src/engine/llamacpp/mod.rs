@@ -10,6 +10,9 @@ mod overhead;
 mod parameters;
 mod placement;
 mod release;
+mod repack;
+#[cfg(test)]
+mod repack_tests;
 mod weights;
 
 pub use cache::{CacheGeometry, LayerMemory};
@@ -17,6 +20,7 @@ pub use log::log_lines;
 pub use parameters::ContextParameters;
 pub use placement::Placement;
 pub use release::Release;
+pub use repack::Packed;
 pub use weights::WeightBytes;
 
 use super::{Components, DeviceMemory, EngineError, MemoryPlan};
@@ -51,7 +55,7 @@ impl Layout {
     pub fn resolve(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumptions) -> Result<Self, EngineError> {
         let parameters = ContextParameters::resolve(model, settings, assumptions)?;
         let placement = Placement::resolve(model, settings, assumptions);
-        let weights = WeightBytes::resolve(model, settings, &placement, assumptions)?;
+        let weights = WeightBytes::resolve(model, settings, &placement, parameters.release, assumptions)?;
         let mut layout = Self {
             parameters,
             cards: vec![LayerMemory::default(); placement.cards.len()],
@@ -136,24 +140,30 @@ pub(crate) fn memory_plan(model: &ModelSpec, settings: &Settings, layout: &Layou
     for (index, card) in layout.placement.cards.iter().enumerate() {
         let components = Components {
             weights: Some(layout.weights.estimate(layout.weights.cards[index])),
+            repacked: Some(Estimate::ZERO),
             kv_cache: Some(exact(layout.cards[index].attention())),
             recurrent_state: Some(exact(layout.cards[index].state)),
             compute: Some(compute.cards[index]),
             output: Some(Estimate::ZERO),
             overhead: Some(overhead::of_card(model, card, settings.backend.as_deref())),
         };
-        devices.push(DeviceMemory { name: card.name.clone(), components, capacity: card.memory });
+        devices.push(DeviceMemory::new(card.name.clone(), components, card.memory));
     }
     let components = Components {
-        weights: Some(layout.weights.estimate(layout.weights.host)),
+        weights: Some(layout.weights.on_host()),
+        repacked: Some(layout.weights.repacked()),
         kv_cache: Some(exact(layout.host.attention())),
         recurrent_state: Some(exact(layout.host.state)),
         compute: Some(compute.host),
         output: Some(exact(layout.output_bytes(model))),
         overhead: Some(overhead::of_host()),
     };
-    devices.push(DeviceMemory { name: HOST.to_owned(), components, capacity: settings.host_memory });
     let parameters = &layout.parameters;
+    devices.push(DeviceMemory {
+        weight_buffers: layout.weights.host_buffers(parameters.release),
+        reclaimable: layout.weights.reclaimable(),
+        ..DeviceMemory::new(HOST.to_owned(), components, settings.host_memory)
+    });
     let sequences = (parameters.n_ctx / parameters.n_ctx_seq.max(1)).max(1);
     MemoryPlan {
         devices,

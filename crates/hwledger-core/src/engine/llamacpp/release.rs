@@ -20,7 +20,8 @@ impl Release {
         Self { build, is_fork }
     }
 
-    fn is_at_least(self, build: u64) -> bool {
+    /// Whether it is that build of llama.cpp or a later one.
+    pub(super) fn is_at_least(self, build: u64) -> bool {
         !self.is_fork && self.build.is_none_or(|own| own >= build)
     }
 
@@ -81,6 +82,22 @@ impl Release {
     /// Fused attention casts a mask of 32 bits to 16 (until pull request 19056 or so, January 2026; the fork throughout).
     pub fn casts_mask(self) -> bool {
         !self.is_at_least(7826)
+    }
+
+    /// Weights can be in buffers of a layout of the processor's own (pull request 10446, December 2024; the fork
+    /// repacks only where asked).
+    pub fn has_extra_buffers(self) -> bool {
+        self.is_at_least(4283)
+    }
+
+    /// Such a buffer's name (until pull request 13892, June 2025, that of the first processors that had it).
+    pub fn interleaved_name(self) -> &'static str {
+        if self.is_at_least(5618) { "CPU_REPACK" } else { "CPU_AARCH64" }
+    }
+
+    /// Tensors that were moved to the processor can be in them too (pull request 14990, July 2025).
+    pub fn repacks_moved_tensors(self) -> bool {
+        self.is_at_least(6050)
     }
 
     /// The number of outputs of one step can be bounded below the batch (summer 2026).

@@ -6,7 +6,9 @@ use crate::weight_format::gguf::{FileType, GgufFormat, LayerChoice, Recipe};
 use crate::{Assumptions, Bytes, ElementType, Estimate, Settings};
 
 use super::placement::Placement;
-use crate::engine::EngineError;
+use super::release::Release;
+use super::repack::{Packed, Repacker};
+use crate::engine::{EngineError, Residence, WeightBuffer};
 
 /// Where the types of tensors come from.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +26,10 @@ struct LayerBytes {
     experts: u64,
     /// All else.
     rest: u64,
+    /// Copies of routed experts in the processor's own layouts.
+    packed_experts: Packed,
+    /// Copies of all else.
+    packed: Packed,
 }
 
 /// Weights by device.
@@ -39,6 +45,15 @@ pub struct WeightBytes {
     pub host_experts: u64,
     /// Of those on the host, tables that are read by a row at a time.
     pub host_lookups: u64,
+    /// Copies of those on the host in the processor's own layouts.
+    pub packed: Packed,
+    /// Whether the files are mapped into memory rather than read into it.
+    pub is_mapped: bool,
+    /// Bytes at the ends of the mapped files that are unmapped when all is loaded: copied tensors before the first and
+    /// after the last that was not.
+    pub trimmed: u64,
+    /// Whether the copies rest on a processor that nobody named.
+    is_packing_assumed: bool,
     /// How far the sum can be from the truth, as factors.
     pub interval: (f64, f64),
 }
@@ -53,13 +68,25 @@ impl WeightBytes {
         model: &ModelSpec,
         settings: &Settings,
         placement: &Placement,
+        release: Release,
         assumptions: &mut Assumptions,
     ) -> Result<Self, EngineError> {
         let types = types(model, settings, assumptions)?;
-        let mut sum = Sum::new(placement);
+        let mut told = Assumptions::default();
+        let repacker = Repacker::resolve(settings, placement, release, &mut told);
+        let mut sum = Sum::new(placement, repacker, release);
         sum.add_outside(model, &types);
         sum.add_layers(model, &types);
         let mut bytes = sum.bytes;
+        bytes.is_mapped = settings.mmap != Some(false);
+        if let Some(repacker) = &repacker {
+            bytes.is_packing_assumed = repacker.is_assumed();
+            bytes.trimmed = trimmed(model, &types, placement, repacker);
+        }
+        // A processor that makes no difference is nothing to tell of.
+        if bytes.packed.most > 0 {
+            assumptions.0.extend(told.0);
+        }
         if let Some(Bytes(given)) = settings.weights_bytes {
             bytes.scale_to(given, sum.duplicate);
         } else {
@@ -88,6 +115,8 @@ impl WeightBytes {
             *card = Bytes(*card).scaled(factor).0;
             cards = cards.saturating_add(*card);
         }
+        self.packed.each(|part| Bytes(part).scaled(factor).0);
+        self.trimmed = Bytes(self.trimmed).scaled(factor).0;
         // The host takes the rounding, so that the sum stays exact.
         let copy = Bytes(duplicate).scaled(factor).0;
         self.host = given.saturating_add(copy).saturating_sub(cards);
@@ -114,6 +143,65 @@ impl WeightBytes {
             Estimate::within(Bytes(bytes), low, high)
         }
     }
+
+    /// What the host holds of the files: all that is on it where they are mapped, else what was not copied into
+    /// another layout on the way.
+    pub fn on_host(&self) -> Estimate<Bytes> {
+        self.estimate(if self.is_mapped { self.host } else { self.host.saturating_sub(self.packed.source) })
+    }
+
+    /// The copies of the host's weights in the processor's own layouts.
+    pub fn repacked(&self) -> Estimate<Bytes> {
+        let known = self.estimate(self.packed.bytes());
+        if self.is_packing_assumed {
+            Estimate { low: Bytes::ZERO, high: self.estimate(self.packed.most).high, ..known }
+        } else {
+            known
+        }
+    }
+
+    /// What the system may drop without loss: mapped pages of tensors that were copied.
+    pub fn reclaimable(&self) -> Bytes {
+        Bytes(if self.is_mapped { self.packed.source } else { 0 })
+    }
+
+    /// The buffers of the host's weights, as the log names them.
+    pub fn host_buffers(&self, release: Release) -> Vec<WeightBuffer> {
+        let plain = if self.is_mapped {
+            WeightBuffer {
+                name: "CPU_Mapped".to_owned(),
+                bytes: self.estimate(self.host.saturating_sub(self.trimmed)),
+                residence: Residence::Mapped,
+            }
+        } else {
+            WeightBuffer { name: "CPU".to_owned(), bytes: self.on_host(), residence: Residence::Allocated }
+        };
+        let copies = [(release.interleaved_name(), self.packed.interleaved), ("AMX", self.packed.tiles)];
+        let copies = copies.into_iter().filter(|(_, bytes)| *bytes > 0).map(|(name, bytes)| WeightBuffer {
+            name: name.to_owned(),
+            bytes: self.estimate(bytes),
+            residence: Residence::Allocated,
+        });
+        std::iter::once(plain).chain(copies).collect()
+    }
+}
+
+/// Bytes in the file of the first of `weights` up to one that is not copied.
+fn copied<'a>(weights: impl Iterator<Item = &'a Weight>, repacker: &Repacker) -> u64 {
+    let source = |weight: &Weight| weight.stored.map_or(0, |stored| repacker.packed(weight, stored).source);
+    weights.map(source).take_while(|bytes| *bytes > 0).fold(0, u64::saturating_add)
+}
+
+/// Bytes of copied tensors before the first tensor of the file that stays mapped, and after the last.
+///
+/// **Source**: `get_mapping_range` of `llama-model-loader.cpp`: the mapping reaches from the first to the last tensor
+/// that is used from it. **Assumption**: layers stand in the file in their order; of files that were not read it is
+/// not known what stands at their ends.
+fn trimmed(model: &ModelSpec, types: &Types, placement: &Placement, repacker: &Repacker) -> u64 {
+    let (Types::Stored, Some(order), true) = (types, &model.file_order, placement.cards.is_empty()) else { return 0 };
+    let layers = || model.decoder.layers().flat_map(|layer| &layer.weights);
+    copied(order.before.iter().chain(layers()), repacker)
+        .saturating_add(copied(order.after.iter().rev().chain(layers().rev()), repacker))
 }
 
 /// How exact each source of types is. Mixtures vary between releases of the quantiser and with an
@@ -174,15 +262,39 @@ impl Types {
         }
     }
 
-    fn layer(&self, layer: &Layer, choice: Option<LayerChoice>) -> LayerBytes {
+    /// The type that the engine is given.
+    fn of(&self, weight: &Weight, choice: Option<LayerChoice>) -> Option<ElementType> {
+        match self {
+            Self::Stored => weight.stored,
+            Self::Chosen(recipe) => Some(recipe.element_type(weight, choice.unwrap_or_else(|| recipe.outside()))),
+        }
+    }
+
+    fn packed(&self, weight: &Weight, choice: Option<LayerChoice>, repacker: Option<&Repacker>) -> Packed {
+        Self::packed_as(weight, self.of(weight, choice), repacker)
+    }
+
+    fn packed_as(weight: &Weight, own: Option<ElementType>, repacker: Option<&Repacker>) -> Packed {
+        repacker.zip(own).map_or_else(Packed::default, |(repacker, own)| repacker.packed(weight, own))
+    }
+
+    fn layer(&self, layer: &Layer, choice: Option<LayerChoice>, repacker: Option<&Repacker>) -> LayerBytes {
         let mut bytes = LayerBytes::default();
         for weight in &layer.weights {
             let own = match self {
                 Self::Chosen(_) if weight.role == Role::LatentUp => self.split_up_projection(layer, weight, choice),
                 _ => self.bytes(weight, choice),
             };
-            let part = if weight.role.is_routed_expert() { &mut bytes.experts } else { &mut bytes.rest };
+            // The up-projection of latents is split into stacked matrices, which stay as they are.
+            let is_split = matches!(self, Self::Chosen(_)) && weight.role == Role::LatentUp;
+            let packed = if is_split { Packed::default() } else { self.packed(weight, choice, repacker) };
+            let (part, copies) = if weight.role.is_routed_expert() {
+                (&mut bytes.experts, &mut bytes.packed_experts)
+            } else {
+                (&mut bytes.rest, &mut bytes.packed)
+            };
             *part = part.saturating_add(own);
+            *copies = copies.plus(packed);
         }
         bytes
     }
@@ -206,13 +318,15 @@ impl Types {
 /// The sum in progress.
 struct Sum<'a> {
     placement: &'a Placement,
+    repacker: Option<Repacker>,
+    release: Release,
     bytes: WeightBytes,
     /// The second copy of a tied embedding, as output on a card.
     duplicate: u64,
 }
 
 impl<'a> Sum<'a> {
-    fn new(placement: &'a Placement) -> Self {
+    fn new(placement: &'a Placement, repacker: Option<Repacker>, release: Release) -> Self {
         let none = vec![0; placement.cards.len()];
         let bytes = WeightBytes {
             cards: none.clone(),
@@ -220,9 +334,20 @@ impl<'a> Sum<'a> {
             card_experts: none,
             host_experts: 0,
             host_lookups: 0,
+            packed: Packed::default(),
+            is_mapped: true,
+            trimmed: 0,
+            is_packing_assumed: false,
             interval: (1.0, 1.0),
         };
-        Self { placement, bytes, duplicate: 0 }
+        Self { placement, repacker, release, bytes, duplicate: 0 }
+    }
+
+    /// Copies of what is on `card`: cards keep none.
+    fn add_packed(&mut self, card: Option<usize>, packed: Packed) {
+        if card.is_none() {
+            self.bytes.packed = self.bytes.packed.plus(packed);
+        }
     }
 
     fn add(&mut self, card: Option<usize>, bytes: u64) {
@@ -254,6 +379,7 @@ impl<'a> Sum<'a> {
         for weight in &model.embedding {
             let bytes = types.bytes(weight, None);
             self.add(None, bytes);
+            self.add_packed(None, types.packed(weight, None, self.repacker.as_ref()));
             // A tied table without a card for the output is also the output matrix, read whole.
             if weight.role.is_lookup() && !(model.is_head_tied && output.is_none()) {
                 self.bytes.host_lookups = self.bytes.host_lookups.saturating_add(bytes);
@@ -262,9 +388,16 @@ impl<'a> Sum<'a> {
                 self.duplicate = bytes;
                 self.add(output, bytes);
             }
+            // The output's product may want the tied table in another layout; rows are still read from the first.
+            if model.is_head_tied && weight.role == Role::TokenEmbedding {
+                let head = Weight { role: Role::LanguageHead, ..*weight };
+                let packed = Types::packed_as(&head, types.of(weight, None), self.repacker.as_ref());
+                self.add_packed(output, Packed { source: 0, ..packed });
+            }
         }
         for weight in &model.head {
             self.add(output, types.bytes(weight, None));
+            self.add_packed(output, types.packed(weight, None, self.repacker.as_ref()));
         }
     }
 
@@ -272,8 +405,10 @@ impl<'a> Sum<'a> {
         let mut number = 0_u64;
         if let Some(encoder) = &model.encoder {
             for layer in encoder.layers() {
-                let bytes = types.layer(layer, None);
-                self.add(self.placement.card_of(number), bytes.rest.saturating_add(bytes.experts));
+                let bytes = types.layer(layer, None, self.repacker.as_ref());
+                let card = self.placement.card_of(number);
+                self.add(card, bytes.rest.saturating_add(bytes.experts));
+                self.add_packed(card, bytes.packed.plus(bytes.packed_experts));
                 number += 1;
             }
         }
@@ -290,7 +425,7 @@ impl<'a> Sum<'a> {
             values += u64::from(has_value[usize::from(kind)]);
             let found = known.iter().find(|(own, same, _)| *own == kind && *same == choice).map(|found| found.2);
             let bytes = found.unwrap_or_else(|| {
-                let bytes = types.layer(&decoder.kinds[usize::from(kind)], choice);
+                let bytes = types.layer(&decoder.kinds[usize::from(kind)], choice, self.repacker.as_ref());
                 known.push((kind, choice, bytes));
                 bytes
             });
@@ -299,6 +434,10 @@ impl<'a> Sum<'a> {
             let keeps_experts = (index as u64) < self.placement.cpu_moe_layers;
             let experts_on = if keeps_experts { None } else { card };
             self.add(experts_on, bytes.experts);
+            self.add_packed(card, bytes.packed);
+            if card == experts_on || self.release.repacks_moved_tensors() {
+                self.add_packed(experts_on, bytes.packed_experts);
+            }
             let part = match experts_on {
                 Some(index) => &mut self.bytes.card_experts[index],
                 None => &mut self.bytes.host_experts,

@@ -107,6 +107,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
     let device = settings.devices.first();
     let components = Components {
         weights: Some(weights),
+        repacked: Some(Estimate::ZERO),
         kv_cache: Some(Estimate::exact(Bytes(bytes.attention).times(sequences))),
         recurrent_state: Some(Estimate::exact(Bytes(bytes.state).times(sequences))),
         compute: Some(Estimate::formula(compute.scaled(0.6), compute, compute.scaled(1.5) + unfused)),
@@ -114,11 +115,11 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
         overhead: Some(Estimate::ZERO),
     };
     Ok(MemoryPlan {
-        devices: vec![DeviceMemory {
-            name: device.map_or_else(|| "device".to_owned(), |device| device.name.clone()),
+        devices: vec![DeviceMemory::new(
+            device.map_or_else(|| "device".to_owned(), |device| device.name.clone()),
             components,
-            capacity: capacity(device, is_processor),
-        }],
+            capacity(device, is_processor),
+        )],
         kv_cache_tokens: Some(Estimate::exact(run.full_slots())),
         available_kv: None,
         max_concurrency: None,

@@ -83,6 +83,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
     let peak = forward_peak(model, settings, layout, activation.row_bytes(1), (sizes.chunk.min(context), requests));
     let components = Components {
         weights: None,
+        repacked: Some(Estimate::ZERO),
         kv_cache: Some(pools.map_or_else(
             || Estimate::exact(Bytes(cells.request(context))),
             |pools| floor(pools.map(|pools| pools.attention), cells.request(context)),

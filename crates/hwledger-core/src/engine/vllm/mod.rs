@@ -314,6 +314,7 @@ fn rows(
             };
             let components = Components {
                 weights: Some(stage.weights),
+                repacked: Some(Estimate::ZERO),
                 kv_cache: Some(kv_cache),
                 recurrent_state: Some(Estimate::exact(Bytes(state))),
                 compute: Some(stage.activation),
@@ -322,11 +323,11 @@ fn rows(
             };
             for _ in 0..plan.layout.tensor {
                 let device = device_of(plan.settings, rank);
-                rows.push(DeviceMemory {
-                    name: device.map_or_else(|| "device".to_owned(), |device| device.name.clone()),
+                rows.push(DeviceMemory::new(
+                    device.map_or_else(|| "device".to_owned(), |device| device.name.clone()),
                     components,
-                    capacity: total.map(|total| total.value),
-                });
+                    total.map(|total| total.value),
+                ));
                 rank += 1;
             }
         }

@@ -23,14 +23,17 @@ pub use error::SpecError;
 pub use tower::add_projector;
 
 use hwledger_core::ModelSpec;
-use hwledger_core::model::{Attention, CacheOwner, Certainty, FeedForward, Layer, Mixer, Role, Stack, Weight};
+use hwledger_core::model::{
+    Attention, CacheOwner, Certainty, FeedForward, FileOrder, Layer, Mixer, Role, Stack, Weight,
+};
 
 use crate::diagnostic::Diagnostic;
 
-use super::Header;
+use super::{Header, TensorInfo};
 use architecture::{RecurrentRule, has_no_language_head, is_known, keeps_no_cache, recurrent_rule};
 use hyperparameters::{Hyperparameters, LAYERS_MAX};
 use sections::Sections;
+use tensor_role::Section;
 use window::Windows;
 
 /// Describes the model of a header (of merged headers, for a split file).
@@ -117,6 +120,7 @@ impl Builder<'_> {
             is_causal: causal && !keeps_no_cache(model.architecture) && model.architecture != "t5encoder",
             towers: tower::inline_towers(self.header, vision, audio),
             draft_layers: draft,
+            file_order: file_order(self.header),
             file_bytes: Some(self.header.tensor_bytes()),
             stored_format: stored_format(self.header),
             certainty: if is_known(model.architecture) { Certainty::Known } else { Certainty::Guessed },
@@ -132,6 +136,23 @@ impl Builder<'_> {
         let stated = if is_encoder_decoder { model.keys.unsigned("decoder_block_count") } else { None };
         stated.and_then(|count| usize::try_from(count).ok()).map_or(model.layers_all, |count| count.min(LAYERS_MAX))
     }
+}
+
+/// The tensors before and after the layers; of a model in several files no order is told.
+fn file_order(header: &Header) -> Option<FileOrder> {
+    if header.split().is_some_and(|split| split.count > 1) {
+        return None;
+    }
+    let is_layer = |tensor: &TensorInfo| {
+        matches!(tensor_role::section(&tensor.name).0, Section::Layer(_) | Section::EncoderLayer(_))
+    };
+    let tensors = &header.tensors;
+    let first = tensors.iter().position(is_layer)?;
+    let last = tensors.iter().rposition(is_layer)?;
+    let outside = |part: &[TensorInfo]| {
+        part.iter().map(|tensor| tensor_role::weight(tensor, tensor_role::outer_role(&tensor.name))).collect()
+    };
+    Some(FileOrder { before: outside(&tensors[..first]), after: outside(&tensors[last + 1..]) })
 }
 
 /// The name of the quantisation mixture, where the file says.

@@ -30,6 +30,7 @@ pub(super) fn projector_spec(header: &Header, notes: &mut Vec<Diagnostic>) -> Mo
         is_causal: false,
         towers,
         draft_layers: Vec::new(),
+        file_order: None,
         file_bytes: Some(header.tensor_bytes()),
         stored_format: stored_format(header),
         certainty: Certainty::Known,

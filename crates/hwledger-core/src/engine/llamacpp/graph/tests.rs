@@ -44,6 +44,7 @@ fn model(architecture: &str, hidden_size: u64, vocabulary_size: u64, layers: Vec
         is_causal: true,
         towers: Vec::new(),
         draft_layers: Vec::new(),
+        file_order: None,
         file_bytes: None,
         stored_format: None,
         certainty: Certainty::Known,
