@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hwledger_core::ElementType;
 use hwledger_core::device::{Instructions, find};
+use hwledger_core::projection::Priors;
 use hwledger_core::settings::DeviceKind;
 use hwledger_engine::{InstructionSet, Pool, product_rate, read_bandwidth};
 use hwledger_formats::device_file::DeviceDescription;
@@ -163,6 +164,12 @@ impl Machine {
         let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         let gigabytes = |rate: f64| rate / 1e9;
         let tera = |rate: f64| rate / 1e12;
+        // Plans of the native engine divide by the share of the limit that its kernels reach: the limit is what was
+        // reached by that share.
+        let set = Instructions::named(&self.instructions);
+        let share = set.and_then(|set| Priors::embedded().native_share(set)).unwrap_or(1.0);
+        let limit = self.integer_rate.map(|rate| tera(rate / share));
+        let is_tiled = set == Some(Instructions::Amx);
         DeviceDescription {
             name: NAME.to_owned(),
             kind: Some("cpu".to_owned()),
@@ -172,8 +179,8 @@ impl Machine {
             fp32_tflops: self.float_rate.map(tera),
             // Products with 16-bit weights are done in 32 bits.
             fp16_tflops: self.float_rate.map(tera),
-            bf16_tflops: self.float_rate.map(tera),
-            int8_tops: self.integer_rate.map(tera),
+            bf16_tflops: if is_tiled { limit } else { self.float_rate.map(tera) },
+            int8_tops: limit.filter(|_| !is_tiled),
             power_w: self.power_limit,
             source: Some(format!("measured on {} with {} threads", self.processor, self.threads)),
             ..DeviceDescription::default()

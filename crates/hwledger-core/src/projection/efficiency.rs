@@ -12,8 +12,11 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use super::key_hasher::KeyMap;
+use super::own_prior::OwnPriors;
 use super::resource::{Backend, Kernel, Resource, Runner};
 use super::speed::Novelty;
+use super::vocabulary::{NOBODY, Vocabulary};
+use crate::device::Instructions;
 
 /// Levels of the hierarchy, from the most general.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,6 +97,8 @@ pub struct Place {
     pub device: Option<u16>,
     /// The model's architecture, if it is in the vocabulary.
     pub architecture: Option<u16>,
+    /// What the processor has, where kernels differ by it.
+    pub instructions: Option<Instructions>,
 }
 
 /// One factor's place in the hierarchy, packed.
@@ -108,9 +113,6 @@ pub struct Factor {
     /// Its key.
     pub key: FactorKey,
 }
-
-/// No name at this level.
-const NOBODY: u16 = u16::MAX;
 
 impl FactorKey {
     const fn pack(
@@ -194,40 +196,6 @@ impl Place {
     }
 }
 
-/// Names of families, devices and architectures that factors exist for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Vocabulary {
-    names: Vec<String>,
-    numbers: HashMap<String, u16>,
-}
-
-impl Vocabulary {
-    /// The number of `name`, if it has one.
-    pub fn number(&self, name: &str) -> Option<u16> {
-        self.numbers.get(name).copied()
-    }
-
-    /// The number of `name`, given one if it has none yet.
-    ///
-    /// # Panics
-    ///
-    /// With more than 65,534 names, which no data file holds.
-    pub fn insert(&mut self, name: &str) -> u16 {
-        if let Some(number) = self.number(name) {
-            return number;
-        }
-        let number = u16::try_from(self.names.len()).ok().filter(|&number| number != NOBODY);
-        let number = number.expect("data files name some hundred devices and architectures");
-        self.names.push(name.to_owned());
-        self.numbers.insert(name.to_owned(), number);
-        number
-    }
-
-    fn name(&self, number: u16) -> &str {
-        self.names.get(usize::from(number)).map_or("", String::as_str)
-    }
-}
-
 /// A fitted factor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FittedFactor {
@@ -247,6 +215,8 @@ pub struct Priors {
     spread: HashMap<(Level, bool), f64>,
     /// The same for resources that are unlike the rest.
     own_spread: HashMap<(Level, Resource), f64>,
+    /// What engines start from whose kernels are like nobody else's.
+    own: OwnPriors,
 }
 
 /// All efficiencies.
@@ -320,7 +290,7 @@ impl Efficiencies {
 
     /// Calls `visit` with each factor's logarithm and standard deviation.
     pub fn each(&self, place: &Place, resource: Resource, kernel: Kernel, mut visit: impl FnMut(Factor, f64, f64)) {
-        place.factors(resource, kernel, |factor| {
+        self.priors.factors(place, resource, kernel, |factor| {
             let (log, deviation) = match self.factors.get(&factor.key) {
                 Some(fitted) => (fitted.log, fitted.deviation),
                 None => (0.0, self.prior_spread(factor, resource)),
@@ -331,8 +301,8 @@ impl Efficiencies {
 
     /// Natural logarithm of the efficiency of `resource` with `kernel` at `place`.
     pub fn log(&self, place: &Place, resource: Resource, kernel: Kernel) -> f64 {
-        let mut sum = self.priors.start(resource);
-        place.factors(resource, kernel, |factor| {
+        let mut sum = self.priors.start(place, resource, kernel);
+        self.priors.factors(place, resource, kernel, |factor| {
             if let Some(fitted) = self.factors.get(&factor.key) {
                 sum += fitted.log;
             }
@@ -502,9 +472,35 @@ impl Priors {
         &Efficiencies::embedded().priors
     }
 
-    /// Natural logarithm of a resource's efficiency before any measurement.
-    pub fn start(&self, resource: Resource) -> f64 {
-        self.start.get(&resource).map_or(0.0, |(log, _)| *log)
+    /// Natural logarithm of the efficiency of `resource` with `kernel` at `place` before any measurement.
+    pub fn start(&self, place: &Place, resource: Resource, kernel: Kernel) -> f64 {
+        let own = self.own.log(place, resource, kernel);
+        own.unwrap_or_else(|| self.start.get(&resource).map_or(0.0, |(log, _)| *log))
+    }
+
+    /// The share of a processor's limit that the native engine's products of many tokens reach.
+    pub fn native_share(&self, instructions: Instructions) -> Option<f64> {
+        let place = Place {
+            engine: Runner::Native,
+            group: Runner::Native,
+            backend: Backend::Cpu,
+            family: None,
+            device: None,
+            architecture: None,
+            instructions: Some(instructions),
+        };
+        self.own.log(&place, Resource::Matmul, Kernel::Any).map(f64::exp)
+    }
+
+    /// Calls `visit` with every factor of `resource` with `kernel` at `place`; where the engine starts from what its own
+    /// kernels do, factors of everybody's kernels say nothing.
+    pub fn factors(&self, place: &Place, resource: Resource, kernel: Kernel, mut visit: impl FnMut(Factor)) {
+        let is_own = self.own.log(place, resource, kernel).is_some();
+        place.factors(resource, kernel, |factor| {
+            if !(is_own && matches!(factor.level, Level::Resource | Level::Kernel)) {
+                visit(factor);
+            }
+        });
     }
 
     /// Standard deviation of a factor of `resource` at `level` before any measurement.
@@ -519,10 +515,15 @@ impl Priors {
         self.spread.get(&(level, is_overall)).copied().unwrap_or(0.0)
     }
 
-    /// Reads `start RESOURCE EFFICIENCY SPREAD SOURCE`, `spread LEVEL OF-A-RESOURCE OVERALL` and
-    /// `spread-of LEVEL RESOURCE SPREAD` lines.
+    /// Reads `start RESOURCE EFFICIENCY SPREAD SOURCE`, `spread LEVEL OF-A-RESOURCE OVERALL`,
+    /// `spread-of LEVEL RESOURCE SPREAD` and `own ENGINES BACKEND INSTRUCTIONS RESOURCE KERNEL EFFICIENCY SOURCE` lines.
     pub fn read(table: &str) -> Result<Self, DataError> {
-        let mut priors = Self { start: KeyMap::default(), spread: HashMap::new(), own_spread: HashMap::new() };
+        let mut priors = Self {
+            start: KeyMap::default(),
+            spread: HashMap::new(),
+            own_spread: HashMap::new(),
+            own: OwnPriors::default(),
+        };
         for (line, text) in (1..).zip(table.lines()) {
             let fields: Vec<&str> = text.split('\t').collect();
             let wrong = |what: &str| DataError { line, what: what.to_owned() };
@@ -535,6 +536,7 @@ impl Priors {
                     let spread = number(spread).ok_or_else(|| wrong("a spread is a number"))?;
                     priors.start.insert(resource, (efficiency.ln(), spread));
                 }
+                ["own", ..] => priors.own.read(&fields[1..]).map_err(|what| DataError { line, what })?,
                 ["spread-of", level, resource, spread, ..] => {
                     let level = Level::named(level).ok_or_else(|| wrong("no such level"))?;
                     let resource = Resource::named(resource).ok_or_else(|| wrong("no such resource"))?;
@@ -550,7 +552,7 @@ impl Priors {
                 }
                 [""] => {}
                 [comment, ..] if comment.starts_with('#') => {}
-                _ => return Err(wrong("neither `start` nor `spread`")),
+                _ => return Err(wrong("neither `start`, `own` nor `spread`")),
             }
         }
         Ok(priors)

@@ -117,8 +117,8 @@ fn equation(observation: &Observation, start: &Efficiencies, unknowns: &mut Unkn
         let mut own = Vec::with_capacity(20);
         let mut log = 0.0;
         for (resource, kernel) in term.efficiencies() {
-            log += start.priors.start(resource);
-            place.factors(resource, kernel, |factor| {
+            log += start.priors.start(place, resource, kernel);
+            start.priors.factors(place, resource, kernel, |factor| {
                 let spread = start.priors.spread(factor.level, resource);
                 if spread > 0.0 {
                     let next = u32::try_from(unknowns.keys.len()).expect("there are some thousand factors");

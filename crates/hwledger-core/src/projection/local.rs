@@ -7,6 +7,7 @@ use super::rates::Rates;
 use super::resource::{Backend, Kernel, Resource, Runner};
 use super::term::{Cost, Phase, Term};
 use super::{Gap, MICROSECOND};
+use crate::device::Instructions;
 use crate::engine::llamacpp::{ContextParameters, Placement, WeightBytes};
 use crate::model::{ModelSpec, Role, Weight};
 use crate::settings::{Device, DeviceKind, Engine, Settings};
@@ -109,7 +110,9 @@ impl<'a> Local<'a> {
         let places = parts
             .iter()
             .map(|part| {
-                place(engine, if part.is_host { Backend::Cpu } else { backend }, &part.rates, model, efficiencies)
+                let backend = if part.is_host { Backend::Cpu } else { backend };
+                let instructions = Instructions::of(settings);
+                Place { instructions, ..place(engine, backend, &part.rates, model, efficiencies) }
             })
             .collect();
         let is_quantised = parameters.type_k.is_quantised();
@@ -205,7 +208,8 @@ impl<'a> Local<'a> {
                 model.embedding.iter().filter(|own| own.role == Role::TokenEmbedding).map(bytes).sum::<f64>();
         }
         let backend = Backend::resolve(settings, Some(device), assumptions);
-        let places = vec![place(engine, backend, &part.rates, model, efficiencies)];
+        let instructions = Instructions::of(settings);
+        let places = vec![Place { instructions, ..place(engine, backend, &part.rates, model, efficiencies) }];
         Ok(Self {
             model,
             parts: vec![part],
@@ -232,7 +236,7 @@ impl<'a> Local<'a> {
 
     /// Operations per second of matrix products with weights of `kernel` on the first device.
     pub(super) fn products_of(&self, kernel: Kernel) -> f64 {
-        self.parts[0].rates.products(self.places[0].backend, kernel)
+        self.parts[0].rates.products(&self.places[0], kernel)
     }
 
     /// One decoding pass of `sequences` sequences at `depth` cached tokens each, `tokens` new ones of each.
@@ -350,7 +354,8 @@ impl<'a> Local<'a> {
         cost.push(term(part.weights / bandwidth, Resource::DecodeWeights, self.kernel));
         cost.push(term(experts / bandwidth, Resource::DecodeExperts, self.kernel));
         let flops = demand.matmul_flops + demand.expert_flops + output;
-        cost.push(term(flops / part.rates.vector, Resource::DecodeOperations, self.kernel));
+        let peak = part.rates.vector_products(&self.places[index], self.kernel);
+        cost.push(term(flops / peak, Resource::DecodeOperations, self.kernel));
         cost.push(term(demand.cache_bytes / bandwidth, Resource::CacheRead, self.flash));
         cost.push(term(demand.latent_flops / part.rates.matrix16, Resource::DecodeLatent, self.flash));
         for (kernel, recurrence) in recurrence_kernels().zip(&demand.recurrence) {
@@ -404,7 +409,7 @@ impl<'a> Local<'a> {
             overlap,
             scaled_by: None,
         };
-        let peak = part.rates.products(self.places[index].backend, self.kernel);
+        let peak = part.rates.products(&self.places[index], self.kernel);
         let rates = &part.rates;
         let output = if part.has_output { self.output_flops * outputs } else { 0.0 };
         let group = cost.overlap();
@@ -414,7 +419,8 @@ impl<'a> Local<'a> {
         cost.push(term(demand.expert_flops / peak, Resource::ExpertMatmul, self.kernel, group));
         cost.push(term(part.experts * touched / rates.bandwidth, Resource::PrefillWeights, self.kernel, group));
         cost.push(term(demand.expert_tile_flops / peak, Resource::ExpertTile, self.kernel, 0));
-        cost.push(term(demand.attention_flops / rates.matrix16, Resource::PrefillAttention, self.flash, 0));
+        let scores = rates.score_products(&self.places[index]);
+        cost.push(term(demand.attention_flops / scores, Resource::PrefillAttention, self.flash, 0));
         cost.push(term(demand.latent_flops / rates.matrix16, Resource::PrefillLatent, self.flash, 0));
         for (kernel, recurrence) in recurrence_kernels().zip(&demand.recurrence) {
             cost.push(term(recurrence.flops / rates.vector, Resource::Recurrence, kernel, 0));
@@ -443,7 +449,7 @@ impl<'a> Local<'a> {
             cost.push(term(bytes / part.rates.bandwidth, Resource::HostWeights, index));
             cost.push(term((demand.matmul_flops + experts) / part.rates.vector, Resource::HostOperations, index));
         } else {
-            let peak = card.rates.products(self.places[0].backend, self.kernel);
+            let peak = card.rates.products(&self.places[0], self.kernel);
             cost.push(term(bytes / card.rates.host_link, Resource::HostLink, 0));
             cost.push(term(demand.matmul_flops / peak, Resource::Matmul, 0));
             cost.push(term(experts / peak, Resource::ExpertMatmul, 0));
@@ -481,6 +487,7 @@ pub(super) fn place(engine: Engine, backend: Backend, rates: &Rates, model: &Mod
         family: rates.family,
         device: rates.device,
         architecture: known.vocabulary.number(&model.architecture),
+        instructions: None,
     }
 }
 

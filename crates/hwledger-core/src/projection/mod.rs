@@ -19,15 +19,17 @@ pub mod fit;
 pub mod key_hasher;
 mod local;
 mod overflow;
+mod own_prior;
 mod passes;
 pub mod rates;
 pub mod resource;
 mod serving;
 mod speed;
 pub mod term;
+pub mod vocabulary;
 mod workload;
 
-pub use efficiency::Efficiencies;
+pub use efficiency::{Efficiencies, Priors};
 pub use speed::{Novelty, Speed};
 pub use workload::{GENERATED_TOKENS, PROMPT_TOKENS};
 

@@ -1,9 +1,11 @@
 //! What a device can do at best: the denominators of ideal times.
 
 use super::Gap;
-use super::efficiency::Vocabulary;
-use super::resource::{Backend, Kernel};
+use super::efficiency::Place;
+use super::resource::{Backend, Kernel, Runner};
+use super::vocabulary::Vocabulary;
 use crate::Assumptions;
+use crate::device::Instructions;
 use crate::settings::{Device, DeviceKind, Settings};
 
 /// Peak rates of one device, per second, in bytes and operations.
@@ -21,6 +23,12 @@ pub struct Rates {
     pub matrix8_float: f64,
     /// 8-bit integer products; the 16-bit rate where there is no such path.
     pub matrix8: f64,
+    /// 8-bit integer products of vectors, as far as the processor's instructions have them.
+    pub integer: Option<f64>,
+    /// 16-bit products in tiles, where a processor has them.
+    pub tiles: Option<f64>,
+    /// Cores, compute units or streaming multiprocessors.
+    pub cores: f64,
     /// 4-bit float matrix products; the 8-bit float rate where there is no such path.
     pub matrix4: f64,
     /// Bytes of the link to the host, one direction.
@@ -38,6 +46,9 @@ pub struct Rates {
 /// Bandwidth and arithmetic of a host that nobody described: a desktop of 2022 with two channels
 /// of DDR5-4800 (76.8 GB/s) and eight cores with 256-bit vectors at 4.5 GHz (1.15 TFLOP/s).
 const USUAL_HOST: (f64, f64) = (76.8e9, 1.15e12);
+
+/// Its cores.
+const USUAL_CORES: f64 = 8.0;
 
 /// One direction of a link that no data sheet gave: sixteen lanes of `PCIe` 4.0.
 const USUAL_LINK: f64 = 31.5e9;
@@ -64,6 +75,9 @@ impl Rates {
             matrix16_short: peaks.fp16_acc16.map_or(matrix16, |rate| rate.0.max(matrix16)),
             matrix8_float,
             matrix8: peaks.int8.map_or(matrix16, |rate| rate.0.max(matrix16)),
+            integer: peaks.int8.map(|rate| rate.0),
+            tiles: peaks.bf16.map(|rate| rate.0),
+            cores: f64::from(spec.units.unwrap_or(1).max(1)),
             matrix4: peaks.fp4.map_or(matrix8_float, |rate| rate.0),
             // Memory that is the host's needs no copy; what is written there is read there.
             host_link: if is_shared(device) { bandwidth } else { link },
@@ -83,6 +97,9 @@ impl Rates {
             rates.vector = rates.vector.min(USUAL_HOST.1);
             rates.matrix16 = rates.vector;
             rates.matrix16_short = rates.vector;
+            rates.integer = None;
+            rates.tiles = None;
+            rates.cores = USUAL_CORES;
             rates.matrix8 = rates.vector;
             rates.matrix8_float = rates.vector;
             rates.matrix4 = rates.vector;
@@ -105,6 +122,9 @@ impl Rates {
             matrix16_short: vector,
             matrix8_float: vector,
             matrix8: vector,
+            integer: None,
+            tiles: None,
+            cores: USUAL_CORES,
             matrix4: vector,
             host_link: bandwidth,
             peer_link: USUAL_LINK,
@@ -114,18 +134,60 @@ impl Rates {
         }
     }
 
-    /// The peak of matrix products with weights of a kernel on a backend of ggml or MLX.
+    /// The peak of matrix products with weights of a kernel at a place of ggml, MLX or the native engine.
     ///
     /// CUDA multiplies quantised blocks as 8-bit integers (`mmq.cu`) and 16-bit weights by cuBLAS
-    /// with sums in 16 bits; the other backends unpack to 16 bits.
-    pub fn products(&self, backend: Backend, kernel: Kernel) -> f64 {
-        match (backend, kernel) {
-            (_, Kernel::F32) | (Backend::Cpu, _) => self.vector,
+    /// with sums in 16 bits; the other backends unpack to 16 bits. On processors the native engine
+    /// multiplies whole numbers, or in tiles; MLX works with one thread.
+    pub fn products(&self, place: &Place, kernel: Kernel) -> f64 {
+        let is_tiled = place.group == Runner::Native && place.instructions == Some(Instructions::Amx);
+        match (place.backend, kernel) {
+            (Backend::Cpu, Kernel::F16 | Kernel::F32) => self.vector_products(place, kernel),
+            (Backend::Cpu, _) => self.tiles.filter(|_| is_tiled).unwrap_or_else(|| self.vector_products(place, kernel)),
+            (_, Kernel::F32) => self.vector,
             (Backend::Cuda, Kernel::F16) => self.matrix16_short,
             (_, Kernel::F16 | Kernel::Bf16) => self.matrix16,
             (Backend::Cuda, _) => self.matrix8,
             _ => self.matrix16,
         }
+    }
+
+    /// The peak of the vector units in products of a few tokens with weights of a kernel.
+    pub fn vector_products(&self, place: &Place, kernel: Kernel) -> f64 {
+        match (place.group, place.backend) {
+            (Runner::Mlx, Backend::Cpu) => self.vector / self.cores,
+            (Runner::Native, Backend::Cpu) if !matches!(kernel, Kernel::F32 | Kernel::F16 | Kernel::Bf16) => {
+                self.integer_products(place.instructions)
+            }
+            _ => self.vector,
+        }
+    }
+
+    /// The peak of products of attention with a plain cache over many tokens.
+    pub fn score_products(&self, place: &Place) -> f64 {
+        match (place.group, place.backend) {
+            (Runner::Mlx, Backend::Cpu) => self.vector / self.cores,
+            _ => self.matrix16,
+        }
+    }
+
+    /// 8-bit integer products of the vector units: as stated, or by what the instructions do beside fused
+    /// multiplications of 32-bit floats, of which as many start in a cycle.
+    ///
+    /// AVX2 multiplies 32 pairs in two instructions (`vpmaddubsw`, `vpmaddwd`), the others four times as many pairs
+    /// in one as there are floats (`vpdpbusd`, `sdot`). Tiles of AMX are no vectors.
+    fn integer_products(&self, instructions: Option<Instructions>) -> f64 {
+        let set = instructions.unwrap_or(Instructions::Avx2);
+        let ratio = match set {
+            Instructions::Scalar => 1.0,
+            Instructions::Avx2 => 2.0,
+            Instructions::Neon
+            | Instructions::NeonI8mm
+            | Instructions::AvxVnni
+            | Instructions::Avx512
+            | Instructions::Amx => 4.0,
+        };
+        self.integer.filter(|_| set != Instructions::Amx).unwrap_or(ratio * self.vector)
     }
 
     /// The peak of matrix products of the serving engines' kernels.

@@ -236,8 +236,9 @@ impl Runner {
     /// The engines whose kernels it shares.
     pub const fn group(engine: Engine) -> Self {
         match engine {
-            // Our own engine and mistral.rs run the same kinds of kernels from the same files.
-            Engine::LlamaCpp | Engine::IkLlamaCpp | Engine::Ollama | Engine::Hwledger | Engine::MistralRs => Self::Ggml,
+            // mistral.rs runs the same kinds of kernels from the same files.
+            Engine::LlamaCpp | Engine::IkLlamaCpp | Engine::Ollama | Engine::MistralRs => Self::Ggml,
+            Engine::Hwledger => Self::Native,
             Engine::Mlx => Self::Mlx,
             Engine::Vllm | Engine::Sglang | Engine::TensorRtLlm | Engine::Tgi | Engine::Transformers => Self::Serving,
         }

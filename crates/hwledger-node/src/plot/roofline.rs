@@ -168,7 +168,7 @@ impl Roof {
     /// Bytes and operations that a term stands for.
     fn work(&self, cost: &Cost, term: &Term) -> (f64, f64) {
         use Resource as R;
-        let backend = cost.places[usize::from(term.place)].backend;
+        let place = &cost.places[usize::from(term.place)];
         let peak = match term.resource {
             R::DecodeWeights
             | R::DecodeExperts
@@ -176,10 +176,12 @@ impl Roof {
             | R::StateTraffic
             | R::PrefillWeights
             | R::Activations => return (term.ideal * self.rates.bandwidth, 0.0),
-            R::DecodeOperations | R::Recurrence => self.rates.vector,
-            R::DecodeLatent | R::PrefillAttention | R::PrefillLatent => self.rates.matrix16,
+            R::DecodeOperations => self.rates.vector_products(place, term.kernel),
+            R::Recurrence => self.rates.vector,
+            R::PrefillAttention => self.rates.score_products(place),
+            R::DecodeLatent | R::PrefillLatent => self.rates.matrix16,
             R::Matmul | R::ExpertMatmul if self.group == Runner::Serving => self.rates.serving_products(term.kernel),
-            R::Matmul | R::ExpertMatmul => self.rates.products(backend, term.kernel),
+            R::Matmul | R::ExpertMatmul => self.rates.products(place, term.kernel),
             // Padding is time without work; counts of kernels and exchanges touch no memory.
             _ => 0.0,
         };
