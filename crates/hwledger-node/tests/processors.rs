@@ -92,3 +92,15 @@ fn the_native_engine_is_predicted_by_what_its_kernels_do() {
     }
     assert!(report.is_empty(), "{}", report.join("\n"));
 }
+
+#[test]
+fn mlx_multiplies_on_one_core_and_unpacks_without_vectors() {
+    let of = |weights| value(ZEN4_AVX2.answer("mlx", weights).speed.decode_tokens_per_s);
+    // Two operations for each of 1.24e9 weights, at a thousandth of what one core's vector units can do.
+    let expected = 0.001 * 0.2235e12 / 2.0 / 2.47e9;
+    let found = of("MLX-4bit");
+    assert!((found / expected - 1.0).abs() < 0.1, "{found} tokens per second, {expected} expected");
+    // Half as many bits are no faster, and whole floats are.
+    assert!((of("MLX-8bit") / found - 1.0).abs() < 0.1);
+    assert!(of("F16") > 4.0 * found);
+}
