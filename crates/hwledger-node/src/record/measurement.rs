@@ -316,7 +316,7 @@ mod tests {
     fn shares_are_of_the_time_between() {
         let at = |all, idle, stolen, own| Ticks { all, idle, stolen, own, processors: 2 };
         let shares = at(300, 150, 10, 90).since(&at(100, 50, 0, 10)).unwrap();
-        assert_eq!(shares.map(|share| (share * 1000.0).round()), [500.0, 400.0, 50.0]);
+        assert_eq!(shares.map(|share| format!("{share:.3}")), ["0.500", "0.400", "0.050"]);
         assert_eq!(at(100, 1, 1, 1).since(&at(100, 0, 0, 0)), None);
     }
 

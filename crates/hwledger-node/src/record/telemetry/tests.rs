@@ -87,7 +87,9 @@ fn what_is_not_told_makes_no_window() {
     let mut mock = Mock::new(7, SECOND);
     let mut samples = Samples::default();
     let snapshots: Vec<Snapshot> = (0..50).map(|_| mock.snapshot()).collect();
-    snapshots.iter().for_each(|snapshot| samples.push(snapshot));
+    for snapshot in &snapshots {
+        samples.push(snapshot);
+    }
     let windows = samples.windows();
     let names: Vec<(&str, &str)> =
         windows.iter().map(|window| (window.device.as_str(), window.metric.as_str())).collect();
