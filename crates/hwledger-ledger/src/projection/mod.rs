@@ -22,8 +22,7 @@ pub use streams::{STREAMS, Stream};
 
 use crate::event::Payload;
 use crate::hash::Hash;
-use crate::store::StoreError;
-use crate::store::sqlite::Reader;
+use crate::store::{LedgerReader, StoreError};
 
 /// The name of the projections' file within a ledger's folder.
 pub const FILE: &str = "projections.sqlite";
@@ -163,7 +162,7 @@ impl Projections {
     /// # Errors
     ///
     /// The ledger cannot be read, or the folder cannot be written.
-    pub fn catch_up(&self, reader: &Reader) -> Result<Progress, ProjectionError> {
+    pub fn catch_up(&self, reader: &impl LedgerReader) -> Result<Progress, ProjectionError> {
         self.advance(reader, u64::MAX)
     }
 
@@ -172,7 +171,7 @@ impl Projections {
     /// # Errors
     ///
     /// Those of [`Projections::catch_up`].
-    pub fn advance(&self, reader: &Reader, entries: u64) -> Result<Progress, ProjectionError> {
+    pub fn advance(&self, reader: &impl LedgerReader, entries: u64) -> Result<Progress, ProjectionError> {
         let _turn = self.lock("projections.writer", Hold::Alone)?;
         let advanced = {
             let _present = self.lock("projections.lock", Hold::Shared)?;
@@ -195,12 +194,12 @@ impl Projections {
     /// # Errors
     ///
     /// Those of [`Projections::catch_up`].
-    pub fn rebuild(&self, reader: &Reader) -> Result<Vec<Status>, ProjectionError> {
+    pub fn rebuild(&self, reader: &impl LedgerReader) -> Result<Vec<Status>, ProjectionError> {
         let _turn = self.lock("projections.writer", Hold::Alone)?;
         self.rebuild_in_turn(reader)
     }
 
-    fn rebuild_in_turn(&self, reader: &Reader) -> Result<Vec<Status>, ProjectionError> {
+    fn rebuild_in_turn(&self, reader: &impl LedgerReader) -> Result<Vec<Status>, ProjectionError> {
         let shadow = self.folder.join("projections-new.sqlite");
         file::remove(&shadow)?;
         let mut connection = file::create(&shadow, &reader.origin()?)?;
@@ -219,7 +218,7 @@ impl Projections {
     /// # Errors
     ///
     /// The ledger or the projections cannot be read.
-    pub fn lag(&self, reader: &Reader) -> Result<Vec<Status>, ProjectionError> {
+    pub fn lag(&self, reader: &impl LedgerReader) -> Result<Vec<Status>, ProjectionError> {
         self.read(|connection| update::status(connection, self, reader.size()?))
     }
 

@@ -8,8 +8,7 @@ use super::file::{in_database, stale};
 use super::{BATCH, Needs, Projection, ProjectionError, Projections, Seen, Status};
 use crate::event::{Event, KINDS};
 use crate::hash::Hash;
-use crate::store::Entry;
-use crate::store::sqlite::Reader;
+use crate::store::{Entry, LedgerReader};
 
 /// Makes the tables of every projection, which has seen nothing yet.
 pub(super) fn make_tables(connection: &mut Connection, projections: &Projections) -> Result<(), ProjectionError> {
@@ -59,7 +58,7 @@ fn position(
 pub(super) fn check_history(
     connection: &Connection,
     projections: &Projections,
-    reader: &Reader,
+    reader: &impl LedgerReader,
 ) -> Result<(), ProjectionError> {
     let path = projections.path();
     let origin: rusqlite::Result<String> =
@@ -92,7 +91,7 @@ pub(super) fn check_history(
 pub(super) fn advance(
     connection: &mut Connection,
     projections: &Projections,
-    reader: &Reader,
+    reader: &impl LedgerReader,
     entries: u64,
 ) -> Result<(), ProjectionError> {
     let size = reader.size()?;
@@ -116,7 +115,7 @@ pub(super) fn advance(
 fn batch(
     connection: &mut Connection,
     projections: &Projections,
-    reader: &Reader,
+    reader: &impl LedgerReader,
     projection: &Projection,
     (from, to): (u64, u64),
 ) -> Result<u64, ProjectionError> {
@@ -125,7 +124,7 @@ fn batch(
     let mut cursor = from;
     let mut stopped = None;
     let mut lacking = 0_i64;
-    reader.entries(from, to, |entry| {
+    reader.entries_in(from..to, |entry| {
         if entry.index != cursor {
             stopped = Some(format!("entry {cursor} is missing"));
             return Ok(false);

@@ -5,22 +5,21 @@ use std::collections::HashMap;
 use super::{Finding, Findings};
 use crate::canonical::check_canonical;
 use crate::event::Event;
-use crate::store::StoreError;
-use crate::store::sqlite::{Entry, Reader};
+use crate::store::{Entry, LedgerReader, StoreError};
 
-/// What does not fit within a database, beyond what [`super::verify`] finds: the file's own structure, events that are
+/// What does not fit within a database, beyond what [`super::verify`] finds: the store's own structure, events that are
 /// not canonical or not readable, columns that contradict their event, streams with gaps.
 ///
 /// # Errors
 ///
 /// The database cannot be read.
-pub fn fsck(reader: &Reader) -> Result<Vec<Finding>, StoreError> {
+pub fn fsck(reader: &impl LedgerReader) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Findings::default();
-    for line in reader.file_findings()? {
-        findings.add(None, format!("the database file: {line}"));
+    for line in reader.findings()? {
+        findings.add(None, format!("the database: {line}"));
     }
     let mut streams: HashMap<String, u64> = HashMap::new();
-    reader.entries(0, reader.size()?, |entry| {
+    reader.entries_in(0..reader.size()?, |entry| {
         let next = streams.entry(entry.subject.clone()).or_default();
         if entry.version != *next {
             let what = format!(

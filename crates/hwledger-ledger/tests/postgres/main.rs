@@ -7,6 +7,7 @@
 mod appending;
 mod place;
 mod processes;
+mod projections;
 mod reading;
 mod rights;
 mod sequencing;

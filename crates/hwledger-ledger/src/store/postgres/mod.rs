@@ -22,6 +22,7 @@
 mod address;
 mod candidate;
 mod inbox;
+mod keys;
 mod ledger;
 mod outcome;
 mod read;

@@ -1,19 +1,20 @@
 //! Reading: entries, tiles, heads and proofs, from any process that can reach the server.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use ::postgres::types::{ToSql, Type};
 use ::postgres::{Client, Row};
 
-use super::{Address, StoreError, in_server, schema};
+use super::{Address, StoreError, in_server, keys, schema};
 use crate::hash::Hash;
 use crate::merkle::{TileName, root_of};
 use crate::proof_file::{ConsistencyFile, InclusionFile};
-use crate::store::{Entry, tree};
+use crate::store::{Entry, LedgerReader, tree};
 use crate::verify::{Source, TakeEntry};
 
 /// Entries that are read at once.
-const PAGE: u64 = 1024;
+pub(super) const PAGE: u64 = 1024;
 
 /// Entries so far. Places have no gaps, so the last one tells.
 pub(super) const SIZE: &str = "SELECT coalesce(max(position) + 1, 0) FROM entries";
@@ -61,7 +62,7 @@ impl Reader {
         Ok(Self { address: address.clone(), client: RefCell::new(client) })
     }
 
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &self,
         statement: &str,
         parameters: &[(&(dyn ToSql + Sync), Type)],
@@ -261,6 +262,28 @@ impl Reader {
     /// They cannot be counted.
     pub fn waiting(&self) -> Result<u64, StoreError> {
         Ok(self.first("SELECT count(*) FROM inbox", &[], |row| number(row, 0))?.unwrap_or(0))
+    }
+}
+
+impl LedgerReader for Reader {
+    fn origin(&self) -> Result<String, StoreError> {
+        Self::origin(self)
+    }
+
+    fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
+        Self::root_at(self, size)
+    }
+
+    fn entries_in<E: From<StoreError>>(
+        &self,
+        range: Range<u64>,
+        take: impl FnMut(Entry) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        self.entries(range.start, range.end, take)
+    }
+
+    fn findings(&self) -> Result<Vec<String>, StoreError> {
+        keys::findings(self)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::hash::Hash;
 use crate::merkle::{TileName, root_of};
 use crate::proof_file::{ConsistencyFile, InclusionFile};
 use crate::store::fault::fault_of;
-use crate::store::{Entry, tree};
+use crate::store::{Entry, LedgerReader, tree};
 use crate::verify::TakeEntry;
 
 /// Entries that are read at once.
@@ -303,5 +303,27 @@ impl Reader {
             found = keys::findings(self, &self.connection)?;
         }
         Ok(found)
+    }
+}
+
+impl LedgerReader for Reader {
+    fn origin(&self) -> Result<String, StoreError> {
+        Self::origin(self)
+    }
+
+    fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
+        Self::root_at(self, size)
+    }
+
+    fn entries_in<E: From<StoreError>>(
+        &self,
+        range: Range<u64>,
+        take: impl FnMut(Entry) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        self.entries(range.start, range.end, take)
+    }
+
+    fn findings(&self) -> Result<Vec<String>, StoreError> {
+        self.file_findings()
     }
 }
