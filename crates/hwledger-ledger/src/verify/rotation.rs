@@ -35,16 +35,20 @@ pub(super) fn find(rotations: &mut Vec<Rotation>, index: u64, bytes: &[u8], leaf
     if !is_rotation || Hash::of_leaf(bytes) != leaf {
         return;
     }
-    let Ok(event) = Event::parse(bytes) else { return };
-    if event.source != SOURCE || event.subject != SUBJECT || event.agent.is_some() {
-        return;
-    }
-    if let Ok(Some(Payload::KeyRotated(rotated))) = event.payload()
-        && let (Ok(old), Ok(new)) = (PublicKey::parse(&rotated.old), PublicKey::parse(&rotated.new))
-        && old.name() == new.name()
-    {
+    if let Some([old, new]) = named(bytes) {
         rotations.push(Rotation { index, old, new });
     }
+}
+
+/// The old and the new key that an entry names; none where it is no entry that changes keys.
+pub(crate) fn named(bytes: &[u8]) -> Option<[PublicKey; 2]> {
+    let event = Event::parse(bytes).ok()?;
+    if event.source != SOURCE || event.subject != SUBJECT || event.agent.is_some() {
+        return None;
+    }
+    let Ok(Some(Payload::KeyRotated(rotated))) = event.payload() else { return None };
+    let keys = [PublicKey::parse(&rotated.old).ok()?, PublicKey::parse(&rotated.new).ok()?];
+    (keys[0].name() == keys[1].name()).then_some(keys)
 }
 
 /// A key, and why it is trusted.

@@ -10,4 +10,5 @@ mod processes;
 mod projections;
 mod reading;
 mod rights;
+mod rotation;
 mod sequencing;

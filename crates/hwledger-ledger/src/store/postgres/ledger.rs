@@ -16,6 +16,7 @@ use crate::event::{Draft, LedgerCreated, Sealing};
 use crate::note::PublicKey;
 use crate::signer::Signer;
 use crate::store::ledger::{Answer, Health, QUEUE, append_in_order, sealed};
+use crate::store::rotate::{self, Rotating};
 use crate::store::{AppendError, Fault, Receipt};
 
 /// How long a head is waited for that was asked for.
@@ -268,6 +269,57 @@ impl PostgresLedger {
             std::thread::sleep(SIGN_LOOK);
         }
         Err(AppendError::Busy.into())
+    }
+}
+
+impl Rotating for PostgresLedger {
+    fn signer(&self) -> Result<Signer, StoreError> {
+        if let Some(fault) = self.fault() {
+            return Err(StoreError::ReadOnly(fault));
+        }
+        let Some(folder) = &self.places.signer else {
+            return Err(StoreError::Unsuitable {
+                path: self.places.address.database().to_owned(),
+                what: "the ledger's key is changed where it is: this process has no folder of a signer".to_owned(),
+            });
+        };
+        Ok(Signer::open(folder, &self.origin)?)
+    }
+
+    fn set_keys(&mut self, keys: Vec<PublicKey>) {
+        self.keys = keys;
+    }
+
+    fn append_sealed(&self, sealing: Sealing) -> Result<Receipt, AppendError> {
+        Self::append_sealed(self, sealing)
+    }
+
+    fn checkpoint(&self) -> Result<String, StoreError> {
+        Self::checkpoint(self)
+    }
+}
+
+impl PostgresLedger {
+    /// Makes a new key, records it, and signs with both from now on, whichever process is the sequencer. Where a rotation
+    /// is under way, it goes on with that one. Returns the new key, which whoever holds the old one can learn from the
+    /// ledger.
+    ///
+    /// # Errors
+    ///
+    /// This process has no folder of a signer or appends nothing, the folder cannot be written, or no head was signed
+    /// within 30 seconds. What was done stays, and is gone on with.
+    pub fn rotate(&mut self, reason: &str) -> Result<PublicKey, StoreError> {
+        rotate::begin(self, reason)
+    }
+
+    /// Lets the new key sign alone, once a head that both have signed covers the entry that names it. The old secret key is
+    /// kept nowhere.
+    ///
+    /// # Errors
+    ///
+    /// No rotation is under way, or as for [`PostgresLedger::rotate`].
+    pub fn finish_rotation(&mut self) -> Result<PublicKey, StoreError> {
+        rotate::finish(self)
     }
 }
 

@@ -9,8 +9,10 @@ use super::read::{SIZE, number};
 use super::{Address, StoreError, in_server};
 use crate::hash::Hash;
 use crate::merkle::{Edge, TILE_HASHES, TileName, root_of};
+use crate::note::PublicKey;
 use crate::signer::Signer;
 use crate::store::tree::{self, bytes_of, hashes_of};
+use crate::verify::rotation;
 
 /// Events that are given places in one transaction at most. With 48 KiB each they take 24 MiB.
 pub(super) const BATCH: u64 = 512;
@@ -155,6 +157,8 @@ impl Sequencer {
         if let Some(row) = in_server(address, known)? {
             return Ok(Some((size, in_server(address, row.try_get(0))?)));
         }
+        let from = signer.last_signed()?.map_or(0, |last| last.size);
+        check_rotations(address, &mut transaction, (from, size), &lock.public())?;
         let root = edge.root();
         let note = lock.sign(size, root, |earlier| root_at(address, &mut transaction, edge, earlier))?;
         let keep = "INSERT INTO checkpoints (size, note) VALUES ($1, $2)";
@@ -199,6 +203,29 @@ fn root_at(address: &Address, transaction: &mut Transaction<'_>, edge: &Edge, si
         return Ok(edge.root());
     }
     root_of(size, tree::nodes(|name| in_server(address, tile_in(transaction, name)).map(Some)))
+}
+
+/// Checks that entries which change keys, and which no head covers yet, change this signer's: whoever may append could name
+/// a key of their own, and the head over it would vouch for it.
+fn check_rotations(
+    address: &Address,
+    transaction: &mut Transaction<'_>,
+    (from, to): (u64, u64),
+    keys: &[PublicKey],
+) -> Result<(), StoreError> {
+    let statement = "SELECT position, bytes FROM entries
+                     WHERE position >= $1 AND position < $2 AND position('KeyRotated\"'::bytea IN bytes) > 0";
+    let range = [(&from.cast_signed() as _, Type::INT8), (&to.cast_signed() as _, Type::INT8)];
+    for row in in_server(address, transaction.query_typed(statement, &range))? {
+        let index = in_server(address, number(&row, 0))?;
+        let bytes: Vec<u8> = in_server(address, row.try_get(1))?;
+        let Some([old, new]) = rotation::named(&bytes) else { continue };
+        if !keys.contains(&old) || !keys.contains(&new) {
+            let what = format!("entry {index} changes the ledger's key for one that its signer does not have");
+            return Err(StoreError::Inconsistent(what));
+        }
+    }
+    Ok(())
 }
 
 /// The edge of the stored tree, checked against the entries that its last tile stands for.
