@@ -58,7 +58,7 @@ fn options(arguments: &[String]) -> Options {
 }
 
 fn places(text: &str, folder: &Path) -> PostgresPlaces {
-    let address = Address::parse(text, Transport::ThisMachine).unwrap();
+    let address = Address::parse(text, Transport::Verified).unwrap();
     PostgresPlaces { address, signer: Some(folder.join("signer")) }
 }
 
@@ -242,7 +242,7 @@ fn main() {
                     CREATE ROLE hwledger_bench LOGIN; END IF; END $$";
     client.batch_execute(role).unwrap();
     client.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")).unwrap();
-    migrate(&Address::parse(&format!("{server} dbname={name}"), Transport::ThisMachine).unwrap(), "hwledger_bench")
+    migrate(&Address::parse(&format!("{server} dbname={name}"), Transport::Verified).unwrap(), "hwledger_bench")
         .unwrap();
     let text = format!("{server} user=hwledger_bench dbname={name}");
     let ledger = PostgresLedger::create(&places(&text, &folder), "example.com/bench", None).unwrap();

@@ -29,8 +29,8 @@ const MUST_NOT_REACH: &[(&str, &[&str])] = &[
     ("hwledger-formats", &["ureq", "tokio", "rustls", "axum", "hyper", "rayon"]),
     // Kernels compute; they know no file, model or thread pool of others.
     ("hwledger-kernels", &["ureq", "tokio", "rustls", "serde_json", "rayon"]),
-    // The ledger is a library over files: who serves it, and to whom, is decided elsewhere.
-    ("hwledger-ledger", &["ureq", "rustls", "axum", "hyper"]),
+    // The ledger speaks to the server of its database and to nobody else: who serves it, and to whom, is decided elsewhere.
+    ("hwledger-ledger", &["ureq", "axum", "hyper"]),
     // What a machine and its engines tell is read from what others fetched.
     ("hwledger-probe", &["ureq", "tokio", "rustls", "axum", "hyper"]),
     // The engine serves calls, not sockets.
@@ -71,9 +71,11 @@ fn platform() -> String {
     text.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
 }
 
+/// The packages of every feature, whether it is on by default or not.
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", &platform()])
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--all-features"])
+        .args(["--filter-platform", &platform()])
         .current_dir(root())
         .output()
         .unwrap();

@@ -40,12 +40,12 @@ pub enum StoreError {
     },
     /// The server failed or cannot be reached.
     #[cfg(feature = "postgres")]
-    #[error("{database}: {}", super::postgres::said(source))]
+    #[error("{database}: {}", super::postgres::said(error))]
     Server {
         /// The database, without anything secret.
         database: String,
         /// Why.
-        source: Box<::postgres::Error>,
+        error: Box<::postgres::Error>,
     },
     /// Another sequencer took over; nothing of this one's transaction was kept.
     #[cfg(feature = "postgres")]
@@ -156,6 +156,8 @@ impl StoreError {
             Self::ReadOnly(_) | Self::Inconsistent(_) => "`ledger fsck` names what does not fit",
             Self::Append(error) => return error.hint(),
             Self::Unknown(_) => "try again: what was done already is not done twice",
+            #[cfg(feature = "postgres")]
+            Self::Server { error, .. } => return super::postgres::hint(error).map(str::to_owned),
             _ => return None,
         };
         Some(text.to_owned())

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "a test that was skipped says so")]
 
 mod appending;
+mod encryption;
 mod place;
 mod processes;
 mod projections;

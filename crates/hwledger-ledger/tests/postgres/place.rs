@@ -21,7 +21,7 @@ pub(crate) struct Place {
 }
 
 fn address(text: &str) -> Address {
-    Address::parse(text, Transport::ThisMachine).unwrap()
+    Address::parse(text, Transport::Verified).unwrap()
 }
 
 impl Place {
@@ -78,7 +78,17 @@ impl Place {
 
     /// Statements that have nothing to do with this database.
     pub(crate) fn on_server(&self, statements: &str) {
-        Client::connect(&self.server, NoTls).unwrap().batch_execute(statements).unwrap();
+        self.superuser().batch_execute(statements).unwrap();
+    }
+
+    /// Who sees everything on the server.
+    pub(crate) fn superuser(&self) -> Client {
+        Client::connect(&self.server, NoTls).unwrap()
+    }
+
+    /// What the server says of one of its settings.
+    pub(crate) fn setting(&self, name: &str) -> String {
+        self.superuser().query_one(&format!("SHOW {name}"), &[]).unwrap().get(0)
     }
 
     pub(crate) fn signer(&self) -> PathBuf {

@@ -44,7 +44,7 @@ fn writer() {
     let folder = PathBuf::from(folder);
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let (name, count): (String, u64) = (read("name"), read("count").parse().unwrap());
-    let address = Address::parse(&read("address"), Transport::ThisMachine).unwrap();
+    let address = Address::parse(&read("address"), Transport::Verified).unwrap();
     let ledger = PostgresLedger::open(&PostgresPlaces { address, signer: Some(read("signer").into()) }).unwrap();
     let path = folder.join("acknowledged");
     let done = acknowledged(&path);

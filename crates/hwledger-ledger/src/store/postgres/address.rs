@@ -4,9 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use ::postgres::config::Host;
+use ::postgres::config::SslMode;
 use ::postgres::fallible_iterator::FallibleIterator as _;
 use ::postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::encryption::{Mode, Wanted};
 use super::{StoreError, in_server};
 
 /// How long a connection may take.
@@ -15,13 +18,14 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// A silent connection over a network is asked for a sign of life after this.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Which servers may be connected to, as nothing is encrypted.
+/// How servers are connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// Only one on this machine: by a Unix socket, `localhost` or a loopback address.
-    ThisMachine,
-    /// Any. Events, and the password if the server asks for it in the clear, can be read on the way: for networks that
-    /// are encrypted by other means.
+    /// One on this machine (a Unix socket, `localhost`, a loopback address) in the clear, unless the connection string asks
+    /// for TLS; any other only through TLS, once its certificate was verified.
+    Verified,
+    /// Any in the clear, unless the connection string asks for TLS. Events, and the password if the server asks for it in
+    /// the clear, can be read on the way: for networks that are encrypted by other means.
     Unencrypted,
 }
 
@@ -30,11 +34,17 @@ pub enum Transport {
 pub struct Address {
     config: Config,
     database: String,
+    /// What encrypts; none where nothing is.
+    encryption: Option<MakeRustlsConnect>,
 }
 
 impl fmt::Debug for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Address").field("database", &self.database).finish_non_exhaustive()
+        let mut shown = formatter.debug_struct("Address");
+        shown
+            .field("database", &self.database)
+            .field("is_encrypted", &self.encryption.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -43,14 +53,18 @@ fn unsuitable(what: &str) -> StoreError {
 }
 
 impl Address {
-    /// Reads a connection string: `host=/run/postgresql user=hwledger dbname=ledger` or a `postgresql://` URL.
+    /// Reads a connection string: `host=/run/postgresql user=hwledger dbname=ledger` or a `postgresql://` URL. `sslmode` is
+    /// one of PostgreSQL's words, of which `require`, `verify-ca` and `verify-full` all mean the last; `sslrootcert` names a
+    /// PEM file of the authorities whose certificates are believed, in place of the usual public ones.
     ///
     /// # Errors
     ///
-    /// It is none, names no host, or one that `transport` does not allow. No part of it is in the message.
+    /// It is none, names no host, or asks for what `transport` does not allow; or the certificates cannot be read. Of the
+    /// string the message shows no more than the name of that file.
     pub fn parse(text: &str, transport: Transport) -> Result<Self, StoreError> {
         // The parser's own message would quote what may be a part of the password.
-        let mut config: Config = text.parse().map_err(|_| unsuitable("it cannot be read"))?;
+        let (rest, wanted) = Wanted::take_from(text).map_err(|what| unsuitable(&what))?;
+        let mut config: Config = rest.parse().map_err(|_| unsuitable("it cannot be read"))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(unsuitable("it names no host"));
         }
@@ -61,15 +75,33 @@ impl Address {
             #[cfg(unix)]
             Host::Unix(_) => true,
         };
+        let is_socket = |host: &Host| !matches!(host, Host::Tcp(_));
         // Where both are given, the addresses are connected to.
         let is_local = if config.get_hostaddrs().is_empty() {
             config.get_hosts().iter().all(is_local)
         } else {
             config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
         };
-        if !is_local && transport == Transport::ThisMachine {
-            return Err(unsuitable("it names another machine, and connections are not encrypted"));
+        let encryption = match wanted.mode {
+            Some(Mode::Never | Mode::Either) if !is_local && transport == Transport::Verified => {
+                let what = "it names another machine, to which connections are encrypted and verified, and its `sslmode` \
+                            allows what is not";
+                return Err(unsuitable(what));
+            }
+            Some(Mode::Verified) => true,
+            None => !is_local && transport == Transport::Verified,
+            Some(Mode::Never | Mode::Either) => false,
+        };
+        if encryption && config.get_hosts().is_empty() {
+            return Err(unsuitable(
+                "it names an address, and no `host` that the server's certificate could be checked for",
+            ));
         }
+        // As everywhere with PostgreSQL, sockets of this machine are not encrypted whatever is asked for.
+        let is_socket = config.get_hostaddrs().is_empty() && config.get_hosts().iter().all(is_socket);
+        let encryption = encryption && !is_socket;
+        let encryption = encryption.then(|| wanted.connector()).transpose().map_err(|what| unsuitable(&what))?;
+        config.ssl_mode(if encryption.is_some() { SslMode::Require } else { SslMode::Disable });
         let name = config.get_dbname().or(config.get_user()).unwrap_or("(default)");
         let database = format!("PostgreSQL database `{name}`");
         if config.get_connect_timeout().is_none() {
@@ -79,7 +111,12 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("hwledger");
         }
-        Ok(Self { config, database })
+        Ok(Self { config, database, encryption })
+    }
+
+    /// Whether the connection is encrypted, and the server's certificate verified.
+    pub const fn is_encrypted(&self) -> bool {
+        self.encryption.is_some()
     }
 
     /// Names the database in messages, without host, user or password.
@@ -90,7 +127,10 @@ impl Address {
     /// A connection that is set as every one of ours is: commits are durable when they are answered, names are those of
     /// our schema, and no statement takes for ever.
     pub(super) fn connect(&self) -> Result<Client, ::postgres::Error> {
-        let mut client = self.config.connect(NoTls)?;
+        let mut client = match &self.encryption {
+            Some(encryption) => self.config.connect(encryption.clone())?,
+            None => self.config.connect(NoTls)?,
+        };
         // `remote_apply` promises more than `on` does, and stays.
         client.batch_execute(
             "SELECT set_config('synchronous_commit', 'on', false)
@@ -165,16 +205,20 @@ mod tests {
     use super::{Address, Transport};
 
     #[test]
-    fn other_machines_are_refused_and_secrets_are_not_told() {
+    fn other_machines_are_spoken_to_in_secret_and_secrets_are_not_told() {
         let local = [
             "host=/run/x dbname=y",
+            "host=/run/x dbname=y sslmode=verify-full",
             "host=localhost user=u password=sesame",
             "postgresql://u:sesame@127.0.0.1/y",
-            "host=::1 user=u",
+            "postgresql://u:sesame@127.0.0.1/y?sslmode=prefer",
+            "host=::1 user=u sslmode=disable",
+            "host=db.example hostaddr=127.0.0.1 user=u",
         ];
         for text in local {
-            let address = Address::parse(text, Transport::ThisMachine).unwrap();
+            let address = Address::parse(text, Transport::Verified).unwrap();
             assert!(!format!("{address:?} {}", address.database()).contains("sesame"), "{text}");
+            assert!(!address.is_encrypted(), "{text}");
         }
         let elsewhere = [
             "host=db.example user=u password=sesame",
@@ -184,12 +228,31 @@ mod tests {
             "host=localhost.example user=u",
         ];
         for text in elsewhere {
-            let refused = Address::parse(text, Transport::ThisMachine).unwrap_err().to_string();
-            assert!(refused.contains("another machine") && !refused.contains("sesame"), "{refused}");
-            assert!(Address::parse(text, Transport::Unencrypted).is_ok(), "{text}");
+            let plain = Address::parse(text, Transport::Unencrypted).unwrap();
+            assert!(!plain.is_encrypted(), "{text}");
+            let sign = if text.contains("://") { '?' } else { ' ' };
+            let encrypted = ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full"];
+            let encrypted = encrypted.map(|mode| format!("{text}{sign}{mode}"));
+            for text in encrypted.iter().map(String::as_str).chain([text]) {
+                let address = Address::parse(text, Transport::Verified).unwrap();
+                assert!(address.is_encrypted() && !format!("{address:?}").contains("sesame"), "{text}");
+            }
+            for mode in ["sslmode=disable", "sslmode=allow", "sslmode=prefer"] {
+                let refused =
+                    Address::parse(&format!("{text}{sign}{mode}"), Transport::Verified).unwrap_err().to_string();
+                assert!(refused.contains("another machine") && !refused.contains("sesame"), "{refused}");
+            }
         }
-        for text in ["host=localhost password=open sesame", "host=localhost port=sesame", "user=u password=sesame"] {
-            let refused = format!("{:?}", Address::parse(text, Transport::ThisMachine).unwrap_err());
+        assert!(Address::parse("host=localhost sslmode=verify-full", Transport::Verified).unwrap().is_encrypted());
+        for text in [
+            "host=localhost password=open sesame",
+            "host=localhost port=sesame",
+            "user=u password=sesame",
+            "hostaddr=192.0.2.1 user=u password=sesame",
+            "host=localhost sslmode=sesame",
+            "host=db.example password=sesame sslrootcert=/nowhere",
+        ] {
+            let refused = format!("{:?}", Address::parse(text, Transport::Verified).unwrap_err());
             assert!(!refused.contains("sesame"), "{refused}");
         }
     }

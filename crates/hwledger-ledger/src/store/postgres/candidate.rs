@@ -143,7 +143,7 @@ pub(super) fn run(address: &Address, signer: &Signer, shared: &Arc<Shared>) {
 /// What no other try changes.
 fn fault_that_stays(error: &StoreError) -> Option<Fault> {
     match error {
-        StoreError::Server { source, .. } => match fault_of(source) {
+        StoreError::Server { error, .. } => match fault_of(error) {
             // There may be room again in a moment.
             None | Some(Fault::DiskFull) => None,
             fault => fault,

@@ -17,10 +17,11 @@
 //! A numbered column of the server's (`bigserial`) could not stand for the order: its numbers appear out of turn, and
 //! those of transactions that fail never.
 //!
-//! Connections are not encrypted. [`Transport`] says which servers may be reached so.
+//! Connections to other machines are encrypted, and the servers' certificates verified; [`Transport`] has the exception.
 
 mod address;
 mod candidate;
+mod encryption;
 mod inbox;
 mod keys;
 mod ledger;
@@ -65,6 +66,17 @@ pub(super) fn said(error: &::postgres::Error) -> String {
     text
 }
 
+/// What to do about a failure, where something can be done.
+pub(super) fn hint(error: &::postgres::Error) -> Option<&'static str> {
+    let text = said(error);
+    if text.contains("server does not support TLS") {
+        return Some("connections to other machines are encrypted: turn `ssl` on at the server");
+    }
+    // rustls names what is wrong with a certificate, and not what to do.
+    let is_unknown = text.contains("UnknownIssuer") || text.contains("CaUsedAsEndEntity");
+    is_unknown.then_some("`sslrootcert=FILE` names the certificate of the authority that signed the server's own")
+}
+
 /// What a failed statement means for the ledger; none where another try, perhaps over another connection, may do.
 fn fault_of(error: &::postgres::Error) -> Option<Fault> {
     let text = said(error);
@@ -85,5 +97,5 @@ fn fault_of(error: &::postgres::Error) -> Option<Fault> {
 
 /// A statement's result with the database that it was for.
 fn in_server<T>(address: &Address, result: Result<T, ::postgres::Error>) -> Result<T, StoreError> {
-    result.map_err(|source| StoreError::Server { database: address.database().to_owned(), source: Box::new(source) })
+    result.map_err(|error| StoreError::Server { database: address.database().to_owned(), error: Box::new(error) })
 }
