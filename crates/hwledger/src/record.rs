@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use hwledger_node::Planner;
-use hwledger_node::ledger::{self, Ledger, LedgerError, Vault};
+use hwledger_node::ledger::{self, Ledger, LedgerError, LedgerOptions, Vault};
 use hwledger_node::machine::Machine;
 use hwledger_node::planner::with_causes;
 use hwledger_node::record::{
@@ -57,9 +57,8 @@ impl RecordArguments {
         }
         let options = self.place.options();
         let opened = match ledger::open_if_there(&options) {
-            Ok(None) | Err(LedgerError::NoLedger(_)) if self.record => {
-                ledger::init(&options, None, None).and_then(|_| ledger::open(&options)).map(Some)
-            }
+            Ok(None) if self.record => begin(&options),
+            Err(error) if self.record && ledger::is_missing(&error) => begin(&options),
             other => other,
         };
         let opened = opened.map_err(|error| note(&error.into())).ok()??;
@@ -69,6 +68,12 @@ impl RecordArguments {
         }
         Some(opened)
     }
+}
+
+/// A new ledger.
+fn begin(options: &LedgerOptions) -> Result<Option<Ledger>, LedgerError> {
+    ledger::init(options, None, None)?;
+    ledger::open(options).map(Some)
 }
 
 /// What writes to a ledger, once it is known what this machine can do: measured now, or lately.

@@ -47,6 +47,15 @@ pub enum StoreError {
         /// Why.
         error: Box<::postgres::Error>,
     },
+    /// The database has no tables of a ledger, or nothing in them.
+    #[cfg(feature = "postgres")]
+    #[error("there is no ledger in {database}")]
+    NotBegun {
+        /// The database, without anything secret.
+        database: String,
+        /// Whether the tables are there.
+        has_tables: bool,
+    },
     /// Another sequencer took over; nothing of this one's transaction was kept.
     #[cfg(feature = "postgres")]
     #[error("another sequencer took over from turn {epoch}")]
@@ -156,6 +165,8 @@ impl StoreError {
             Self::ReadOnly(_) | Self::Inconsistent(_) => "`ledger fsck` names what does not fit",
             Self::Append(error) => return error.hint(),
             Self::Unknown(_) => "try again: what was done already is not done twice",
+            #[cfg(feature = "postgres")]
+            Self::NotBegun { .. } => "`hwledger ledger init` begins one",
             #[cfg(feature = "postgres")]
             Self::Server { error, .. } => return super::postgres::hint(error).map(str::to_owned),
             _ => return None,

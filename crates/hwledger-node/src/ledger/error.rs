@@ -11,12 +11,37 @@ use hwledger_ledger::store::{AppendError, StoreError};
 use hwledger_ledger::vault::VaultError;
 use hwledger_ledger::witness::WitnessError;
 
+use super::place::{DATABASE, OWNER};
+
 /// Why a question about the ledger has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// No folder was named, and the environment names none.
     #[error("there is no place for a ledger: neither XDG_DATA_HOME nor HOME is set")]
     NoPlace,
+    /// The ledger on the server was asked for, and the environment names none.
+    #[error("`{DATABASE}` is not set, which says how to connect to the ledger on a server")]
+    NoDatabase,
+    /// The owner of the tables is needed, and the environment does not say how it connects.
+    #[error("`{OWNER}` is not set, which says how the owner of the tables connects")]
+    NoOwner,
+    /// A connection string is no text.
+    #[error("`{0}` is not UTF-8")]
+    NotText(&'static str),
+    /// A connection string cannot be used. Nothing of it is told.
+    #[error("`{variable}`")]
+    Address {
+        /// The environment variable.
+        variable: &'static str,
+        /// Why.
+        source: StoreError,
+    },
+    /// The ledger is in a file.
+    #[error("the ledger is in a file, whose writers take turns by themselves")]
+    NotOnServer,
+    /// The ledger's key and those of sealed fields are on another machine.
+    #[error("the signer of `{0}` is not on this machine")]
+    NoSigner(String),
     /// No ledger where one is asked for.
     #[error("there is no ledger in `{0}`")]
     NoLedger(PathBuf),
@@ -110,6 +135,10 @@ impl LedgerError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NoPlace => "name a folder with `--ledger`",
+            Self::NoDatabase | Self::NoOwner | Self::Address { .. } => {
+                "such as `host=db.example dbname=ledger user=ledger_program password=…`"
+            }
+            Self::NoSigner(_) => "name its folder with `--signer`, or do this where it is",
             Self::NoLedger(_) => "`hwledger ledger init` begins one",
             Self::Store(error) => return error.hint(),
             Self::Append(error) => return error.hint(),

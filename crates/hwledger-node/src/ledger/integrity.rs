@@ -5,7 +5,7 @@ use std::path::Path;
 use hwledger_ledger::event::{Count, Draft, IntegrityChecked};
 use hwledger_ledger::hash::Hash;
 use hwledger_ledger::projection::Projections;
-use hwledger_ledger::store::sqlite::Reader;
+use hwledger_ledger::store::AnyReader;
 
 use super::own::{SOURCE, SUBJECT};
 use super::trust::{ProjectionAnswer, projections};
@@ -28,7 +28,7 @@ pub(super) struct Checked<'a> {
 /// The projections of a sound ledger, brought up to date; none of one that contradicts itself.
 pub(super) fn projections_of(
     folder: &Path,
-    reader: &Reader,
+    reader: &AnyReader,
     is_sound: bool,
 ) -> Result<Vec<ProjectionAnswer>, LedgerError> {
     if is_sound { projections(&Projections::new(folder), reader, false) } else { Ok(Vec::new()) }

@@ -1,7 +1,7 @@
 //! What a ledger says of itself: the events of its own stream.
 
 use hwledger_ledger::event::{Event, Payload};
-use hwledger_ledger::store::sqlite::Reader;
+use hwledger_ledger::store::AnyReader;
 
 use super::LedgerError;
 
@@ -14,7 +14,7 @@ pub(super) const SUBJECT: &str = "ledger";
 /// # Errors
 ///
 /// The ledger cannot be read, or such an event is malformed.
-pub(super) fn own_events(reader: &Reader) -> Result<Vec<(u64, Payload)>, LedgerError> {
+pub(super) fn own_events(reader: &AnyReader) -> Result<Vec<(u64, Payload)>, LedgerError> {
     let mut found = Vec::new();
     for entry in reader.stream(SUBJECT, i64::MAX.unsigned_abs())? {
         let Some(event) = entry.bytes.as_deref().and_then(|bytes| Event::parse(bytes).ok()) else { continue };

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use hwledger_ledger::event::{Event, Payload};
 use hwledger_ledger::hash::Hash;
 use hwledger_ledger::merkle::{TILE_HASHES, TileName};
-use hwledger_ledger::store::StoreError;
-use hwledger_ledger::store::sqlite::{Entry, Reader};
+use hwledger_ledger::store::{AnyReader, Entry, StoreError};
+use hwledger_ledger::verify::Source as _;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -193,13 +193,13 @@ fn blob_of(event: &Event<'_>) -> Result<Option<Hash>, LedgerError> {
 }
 
 /// The hash that the tree has for an entry.
-fn leaf_of(reader: &Reader, index: u64) -> Result<Option<Hash>, LedgerError> {
+fn leaf_of(reader: &AnyReader, index: u64) -> Result<Option<Hash>, LedgerError> {
     let tile = reader.tile(TileName { level: 0, index: index / TILE_HASHES })?.unwrap_or_default();
     Ok(tile.get((index % TILE_HASHES) as usize).copied())
 }
 
 /// The place of an entry that is named by its place or by its event's identity.
-pub(super) fn index_of(reader: &Reader, name: &str) -> Result<u64, LedgerError> {
+pub(super) fn index_of(reader: &AnyReader, name: &str) -> Result<u64, LedgerError> {
     let size = reader.size()?;
     // An identity has 32 digits; no ledger has as many entries.
     if name.len() < 20

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use hwledger_ledger::event::{Count, Draft, Event, KINDS, Kind, Payload, SchemaRegistered, schema_hash};
-use hwledger_ledger::store::{AppendError, Ledger};
+use hwledger_ledger::store::AppendError;
 
-use super::LedgerError;
 use super::own::{SOURCE, SUBJECT, own_events};
+use super::{Ledger, LedgerError};
 
 /// Registers the schema of every kind of event that the ledger holds and whose schema it does not have yet. Each kind is
 /// registered once per version, before it is first handed on, so that whoever reads an export knows that the schemas beside

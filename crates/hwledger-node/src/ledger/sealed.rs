@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hwledger_ledger::event::{Event, Payload, Sealed};
+use hwledger_ledger::store::AnyReader;
 use hwledger_ledger::store::StoreError;
-use hwledger_ledger::store::sqlite::Reader;
 use hwledger_ledger::vault::{Vault, VaultError};
 use serde::Serialize;
 use serde_json::Value;
@@ -36,7 +36,7 @@ pub enum SealedAnswer {
 
 /// The sealed fields of the event of entry `index`, by their names. Nothing is made where there is no vault.
 pub(super) fn open(
-    reader: &Reader,
+    reader: &AnyReader,
     vault: &Path,
     index: u64,
     event: &Event<'_>,
@@ -68,7 +68,7 @@ pub(super) fn open(
 }
 
 /// Where the ledger says that a key was deleted after entry `index`.
-fn redaction(reader: &Reader, index: u64, key: &str) -> Result<Option<SealedAnswer>, LedgerError> {
+fn redaction(reader: &AnyReader, index: u64, key: &str) -> Result<Option<SealedAnswer>, LedgerError> {
     for entry in reader.stream("ledger", i64::MAX.cast_unsigned())? {
         let Some(bytes) = entry.bytes.filter(|_| entry.kind == "SubjectRedacted" && entry.index > index) else {
             continue;

@@ -11,18 +11,17 @@ use hwledger_ledger::hash::Hash;
 use hwledger_ledger::note::{NOTE_BYTES_MAX, PublicKey};
 use hwledger_ledger::projection::{Projections, Status};
 use hwledger_ledger::proof_file::{ConsistencyFile, InclusionFile};
-use hwledger_ledger::store::Ledger;
-use hwledger_ledger::store::sqlite::{FILE, Reader};
+use hwledger_ledger::store::AnyReader;
 use hwledger_ledger::vault::Vault;
-use hwledger_ledger::verify::{self as check, Finding, Source, Verification, VerifyOptions};
+use hwledger_ledger::verify::{self as check, Finding, Verification, VerifyOptions};
 use serde::Serialize;
 
 use super::integrity::{self, Checked};
 use super::keys;
-use super::place::reader;
-use super::place::vault_folder;
+use super::place::{earlier, reader, vault_folder};
 use super::read::index_of;
 use super::schemas;
+use super::server::{create, unfinished};
 use super::{LedgerError, LedgerOptions, open, places};
 
 /// A ledger that was begun.
@@ -34,7 +33,10 @@ pub struct InitAnswer {
     pub origin: String,
     /// Its public key, to be kept wherever it will be checked.
     pub key: String,
-    /// Its folder.
+    /// Its database, where it is on a server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// Its folder, or that of what this machine keeps beside a ledger on a server.
     pub ledger: PathBuf,
     /// The folder of its signer.
     pub signer: PathBuf,
@@ -42,12 +44,13 @@ pub struct InitAnswer {
     pub checkpoint: String,
 }
 
-/// Begins a ledger. `origin` names it; otherwise a name is made that nobody else has. `continues` is the folder of a
-/// ledger that was restored from a backup and can be signed no more: the new one says what it takes up.
+/// Begins a ledger. `origin` names it; otherwise a name is made that nobody else has. `continues` is the place of a ledger
+/// that was restored from a backup and can be signed no more, or was outgrown: the new one says what it takes up. On a
+/// server the tables are made first.
 ///
 /// # Errors
 ///
-/// There is one already, or the folders cannot be written.
+/// There is one already, the folders cannot be written, or the tables cannot be made.
 pub fn init(
     options: &LedgerOptions,
     origin: Option<&str>,
@@ -55,14 +58,16 @@ pub fn init(
 ) -> Result<InitAnswer, LedgerError> {
     let origin = if let Some(origin) = origin {
         origin.to_owned()
+    } else if let Some(origin) = unfinished(options)? {
+        origin
     } else {
         // Nothing about the machine or its user goes into a name that is published.
         format!("hwledger.local/{}", &random_identity()?[..16])
     };
     let places = places(options, &origin)?;
-    let earlier = continues.map(|folder| Reader::open(&folder.join(FILE))).transpose()?;
-    let name = earlier.as_ref().map(Reader::origin).transpose()?;
-    let ledger = Ledger::create(&places, &origin, name.as_deref())?;
+    let earlier = continues.map(earlier).transpose()?;
+    let name = earlier.as_ref().map(AnyReader::origin).transpose()?;
+    let (ledger, database) = create(options, &places, &origin, name.as_deref())?;
     if let (Some(earlier), Some(source)) = (&earlier, name) {
         let size = earlier.size()?;
         let root = earlier.root_at(size)?;
@@ -74,6 +79,7 @@ pub fn init(
         key: ledger.keys().first().map(ToString::to_string).unwrap_or_default(),
         checkpoint: ledger.checkpoint()?,
         origin,
+        database,
         ledger: places.ledger,
         signer: places.signer,
     })
@@ -190,11 +196,12 @@ pub fn verify(options: &LedgerOptions, request: &CheckRequest) -> Result<VerifyA
     let verification = if let Some(folder) = &request.bundle {
         let bundle = Bundle::open(folder)?;
         let keys = own_keys(bundle.keys().map_err(LedgerError::from))?;
-        run(&bundle, &check_options(keys))?
+        check::verify(&bundle, &check_options(keys))?
     } else {
         let (_, reader) = reader(options)?;
         let keys = own_keys(first_key(&reader))?;
-        run(&reader, &check_options(keys))?
+        let check_options = check_options(keys);
+        reader.at_one_moment(|reader| check::verify(reader, &check_options))?
     };
     let mut recorded_in = None;
     if request.is_recorded && request.bundle.is_none() {
@@ -218,12 +225,8 @@ fn record_verification(options: &LedgerOptions, verification: &Verification) -> 
     integrity::record(options, Checked { size, root, is_sound, findings, projections: &projections })
 }
 
-fn run(source: &impl Source, options: &VerifyOptions) -> Result<Verification, LedgerError> {
-    Ok(check::verify(source, options)?)
-}
-
 /// The key that the first entry names.
-pub(super) fn first_key(reader: &Reader) -> Result<Vec<PublicKey>, LedgerError> {
+pub(super) fn first_key(reader: &AnyReader) -> Result<Vec<PublicKey>, LedgerError> {
     if reader.size()? == 0 {
         return Ok(Vec::new());
     }
@@ -232,6 +235,18 @@ pub(super) fn first_key(reader: &Reader) -> Result<Vec<PublicKey>, LedgerError> 
         Some(Payload::LedgerCreated(created)) => Ok(vec![PublicKey::parse(&created.key)?]),
         _ => Ok(Vec::new()),
     }
+}
+
+/// Every key that the record names: the first one, and those that it was changed for.
+fn named_keys(reader: &AnyReader) -> Result<Vec<PublicKey>, LedgerError> {
+    let mut keys = first_key(reader)?;
+    for entry in reader.stream("ledger", u64::from(u32::MAX))?.into_iter().filter(|entry| entry.kind == "KeyRotated") {
+        let event = entry.bytes.as_deref().and_then(|bytes| Event::parse(bytes).ok());
+        if let Some(Payload::KeyRotated(rotated)) = event.and_then(|event| event.payload().ok().flatten()) {
+            keys.extend(PublicKey::parse(&rotated.new).ok());
+        }
+    }
+    Ok(keys)
 }
 
 /// The proof that an entry is in the ledger, with the entry, as a file that needs nothing but a public key.
@@ -383,7 +398,15 @@ pub fn export(options: &LedgerOptions, folder: &Path) -> Result<ExportAnswer, Le
         schemas::register(&ledger)?;
         ledger.checkpoint()?;
     }
-    let head = bundle::export(&ledger.reader()?, ledger.keys(), folder)?;
+    let reader = ledger.reader()?;
+    let mut keys = ledger.keys().to_vec();
+    if keys.is_empty() {
+        // Another machine signs: its key is one of those that the record names.
+        let note = reader.checkpoint(None)?.map(|(_, note)| note).unwrap_or_default();
+        keys = named_keys(&reader)?;
+        keys.retain(|key| Checkpoint::verify(&note, std::slice::from_ref(key)).is_ok());
+    }
+    let head = reader.at_one_moment(|reader| bundle::export(reader, &keys, folder))?;
     Ok(ExportAnswer {
         schema: "hwledger.ledger-export/1",
         origin: head.origin,
@@ -423,8 +446,11 @@ pub fn vault(options: &LedgerOptions) -> Result<Vault, LedgerError> {
 ///
 /// There is no ledger, or the key cannot be deleted.
 pub fn redact(options: &LedgerOptions, subject: &str, reason: &str) -> Result<RedactAnswer, LedgerError> {
-    let vault = vault(options)?;
     let ledger = open(options)?;
+    if ledger.keys().is_empty() && ledger.fault().is_none() {
+        return Err(LedgerError::NoSigner(ledger.origin().to_owned()));
+    }
+    let vault = vault(options)?;
     let key = vault.key_of(subject);
     // Said first: should this stop in between, doing it again does no harm, and a key is never gone without a word.
     let redacted = SubjectRedacted { key: key.clone(), reason: reason.to_owned() };
@@ -492,7 +518,7 @@ pub struct ProjectionAnswer {
 /// The projections of a ledger, brought up to date, or made anew from its entries.
 pub(super) fn projections(
     projections: &Projections,
-    reader: &Reader,
+    reader: &AnyReader,
     is_repairing: bool,
 ) -> Result<Vec<ProjectionAnswer>, LedgerError> {
     let statuses = if is_repairing { projections.rebuild(reader)? } else { projections.catch_up(reader)?.projections };
@@ -519,7 +545,7 @@ pub fn fsck(options: &LedgerOptions, is_repairing: bool, is_recorded: bool) -> R
         Ok(ledger) => ledger.fault().map(|fault| fault.to_string()),
         Err(error) => Some(error.to_string()),
     };
-    let findings = check::fsck(&reader)?;
+    let findings = reader.at_one_moment(check::fsck)?;
     // Of a ledger that contradicts itself nothing is derived.
     let projections =
         if findings.is_empty() { projections(&Projections::new(&folder), &reader, is_repairing)? } else { Vec::new() };

@@ -6,7 +6,7 @@ use hwledger_ledger::checkpoint::Checkpoint;
 use hwledger_ledger::event::{Count, Draft, Payload, WitnessCosigned, random_identity};
 use hwledger_ledger::hash::Hash;
 use hwledger_ledger::note::{Note, PublicKey};
-use hwledger_ledger::store::sqlite::Reader;
+use hwledger_ledger::store::AnyReader;
 use hwledger_ledger::store::{AppendError, clock_ns};
 use hwledger_ledger::witness::{self, Witness};
 use serde::Serialize;
@@ -122,7 +122,7 @@ pub fn witness_sign(folder: Option<&Path>, request: &Path, keys: &[PublicKey]) -
 }
 
 /// The witnesses that a record names. They are no reason to believe anything.
-fn recorded_witnesses(reader: &Reader) -> Result<Vec<PublicKey>, LedgerError> {
+fn recorded_witnesses(reader: &AnyReader) -> Result<Vec<PublicKey>, LedgerError> {
     let mut known = Vec::new();
     for (_, payload) in own_events(reader)? {
         let Payload::WitnessCosigned(cosigned) = payload else { continue };

@@ -2,9 +2,10 @@
 //! was.
 
 use hwledger_ledger::event::{Count, DeviceChanged, DeviceObserved, Draft, Event, Payload};
-use hwledger_ledger::store::{AppendError, Ledger, StoreError};
+use hwledger_ledger::store::{AppendError, StoreError};
 
 use super::RecordError;
+use crate::ledger::Ledger;
 use crate::probe::Snapshot;
 use crate::probe::metric::{DEVICE_MEMORY_TOTAL, HOST_MEMORY_TOTAL};
 

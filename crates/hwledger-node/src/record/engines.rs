@@ -10,11 +10,12 @@ use std::time::Duration;
 use hwledger_ledger::event::{
     Count, Decimal, Draft, EngineAttached, EngineConfigObserved, EngineWindowRecorded, Event, Measure, Payload,
 };
-use hwledger_ledger::store::{Ledger, StoreError, clock_ns};
+use hwledger_ledger::store::{StoreError, clock_ns};
 use hwledger_ledger::vault::Vault;
 
 use super::RecordError;
 use super::attached::host_of;
+use crate::ledger::Ledger;
 use crate::metrics::{Reading, Scraped};
 
 /// Digits of a stream's name.

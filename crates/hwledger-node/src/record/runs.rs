@@ -9,10 +9,10 @@ use std::path::Path;
 
 use hwledger_ledger::event::{EngineWindowRecorded, Event, Payload, PredictionMade};
 use hwledger_ledger::projection::{ProjectionError, Projections, RUNS, Run};
-use hwledger_ledger::store::sqlite::Reader;
-use hwledger_ledger::store::{Ledger, StoreError};
+use hwledger_ledger::store::{AnyReader, StoreError};
 
 use super::RecordError;
+use crate::ledger::Ledger;
 
 /// Which runs are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,14 +67,14 @@ pub(super) fn runs(ledger: &Ledger, wanted: Wanted<'_>) -> Result<Vec<Told>, Rec
 }
 
 /// The wanted runs by looking through all entries.
-fn through_all(reader: &Reader, wanted: Wanted<'_>) -> Result<Vec<Told>, RecordError> {
+fn through_all(reader: &AnyReader, wanted: Wanted<'_>) -> Result<Vec<Told>, RecordError> {
     let runs: Vec<Run> = scan(reader)?.into_iter().filter(|run| wanted.takes(run)).collect();
     // What an entry says does not change between two looks.
     Ok(told(reader, &runs)?.unwrap_or_default())
 }
 
 /// The wanted runs as the projections know them, once these have seen every entry.
-fn kept(folder: &Path, reader: &Reader, wanted: Wanted<'_>) -> Result<Vec<Run>, ProjectionError> {
+fn kept(folder: &Path, reader: &AnyReader, wanted: Wanted<'_>) -> Result<Vec<Run>, ProjectionError> {
     let projections = Projections::new(folder);
     let progress = projections.catch_up(reader)?;
     let status = progress.projections.into_iter().find(|status| status.name == RUNS.name);
@@ -95,7 +95,7 @@ fn kept(folder: &Path, reader: &Reader, wanted: Wanted<'_>) -> Result<Vec<Run>, 
 }
 
 /// Which entries tell of which run, by looking through all of them.
-fn scan(reader: &Reader) -> Result<Vec<Run>, RecordError> {
+fn scan(reader: &AnyReader) -> Result<Vec<Run>, RecordError> {
     let mut runs: BTreeMap<String, Run> = BTreeMap::new();
     let mut unknown = None;
     reader.entries(0, reader.size()?, |entry| {
@@ -145,14 +145,14 @@ fn scan(reader: &Reader) -> Result<Vec<Run>, RecordError> {
 }
 
 /// What the entry `index` says; none where its data were dropped.
-fn payload(reader: &Reader, index: u64) -> Result<Option<Payload>, RecordError> {
+fn payload(reader: &AnyReader, index: u64) -> Result<Option<Payload>, RecordError> {
     let Some(bytes) = reader.entry(index)?.bytes else { return Ok(None) };
     let event = Event::parse(&bytes).map_err(StoreError::from)?;
     Ok(event.payload().map_err(StoreError::from)?)
 }
 
 /// What the entries of these runs say; none where one is not what it should be, which means that the list misleads.
-fn told(reader: &Reader, runs: &[Run]) -> Result<Option<Vec<Told>>, RecordError> {
+fn told(reader: &AnyReader, runs: &[Run]) -> Result<Option<Vec<Told>>, RecordError> {
     let size = reader.size()?;
     let mut found = Vec::new();
     for run in runs {
@@ -188,7 +188,7 @@ mod tests {
     use hwledger_ledger::event::{AgentLost, Count, Draft, PredictionReconciled};
     use hwledger_ledger::hash::Hash;
     use hwledger_ledger::projection::FILE;
-    use hwledger_ledger::store::LedgerPlaces;
+    use hwledger_ledger::store::{self, LedgerPlaces};
 
     use super::*;
 
@@ -262,7 +262,7 @@ mod tests {
     fn what_is_kept_tells_the_same_as_all_entries() {
         let folder = Temporary(std::env::temp_dir().join(format!("hwledger-runs-{}", std::process::id())));
         let places = LedgerPlaces { ledger: folder.0.join("ledger"), signer: folder.0.join("signer") };
-        let ledger = Ledger::create(&places, "example.com/test", None).unwrap();
+        let ledger = Ledger::from(store::Ledger::create(&places, "example.com/test", None).unwrap());
         let append = |drafts: &[Draft]| {
             assert!(ledger.append_all(drafts).unwrap().iter().all(Result::is_ok));
         };

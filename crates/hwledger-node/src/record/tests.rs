@@ -6,14 +6,13 @@ use hwledger_core::Basis;
 use hwledger_core::calibration::Figure;
 use hwledger_formats::measurement::MeasuredRun;
 use hwledger_ledger::event::{Event, Payload};
-use hwledger_ledger::store::Ledger;
 use hwledger_probe::machine::{Machine as Probed, Mock, Replay, Source};
 
 use super::telemetry::Sampler;
 use super::{LearnRequest, ReconcileRequest, Recorder, learn, reconcile};
 use crate::Planner;
 use crate::calibrate::{Learned, Store};
-use crate::ledger::{LedgerOptions, init, open};
+use crate::ledger::{Ledger, LedgerOptions, init, open};
 use crate::locate::LocateOptions;
 use crate::machine::Machine;
 use crate::native::{NativeOptions, reply_run};

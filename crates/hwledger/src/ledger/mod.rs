@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use hwledger_node::ledger::{
-    self, CheckRequest, LedgerError, LedgerOptions, LogRequest, PublicKey, key_of, witness_key_of,
+    self, CheckRequest, LedgerError, LedgerOptions, LogRequest, MigrateAnswer, PublicKey, key_of, witness_key_of,
 };
 use hwledger_node::planner::with_causes;
 
@@ -22,8 +22,9 @@ use witness::{CosignArguments, WitnessArguments};
 /// Which ledger.
 #[derive(Debug, Default, Args)]
 pub(crate) struct LedgerPlace {
-    /// Folder of the ledger (default: `hwledger/ledger` in the data directory)
-    #[arg(long, global = true, value_name = "FOLDER")]
+    /// Folder of the ledger, or `postgres` (default: the server that `HWLEDGER_LEDGER_DATABASE` says how to connect to, or
+    /// else `hwledger/ledger` in the data directory)
+    #[arg(long, global = true, value_name = "PLACE")]
     ledger: Option<PathBuf>,
     /// Folder of its signing key (default: below `hwledger/signer` in the state directory)
     #[arg(long, global = true, value_name = "FOLDER")]
@@ -55,8 +56,8 @@ enum LedgerCommand {
         /// Name of the ledger, as a URL without scheme (default: one that nobody else has)
         #[arg(long, value_name = "NAME")]
         origin: Option<String>,
-        /// Folder of a ledger restored from a backup, which this one takes up
-        #[arg(long, value_name = "FOLDER")]
+        /// Folder of a ledger restored from a backup, or `postgres`, which this one takes up
+        #[arg(long, value_name = "PLACE")]
         continues: Option<PathBuf>,
     },
     /// List entries, the last ones first to be asked for
@@ -169,6 +170,10 @@ enum LedgerCommand {
         #[arg(long, value_name = "TEXT", default_value = "a new key", conflicts_with = "finish")]
         reason: String,
     },
+    /// Make the tables of a ledger on a server, or bring them up to date
+    Migrate,
+    /// Give the events of all machines their places on a server, and sign, until stopped
+    Sequence,
     /// Look for damage in the database; entries are never repaired
     Fsck {
         /// Make anew what is derived from the entries
@@ -282,6 +287,18 @@ fn answer(arguments: &LedgerArguments) -> Result<ExitCode, LedgerError> {
             let answer = ledger::rotate(&options, reason, *finish)?;
             let who = if answer.is_finished { "alone" } else { "beside the old one" };
             say(&if is_json { json(&answer) } else { format!("{}\nsigns {who} from now on\n", answer.key) }, true)
+        }
+        LedgerCommand::Migrate => {
+            let answer = ledger::migrate(&options)?;
+            let MigrateAnswer { database, version, role, .. } = &answer;
+            let text = format!("{database} has version {version} of the tables; `{role}` reads and appends\n");
+            say(&if is_json { json(&answer) } else { text }, true)
+        }
+        LedgerCommand::Sequence => {
+            ledger::sequence(&options, |origin| {
+                let _ = say(&format!("sequencing {origin}\n"), true);
+            })?;
+            ExitCode::SUCCESS
         }
         LedgerCommand::Fsck { repair_projections, record } => {
             let answer = ledger::fsck(&options, *repair_projections, *record)?;

@@ -7,8 +7,9 @@ use hwledger_node::ledger::{
 };
 
 pub(super) fn begun(answer: &InitAnswer) -> String {
+    let database = answer.database.as_ref().map(|database| format!("server  {database}\n")).unwrap_or_default();
     format!(
-        "ledger  {}\nfolder  {}\nsigner  {}\nkey     {}\n\nKeep the key, and now and then a checkpoint, where this machine cannot reach them:\n\
+        "ledger  {}\n{database}folder  {}\nsigner  {}\nkey     {}\n\nKeep the key, and now and then a checkpoint, where this machine cannot reach them:\n\
          with them anyone can tell whether the ledger was changed.\n",
         answer.origin,
         answer.ledger.display(),

@@ -91,7 +91,8 @@ impl std::fmt::Debug for PostgresLedger {
 }
 
 impl PostgresLedger {
-    /// Begins a ledger in tables that [`super::migrate`] has made. `continues` names another that this one takes up.
+    /// Begins a ledger in tables that [`super::migrate`] has made, or finishes beginning one where that was interrupted
+    /// before the first entry. `continues` names another that this one takes up.
     ///
     /// # Errors
     ///
@@ -101,16 +102,28 @@ impl PostgresLedger {
         let unsuitable =
             |what: &str| StoreError::Unsuitable { path: address.database().to_owned(), what: what.to_owned() };
         let folder = signer.as_ref().ok_or_else(|| unsuitable("a new ledger needs a folder for its key"))?;
-        if Reader::open(address)?.origin().is_ok() {
-            return Err(unsuitable("there is a ledger already"));
+        let reader = Reader::open(address)?;
+        let is_begun = match reader.origin() {
+            Ok(found) => {
+                // Only whoever has the key that was made for it may go on with it.
+                let is_own = found == origin && Signer::open(folder, origin).is_ok();
+                if !is_own || reader.size()? > 0 {
+                    return Err(unsuitable("there is a ledger already"));
+                }
+                true
+            }
+            Err(StoreError::NotBegun { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        drop(reader);
+        let signer = Signer::create_or_continue(folder, origin)?;
+        if !is_begun {
+            let mut client = in_server(address, address.connect())?;
+            let begin = "INSERT INTO meta (name, value) VALUES ('origin', $1) ON CONFLICT DO NOTHING";
+            if in_server(address, client.execute_typed(begin, &[(&origin, Type::TEXT)]))? == 0 {
+                return Err(unsuitable("there is a ledger already"));
+            }
         }
-        let signer = Signer::create(folder, origin)?;
-        let mut client = in_server(address, address.connect())?;
-        let begin = "INSERT INTO meta (name, value) VALUES ('origin', $1) ON CONFLICT DO NOTHING";
-        if in_server(address, client.execute_typed(begin, &[(&origin, Type::TEXT)]))? == 0 {
-            return Err(unsuitable("there is a ledger already"));
-        }
-        drop(client);
         let key = signer.public()[0].to_string();
         let ledger = Self::start(places, origin, Some(signer), Arc::default());
         let program = concat!("hwledger ", env!("CARGO_PKG_VERSION")).to_owned();

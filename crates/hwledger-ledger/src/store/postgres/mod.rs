@@ -34,7 +34,7 @@ pub use address::{Address, Transport};
 pub use candidate::{Candidate, Elected};
 pub use ledger::{PostgresLedger, PostgresPlaces, Ticket};
 pub use read::Reader;
-pub use schema::{SCHEMA_VERSION, migrate, prune};
+pub use schema::{SCHEMA_VERSION, migrate, prune, role};
 pub use sequencer::Sequencer;
 
 use std::error::Error as _;
@@ -68,6 +68,9 @@ pub(super) fn said(error: &::postgres::Error) -> String {
 
 /// What to do about a failure, where something can be done.
 pub(super) fn hint(error: &::postgres::Error) -> Option<&'static str> {
+    if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return Some("`HWLEDGER_LEDGER_OWNER` says how the owner of the tables connects, which this needs");
+    }
     let text = said(error);
     if text.contains("server does not support TLS") {
         return Some("connections to other machines are encrypted: turn `ssl` on at the server");

@@ -104,10 +104,8 @@ impl Reader {
     /// It cannot be read, or the ledger was not begun.
     pub fn origin(&self) -> Result<String, StoreError> {
         let found = self.first("SELECT value FROM meta WHERE name = 'origin'", &[], |row| row.try_get(0))?;
-        found.ok_or_else(|| StoreError::Unsuitable {
-            path: self.address.database().to_owned(),
-            what: "it has the tables of a ledger, and no ledger was begun in them".to_owned(),
-        })
+        let database = self.address.database().to_owned();
+        found.ok_or(StoreError::NotBegun { database, has_tables: true })
     }
 
     /// Entries.

@@ -19,7 +19,8 @@ fn unsuitable(address: &Address, what: impl Into<String>) -> StoreError {
 }
 
 /// Makes the tables or brings them up to date, and lets `program_role` read and append. To be called as the role that
-/// owns the tables, which should be another one: whoever owns a table may change it.
+/// owns the tables, which should be another one: whoever owns a table may change it. Where it is the same one, nothing is
+/// taken from it.
 ///
 /// # Errors
 ///
@@ -46,8 +47,15 @@ pub fn migrate(address: &Address, program_role: &str) -> Result<(), StoreError> 
             in_server(address, transaction.execute_typed(note, &[(&version, Type::INT4)]))?;
         }
     }
-    let admit = transaction.query_typed("SELECT hwledger.admit($1)", &[(&program_role, Type::NAME)]);
-    in_server(address, admit)?;
+    let parameter = [(&program_role as _, Type::NAME)];
+    let is_other = transaction.query_typed_one(
+        "SELECT pg_get_userbyid(nspowner) <> $1 FROM pg_namespace WHERE nspname = 'hwledger'",
+        &parameter,
+    );
+    // An owner without its own rights could not do what the functions do in its name.
+    if in_server(address, is_other.and_then(|row| row.try_get(0)))? {
+        in_server(address, transaction.query_typed("SELECT hwledger.admit($1)", &parameter))?;
+    }
     in_server(address, transaction.commit())
 }
 
@@ -72,16 +80,27 @@ pub(super) fn check(address: &Address, client: &mut Client) -> Result<(), StoreE
         Some(older) => {
             return Err(unsuitable(
                 address,
-                format!("version {older} of the tables; `migrate` brings them up to date"),
+                format!("version {older} of the tables; `ledger migrate` brings them up to date"),
             ));
         }
-        None => return Err(unsuitable(address, "it has no tables of a ledger; `migrate` makes them")),
+        None => return Err(StoreError::NotBegun { database: address.database().to_owned(), has_tables: false }),
     }
     let durable = "SELECT current_setting('fsync') = 'on'";
     if in_server(address, transaction.query_typed_one(durable, &[]).and_then(|row| row.try_get(0)))? {
         return Ok(());
     }
     Err(unsuitable(address, "`fsync` is off: what the server acknowledges would not survive a power cut"))
+}
+
+/// The role that a connection has, such as the one that [`migrate`] is to let in.
+///
+/// # Errors
+///
+/// The server cannot be reached.
+pub fn role(address: &Address) -> Result<String, StoreError> {
+    let mut client = in_server(address, address.connect())?;
+    let role = "SELECT current_user::text";
+    in_server(address, client.query_typed_one(role, &[]).and_then(|row| row.try_get(0)))
 }
 
 /// Drops the data of the first `end` entries. Their hashes, and so all proofs, stay. To be called as the role that owns

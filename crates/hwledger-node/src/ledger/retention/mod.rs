@@ -13,8 +13,7 @@ mod survey;
 
 use hwledger_ledger::event::{Count, Draft, Payload, RetentionApplied};
 use hwledger_ledger::hash::Hash;
-use hwledger_ledger::store::sqlite::Reader;
-use hwledger_ledger::store::{AppendError, Ledger, clock_ns};
+use hwledger_ledger::store::{AnyReader, AppendError, clock_ns};
 use serde::Serialize;
 
 pub use policy::{Keep, Policy};
@@ -22,7 +21,7 @@ use survey::{Survey, references};
 
 use super::own::{SOURCE, SUBJECT, own_events};
 use super::place::reader;
-use super::{LedgerError, LedgerOptions, open};
+use super::{Ledger, LedgerError, LedgerOptions, open};
 use crate::record::blob;
 
 /// What the policies of `RetentionApplied` events begin with, by what they are for.
@@ -182,7 +181,7 @@ fn drop_data(ledger: &Ledger, survey: &Survey) -> Result<(), LedgerError> {
 }
 
 /// The last entry that says that data were dropped: those of entry `index`, or what it refers to.
-pub(super) fn dropped_by(reader: &Reader, index: u64, is_blob: bool) -> Result<Option<u64>, LedgerError> {
+pub(super) fn dropped_by(reader: &AnyReader, index: u64, is_blob: bool) -> Result<Option<u64>, LedgerError> {
     let says = |(place, payload): (u64, Payload)| match payload {
         Payload::RetentionApplied(applied) => {
             let covers = (applied.start.0..applied.end.0).contains(&index);
@@ -199,11 +198,13 @@ mod tests {
 
     use hwledger_ledger::event::{Count, Draft, EngineWindowRecorded};
     use hwledger_ledger::hash::Hash;
-    use hwledger_ledger::store::{Ledger, LedgerPlaces, clock_ns};
+    use hwledger_ledger::store::{self, LedgerPlaces, clock_ns};
     use hwledger_ledger::verify::{VerifyOptions, verify};
 
     use super::survey::Survey;
-    use super::{Keep, LedgerError, LedgerOptions, Policy, announce, apply_retention, retention, set_retention};
+    use super::{
+        Keep, Ledger, LedgerError, LedgerOptions, Policy, announce, apply_retention, retention, set_retention,
+    };
     use crate::record::blob;
 
     struct Place(PathBuf);
@@ -241,7 +242,7 @@ mod tests {
 
     /// Whether the blob is there, and the entry has its data.
     fn state(place: &Place, raw: Hash, entry: u64) -> (bool, bool) {
-        let ledger = Ledger::open(&place.places()).unwrap();
+        let ledger = Ledger::from(store::Ledger::open(&place.places()).unwrap());
         let has_data = ledger.reader().unwrap().entry(entry).unwrap().bytes.is_some();
         (blob::bytes_of(ledger.folder(), raw).is_some(), has_data)
     }
@@ -250,7 +251,7 @@ mod tests {
     fn dropping_that_was_interrupted_is_gone_on_with() {
         let place = Place::new("interrupted");
         let options = place.options();
-        let ledger = Ledger::create(&place.places(), "example.com/test", None).unwrap();
+        let ledger = Ledger::from(store::Ledger::create(&place.places(), "example.com/test", None).unwrap());
         let key = ledger.keys()[0].clone();
         let raw = blob::keep(ledger.folder(), b"raw").unwrap();
         ledger.append(&window(raw, 1)).unwrap();
@@ -261,7 +262,7 @@ mod tests {
         assert_eq!(state(&place, raw, 1), (true, true));
 
         // Said, and then nothing more: the process is gone.
-        let ledger = Ledger::open(&place.places()).unwrap();
+        let ledger = Ledger::from(store::Ledger::open(&place.places()).unwrap());
         let reader = ledger.reader().unwrap();
         let policy = Policy::read(&reader).unwrap();
         let survey = Survey::of(ledger.folder(), &reader, &policy, clock_ns()).unwrap();
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!(state(&place, raw, 1), (false, false));
         let again = apply_retention(&options).unwrap();
         assert_eq!((again.said_in.len(), again.entries, again.old_blobs.len()), (0, 0, 0));
-        let reader = Ledger::open(&place.places()).unwrap().reader().unwrap();
+        let reader = Ledger::from(store::Ledger::open(&place.places()).unwrap()).reader().unwrap();
         let answer = verify(&reader, &VerifyOptions { keys: vec![key], ..VerifyOptions::default() }).unwrap();
         assert!(answer.is_sound() && answer.is_signed(), "{answer:#?}");
     }
@@ -285,12 +286,12 @@ mod tests {
     fn a_blob_that_is_recorded_again_stays() {
         let place = Place::new("again");
         let options = place.options();
-        let ledger = Ledger::create(&place.places(), "example.com/test", None).unwrap();
+        let ledger = Ledger::from(store::Ledger::create(&place.places(), "example.com/test", None).unwrap());
         let raw = blob::keep(ledger.folder(), b"raw").unwrap();
         ledger.append(&window(raw, 1)).unwrap();
         drop(ledger);
         set_retention(&options, None, Some(Keep::Days(0))).unwrap();
-        let ledger = Ledger::open(&place.places()).unwrap();
+        let ledger = Ledger::from(store::Ledger::open(&place.places()).unwrap());
         let policy = Policy::read(&ledger.reader().unwrap()).unwrap();
         let survey = Survey::of(ledger.folder(), &ledger.reader().unwrap(), &policy, clock_ns()).unwrap();
         assert_eq!(survey.old_blobs.len(), 1);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use hwledger_ledger::event::{ConfigChanged, Draft, Payload};
-use hwledger_ledger::store::sqlite::Reader;
+use hwledger_ledger::store::AnyReader;
 use serde::{Serialize, Serializer};
 
 use super::super::LedgerError;
@@ -87,7 +87,7 @@ impl Policy {
     /// # Errors
     ///
     /// The ledger cannot be read.
-    pub(super) fn read(reader: &Reader) -> Result<Self, LedgerError> {
+    pub(super) fn read(reader: &AnyReader) -> Result<Self, LedgerError> {
         let (mut policy, mut entries, mut blobs) = (Self::default(), None, None);
         for (index, payload) in own_events(reader)? {
             let Payload::ConfigChanged(ConfigChanged { setting, new: Some(new), .. }) = payload else { continue };

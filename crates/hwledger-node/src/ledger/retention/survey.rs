@@ -5,8 +5,8 @@ use std::path::Path;
 
 use hwledger_ledger::event::{Event, Payload};
 use hwledger_ledger::hash::Hash;
+use hwledger_ledger::store::AnyReader;
 use hwledger_ledger::store::Entry;
-use hwledger_ledger::store::sqlite::Reader;
 
 use super::super::LedgerError;
 use super::Policy;
@@ -126,7 +126,7 @@ impl Survey {
     /// # Errors
     ///
     /// It cannot be read.
-    pub(super) fn of(folder: &Path, reader: &Reader, policy: &Policy, now_ns: u64) -> Result<Self, LedgerError> {
+    pub(super) fn of(folder: &Path, reader: &AnyReader, policy: &Policy, now_ns: u64) -> Result<Self, LedgerError> {
         let size = reader.size()?;
         let signed = reader.checkpoint(None)?.map_or(0, |(signed, _)| signed.min(size));
         let files = blob::list(folder).map_err(|(path, source)| LedgerError::File { path, source })?;
@@ -181,7 +181,7 @@ impl Survey {
 /// # Errors
 ///
 /// The ledger cannot be read.
-pub(super) fn references(reader: &Reader, start: u64, end: u64) -> Result<Vec<Hash>, LedgerError> {
+pub(super) fn references(reader: &AnyReader, start: u64, end: u64) -> Result<Vec<Hash>, LedgerError> {
     let mut found = Vec::new();
     reader.entries(start, end, |entry| {
         if let Some(event) = entry.bytes.as_deref().and_then(|bytes| Event::parse(bytes).ok()) {

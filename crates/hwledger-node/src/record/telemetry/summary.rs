@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hwledger_ledger::store::Ledger;
 use hwledger_probe::machine::{Machine, ReplayError, Source};
 use serde::Serialize;
 
 use super::drafts;
 use super::samples::{ROWS_MAX, Samples, Window};
+use crate::ledger::Ledger;
 use crate::record::{RecordError, blob, observe};
 
 /// How long a window is where nobody says otherwise: 96 a day.

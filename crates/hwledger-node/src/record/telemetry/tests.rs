@@ -3,12 +3,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hwledger_ledger::event::{Event, Payload, TelemetryWindowRecorded};
-use hwledger_ledger::store::{Ledger, LedgerPlaces};
+use hwledger_ledger::store::{self, LedgerPlaces};
 use hwledger_probe::machine::{Machine, Mock, Source};
 use serde_json::Value;
 
 use super::summary::summarize_source;
 use super::*;
+use crate::ledger::Ledger;
 use crate::probe::metric::{HOST_ENERGY, HOST_MEMORY_USED};
 use crate::probe::{Host, Outcome, Reading, Snapshot};
 use crate::record::blob;
@@ -27,7 +28,7 @@ impl Temporary {
 
     fn ledger(&self) -> Ledger {
         let places = LedgerPlaces { ledger: self.0.join("ledger"), signer: self.0.join("signer") };
-        Ledger::create(&places, "example.com/test", None).unwrap()
+        store::Ledger::create(&places, "example.com/test", None).unwrap().into()
     }
 }
 
