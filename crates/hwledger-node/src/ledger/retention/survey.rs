@@ -149,9 +149,11 @@ impl Survey {
             // The first entry that stays; what nothing was learnt from yet does.
             let young = pass.times.iter().find(|(_, time)| *time >= cutoff).map_or(size, |(index, _)| *index);
             let needed = unlearnt.values().map(|(_, index)| *index).min().unwrap_or(size);
-            survey.entries_end = young.min(needed).min(pass.unreadable.unwrap_or(size)).min(signed);
-            let goes = |(index, _): &&(u64, u64)| *index < survey.entries_end;
-            survey.entries = pass.times.iter().filter(goes).count() as u64;
+            let bound = young.min(needed).min(pass.unreadable.unwrap_or(size)).min(signed);
+            let going: Vec<u64> = pass.times.iter().map(|(index, _)| *index).filter(|index| *index < bound).collect();
+            // Just behind the last one that goes: what the ledger says of itself meanwhile changes nothing.
+            survey.entries_end = going.last().map_or(0, |last| last + 1);
+            survey.entries = going.len() as u64;
         }
         let cutoff = policy.blobs.cutoff_ns(now_ns);
         for (hash, Blob { bytes, reference }) in pass.blobs {
