@@ -31,8 +31,7 @@ pub(crate) struct SuperBlock {
 /// The bits of infinity: those of numbers are less, without their sign.
 const INFINITY: u32 = 0x7f80_0000;
 
-/// `byte = round(value x 127 / max)`, ties to even: the precision of ggml's `Q8_0`. One beyond the bytes (where
-/// 127 / max is infinite) becomes the last byte of its sign.
+/// `byte = round(value x 127 / max)`, ties to even: the precision of ggml's `Q8_0`. Bytes are -127 to 127.
 pub(crate) fn quantise_block(values: &[f32], set: InstructionSet) -> Block {
     let largest = largest_bits(values, set);
     if largest >= INFINITY {
@@ -58,8 +57,9 @@ pub(crate) fn quantise_super_block(values: &[f32], set: InstructionSet) -> Super
     block
 }
 
+/// Finite: where 127 / max is not, all values are so small that the largest number takes none beyond 127.
 fn factor(max: f32) -> f32 {
-    if max > 0.0 { 127.0 / max } else { 0.0 }
+    if max > 0.0 { (127.0 / max).min(f32::MAX) } else { 0.0 }
 }
 
 /// The bits, without the sign, of the value furthest from zero: no less than those of infinity where a value is no
@@ -279,6 +279,7 @@ mod tests {
             }
             let mut halves = [0; 32];
             round_block(&values, &mut halves, InstructionSet::Scalar);
+            assert!(expected.bytes.iter().all(|&byte| byte >= -127), "{values:?}");
             for set in InstructionSet::available() {
                 assert_eq!(quantise_block(&values, set), expected, "{} {values:?}", set.name());
                 let mut found = [0; 32];

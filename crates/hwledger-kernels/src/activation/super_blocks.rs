@@ -35,6 +35,17 @@ pub(crate) unsafe fn offset_of_32(offsets: *const i32, part: usize, width: usize
     unsafe { TIMES * (*offsets.add(2 * part * width) + *offsets.add((2 * part + 1) * width)) }
 }
 
+/// -32 times the sums of 16 bytes as AVX2 adds products: that of the first two of each four in the low 16 bits, that of
+/// the others in the high ones. Both fit, since bytes are at least -127.
+fn in_lanes(bytes: &[i8]) -> i32 {
+    let mut sums = [0_i32; 2];
+    for four in bytes.as_chunks::<4>().0 {
+        sums[0] += i32::from(four[0]) + i32::from(four[1]);
+        sums[1] += i32::from(four[2]) + i32::from(four[3]);
+    }
+    (-OFFSET_6_BIT * sums[0]) & 0xffff | (-OFFSET_6_BIT * sums[1]) << 16
+}
+
 /// A batch in super-blocks. Tiles as [`Arrangement::Interleaved`] lays them out.
 #[derive(Debug)]
 pub(super) struct SuperBlocks {
@@ -44,7 +55,7 @@ pub(super) struct SuperBlocks {
     scales: Buffer<f32>,
     /// Per tile `[column / 64][width]`: the sums of two times 32 bytes, in 16 bits each.
     sums: Buffer<i32>,
-    /// Per tile `[column / 16][width]`: -32 times the sum of 16 bytes.
+    /// Per tile `[column / 16][width]`: -32 times the sum of 16 bytes; for AVX2, which adds in 16 bits, as [`in_lanes`].
     offsets: Buffer<i32>,
 }
 
@@ -138,7 +149,11 @@ impl SuperBlocksMut {
                 *self.scales.add((start + column * width) / SUPER_BLOCK_COLUMNS + slot) = block.scale;
                 for (part, &sum) in block.sums.as_flattened().iter().enumerate() {
                     let place = self.offsets.add((start + column * width) / 16 + part * width + slot);
-                    *place = -OFFSET_6_BIT * sum;
+                    *place = if set == InstructionSet::Avx2 {
+                        in_lanes(&block.bytes.as_flattened()[part * 16..][..16])
+                    } else {
+                        -OFFSET_6_BIT * sum
+                    };
                 }
                 for (pair, sums) in block.sums.chunks_exact(2).enumerate() {
                     let [low, high] = [sums[0][0] + sums[0][1], sums[1][0] + sums[1][1]];

@@ -5,25 +5,39 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use crate::activation::{Activations, QuantisedTile};
-use crate::weight::{IQ4_NUMBERS, PackedFormat, PackedWeight};
+use crate::activation::{Activations, QuantisedTile, TIMES_3_BIT};
+use crate::weight::{IQ4_NUMBERS, IQ4_OFFSET, PackedFormat, PackedWeight};
+
+mod few;
+mod several;
+mod unit;
 
 use super::short::{self, FLOAT_TOKENS_MAX, FloatTile, Lanes, instructions};
 use super::{E2M1, IQ4, Matrix, Nibbles, Out, with_floats};
 
-/// AVX2 alone. Products of bytes are added in 16 bits as long as these suffice: activations are at least -128, so
-/// that two columns of 4-bit numbers are within 3840 (eight times in 16 bits), of 5 bits 7936, of 6 bits 16128
-/// (twice). Numbers of 8 bits are two of 4.
+/// AVX2 alone. Products of bytes are added in 16 bits as long as these suffice: activations are at least -127, so
+/// that two columns of 4-bit numbers are within 3810 (eight times in 16 bits), of 5 bits 7874 (four times), of 6 bits less
+/// their offset 8128 (four times, however sums wrap around in between). Numbers of 8 bits are two of 4.
 struct Avx2;
 
 /// AVX2 with the dot product of AVX-VNNI, which adds in 32 bits.
 struct AvxVnni;
+
+/// By how many bits the offset of `Q3_K` is smaller than that of `Q6_K`.
+const OFFSET_BITS_LESS: i32 = TIMES_3_BIT.trailing_zeros() as i32;
 
 /// Adjacent sums of 16 bits, times `factor`.
 #[inline(always)]
 unsafe fn widened(sums: __m256i, factor: i16) -> __m256i {
     // SAFETY: the kernels run where the processor has the set.
     unsafe { _mm256_madd_epi16(sums, _mm256_set1_epi16(factor)) }
+}
+
+/// The low 16 bits of each 32, twice.
+#[inline(always)]
+unsafe fn twice(scales: __m256i) -> __m256i {
+    // SAFETY: as above.
+    unsafe { _mm256_blend_epi16::<0b_10_10_10_10>(scales, _mm256_slli_epi32::<16>(scales)) }
 }
 
 /// Sums of two adjacent products, in 16 bits.
@@ -98,7 +112,7 @@ macro_rules! shared {
 }
 
 impl Lanes for Avx2 {
-    /// Sums in 32 bits, of 4-bit numbers in 16; of 8-bit numbers (also those of a table) those of their low and of their
+    /// Sums in 32 bits, of 4- and 6-bit numbers in 16; of 8-bit numbers (also those of a table) those of their low and of their
     /// high halves, in 16.
     type Dots = [__m256i; 2];
 
@@ -106,13 +120,25 @@ impl Lanes for Avx2 {
 
     instructions! {
             fn start(value: i32) -> Self::Dots { [_mm256_set1_epi32(value), _mm256_setzero_si256()] }
+            // In 16 bits, twice; multiples of 32.
+            fn start_from_offset<const BITS: u32>(offset: i32) -> Self::Dots {
+                if BITS == 6 {
+                    [_mm256_set1_epi32(offset), _mm256_setzero_si256()]
+                } else {
+                    [_mm256_srai_epi16::<OFFSET_BITS_LESS>(_mm256_set1_epi32(offset)), _mm256_setzero_si256()]
+                }
+            }
+            // Offsets are in lanes; of two sums side by side in 16 bits one is that of the part.
+            fn offset_of_32(_offsets: *const i32, sums: *const i32, part: usize, width: usize) -> i32 {
+                (*sums.add(part / 2 * width) << (16 - 16 * (part % 2)) >> 16) * -i32::from(IQ4_OFFSET)
+            }
             fn add_eight<const BITS: u32>(dots: Self::Dots, numbers: [__m256i; 2], fours: [i32; 2]) -> Self::Dots {
                 match BITS {
-                    4 => {
+                    4 | 6 => {
                         let both = _mm256_add_epi16(products(numbers[0], fours[0]), products(numbers[1], fours[1]));
                         [_mm256_add_epi16(dots[0], both), dots[1]]
                     }
-                    5 | 6 | E2M1 => {
+                    5 | E2M1 => {
                         let mut numbers = numbers;
                         if BITS == E2M1 {
                             let table = Nibbles::of(BITS).table;
@@ -138,16 +164,15 @@ impl Lanes for Avx2 {
             }
             fn sum<const BITS: u32>(dots: Self::Dots) -> __m256i {
                 match BITS {
-                    4 => widened(dots[0], 1),
-                    5 | 6 | E2M1 => dots[0],
+                    4 | 6 => widened(dots[0], 1),
+                    5 | E2M1 => dots[0],
                     _ => _mm256_add_epi32(widened(dots[0], 1), widened(dots[1], 16)),
                 }
             }
             fn scaled<const BITS: u32>(dots: Self::Dots, scale: __m256i, c: __m256i) -> __m256i {
-                if BITS == 4 {
+                if matches!(BITS, 4 | 6) {
                     // Sums of 16 bits are widened and scaled at once.
-                    let twice = _mm256_or_si256(scale, _mm256_slli_epi32::<16>(scale));
-                    _mm256_add_epi32(c, _mm256_madd_epi16(dots[0], twice))
+                    _mm256_add_epi32(c, _mm256_madd_epi16(dots[0], twice(scale)))
                 } else {
                     _mm256_add_epi32(c, _mm256_mullo_epi32(Self::sum::<BITS>(dots), scale))
                 }
@@ -218,6 +243,12 @@ pub(super) fn quantised_groups(
     has_vnni: bool,
 ) {
     let weight = matrix.weight;
+    if !has_vnni && several::is_for(weight.format, activations.tokens()) {
+        return several::groups(matrix, groups, activations, out);
+    }
+    if !has_vnni && few::is_for(weight.format, activations.tokens()) {
+        return few::groups(matrix, groups, activations, out);
+    }
     let tiles = activations.quantised_tiles(weight.format);
     for group in groups {
         let bytes = weight.group(matrix.copy, group);

@@ -5,7 +5,7 @@
 
 #![expect(unsafe_code, reason = "SIMD")]
 
-use crate::activation::{Activations, QuantisedTile, Tile, TileParts};
+use crate::activation::{Activations, QuantisedTile, TIMES_3_BIT, Tile, TileParts};
 use crate::weight::{Affine, PackedFormat, ROWS_INTERLEAVED};
 
 mod super_blocks;
@@ -51,10 +51,20 @@ pub(super) trait Lanes {
     /// Each byte's bits further up; what comes in at the bottom is undefined.
     unsafe fn left<const N: i32>(numbers: Self::Bytes) -> Self::Bytes;
 
-    /// No products, but a number to start from: zero, unless numbers have 5 or 6 bits.
+    /// No products, but a number to start from: zero, unless numbers have 6 bits.
     unsafe fn start(value: i32) -> Self::Dots;
+    /// The offset that is taken off the numbers of 16 columns, as activations have it: of 6 bits, or of `Q3_K`.
+    unsafe fn start_from_offset<const BITS: u32>(offset: i32) -> Self::Dots {
+        // SAFETY: as the caller says.
+        unsafe { Self::start(if BITS == 6 { offset } else { offset / TIMES_3_BIT }) }
+    }
+    /// The offset of the numbers of `IQ4_XS` of part `part` of 32 columns; offsets and sums of one token, `width` apart.
+    unsafe fn offset_of_32(offsets: *const i32, _sums: *const i32, part: usize, width: usize) -> i32 {
+        // SAFETY: as the caller says.
+        unsafe { crate::activation::offset_of_32(offsets, part, width) }
+    }
     /// Adds the products of eight columns: four numbers of `BITS` bits (4, 5, 6, 8, or [`IQ4`] or [`E2M1`]), times four bytes
-    /// with sign, twice. Of 5 and 6 bits and [`E2M1`] any number of times; of others at most four before the sum is taken.
+    /// with sign, twice. Of 5 bits and [`E2M1`] any number of times; of 6 bits at most two, of others four before the sum is taken.
     unsafe fn add_eight<const BITS: u32>(dots: Self::Dots, numbers: [Self::Bytes; 2], fours: [i32; 2]) -> Self::Dots;
     /// The exact sums.
     unsafe fn sum<const BITS: u32>(dots: Self::Dots) -> Self::Integers;

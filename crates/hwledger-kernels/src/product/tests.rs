@@ -190,6 +190,66 @@ fn every_set_computes_the_same_bits() {
     }
 }
 
+/// Numbers and activations at their ends: sums in 16 bits are as large as they get.
+#[test]
+fn the_largest_sums_are_exact() {
+    let shape = Shape::matrix(16, 256);
+    let pool = Pool::new(1).unwrap();
+    for element_type in [
+        ElementType::Q4K,
+        ElementType::Q5K,
+        ElementType::Q6K,
+        ElementType::Q3K,
+        ElementType::Iq4Xs,
+        ElementType::Q8_0,
+        ElementType::Q4_0,
+    ] {
+        let (_, size) = element_type.block();
+        let halves: &[usize] = match element_type {
+            ElementType::Q4K | ElementType::Q5K => &[0, 2],
+            ElementType::Q6K => &[208],
+            ElementType::Q3K => &[108],
+            _ => &[0],
+        };
+        for byte in [0x00, 0x0f, 0x7f, 0x80, 0xf0, 0xff] {
+            let mut bytes = vec![byte; shape.rows * element_type.row_bytes(256) as usize];
+            for block in bytes.chunks_exact_mut(size as usize) {
+                for &at in halves {
+                    block[at..at + 2].copy_from_slice(&crate::half::f16_from_f32(1.0).to_le_bytes());
+                }
+            }
+            let weight = PackedWeight::pack(element_type, shape, &bytes, &pool).unwrap();
+            for tokens in [1, 2, 8, 40] {
+                let computed = |set| {
+                    let mut activations = Activations::new().unwrap();
+                    let needed = [Arithmetic::of(weight.format, tokens, set)];
+                    activations
+                        .fill(tokens, 256, &needed, &pool, set, &|token, row| {
+                            for (column, value) in row.iter_mut().enumerate() {
+                                *value = if token % 3 < 2 { 1.0 } else { -1.0 }
+                                    * if token % 2 == 0 || column % 4 < 2 { 1.0 } else { -1.0 };
+                            }
+                        })
+                        .unwrap();
+                    let mut out = vec![0.0; tokens * 16];
+                    let matrices = [Matrix::of(&weight)];
+                    multiply(
+                        &mut [Product { matrices: &matrices, activations: &activations, out: &mut out, stride: 16 }],
+                        &pool,
+                        set,
+                    );
+                    out.iter().map(|value| value.to_bits()).collect::<Vec<_>>()
+                };
+                let scalar = computed(InstructionSet::Scalar);
+                // Tiles of bfloat16 round.
+                for set in sets().filter(|&set| Arithmetic::of(weight.format, tokens, set) != Arithmetic::BFloat16) {
+                    assert_eq!(computed(set), scalar, "{element_type} {byte:02x} {tokens} {}", set.name());
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn rows_come_back_as_they_went_in() {
     let pool = Pool::new(2).unwrap();

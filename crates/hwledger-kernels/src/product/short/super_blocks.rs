@@ -1,6 +1,6 @@
 //! K-quants times activations in super-blocks: all of 256 columns in whole numbers, then one conversion.
 
-use crate::activation::{SuperBlockParts, TIMES_3_BIT, offset_of_32};
+use crate::activation::SuperBlockParts;
 use crate::weight::{PackedFormat, ROWS_INTERLEAVED};
 
 use super::super::Out;
@@ -173,7 +173,7 @@ unsafe fn q6_k<L: Lanes, const W: usize, const M: usize, const BITS: u32>(
                     for slot in 0..M {
                         // The offset of all numbers is taken off beforehand.
                         let offset = *at.offsets.add((4 * pair + 2 * half + quarter) * W + slot);
-                        dots[half][slot] = L::start(if BITS == 6 { offset } else { offset / TIMES_3_BIT });
+                        dots[half][slot] = L::start_from_offset::<BITS>(offset);
                     }
                 }
                 rows.ask::<L>((2 * pair + quarter) * lines, lines);
@@ -232,7 +232,7 @@ unsafe fn iq4_xs<L: Lanes, const W: usize, const M: usize>(rows: Rows, at: At, s
                 let part = 2 * pair + half;
                 let scale = L::signed(rows.byte(2048 + part * 16));
                 for slot in 0..M {
-                    let offset = offset_of_32(at.offsets.add(slot), part, W);
+                    let offset = L::offset_of_32(at.offsets.add(slot), at.sums.add(slot), part, W);
                     whole[slot] = L::scaled_with(L::sum::<IQ4>(dots[half][slot]), offset, scale, whole[slot]);
                 }
             }

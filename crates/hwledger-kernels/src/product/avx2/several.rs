@@ -1,0 +1,81 @@
+//! Products of several tokens with AVX2 alone: a unit is unpacked once for up to 32 of them, and both registers of its
+//! rows share each activation that is spread. Sums of products stay in 16 bits for as many columns as these suffice.
+
+#![expect(unsafe_code, reason = "SIMD")]
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use crate::activation::{Activations, QuantisedTile, TILE_TOKENS_MAX, Tile};
+use crate::weight::{PackedFormat, ROWS_INTERLEAVED};
+
+use super::super::{Matrix, Out};
+
+mod blocks;
+mod super_blocks;
+
+/// Tiles that share an unpacked unit: unpacking costs a thirtieth of their products then, and the first cache holds all.
+const TILES_MAX: usize = 4;
+/// Tokens from which this is faster than unpacking while multiplying.
+const TOKENS_MIN: usize = 3;
+/// The same for numbers of eight bits, of which each is multiplied in two parts either way.
+const TOKENS_MIN_8_BITS: usize = 16;
+/// Batches of at most so many tokens wait for weights from memory, and ask for them ahead.
+const TOKENS_ASKING_MAX: usize = TILES_MAX * TILE_TOKENS_MAX;
+
+/// Sums of sixteen rows, of some tiles' tokens.
+type Sums = [[[__m256; 2]; TILE_TOKENS_MAX]; TILES_MAX];
+
+/// Whether products of such a batch with such weights are computed here.
+pub(super) const fn is_for(format: PackedFormat, tokens: usize) -> bool {
+    match format {
+        PackedFormat::Q4K | PackedFormat::Q5K | PackedFormat::Q6K | PackedFormat::Q3K | PackedFormat::Q4 => {
+            tokens >= TOKENS_MIN
+        }
+        PackedFormat::Q8 => tokens >= TOKENS_MIN_8_BITS,
+        _ => false,
+    }
+}
+
+/// Groups of sixteen rows times the batch. The caller knows that the processor has AVX2, and that they are for here.
+pub(super) fn groups(matrix: Matrix<'_>, groups: Range<usize>, activations: &Activations, out: Out) {
+    let format = matrix.weight.format;
+    let tiles = activations.quantised_tiles(format);
+    let asks = activations.tokens() <= TOKENS_ASKING_MAX;
+    for group in groups {
+        let bytes = matrix.weight.group(matrix.copy, group);
+        for tiles in tiles.chunks(TILES_MAX) {
+            // SAFETY: the group is whole, the tiles have the columns of the matrix, the processor the instructions.
+            unsafe {
+                match format {
+                    PackedFormat::Q8 | PackedFormat::Q4 => blocks::group(format, bytes, tiles, asks, group, out),
+                    _ => super_blocks::group(format, bytes, tiles, asks, group, out),
+                }
+            }
+        }
+    }
+}
+
+/// Writes the outputs of some tiles.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn write(sums: &Sums, tiles: &[QuantisedTile<'_>], group: usize, out: Out) {
+    for (sums, parts) in sums.iter().zip(tiles) {
+        let Tile { first, tokens, .. } = parts.tile();
+        for (slot, sums) in sums.iter().enumerate().take(tokens) {
+            let mut values = [0.0; ROWS_INTERLEAVED];
+            // SAFETY: there are sixteen values; the rows are the caller's, the tokens of the tile.
+            unsafe {
+                _mm256_storeu_ps(values.as_mut_ptr(), sums[0]);
+                _mm256_storeu_ps(values.as_mut_ptr().add(8), sums[1]);
+                out.write(first + slot, group, &values);
+            }
+        }
+    }
+}
+
+/// A number that compilers do not know, so that they keep a loop: of one of blocks they would write out all steps, put
+/// the products in another order, and run out of registers (`Q4_0` took a third longer so, Zen 3).
+#[inline(always)]
+fn loop_length(length: usize) -> usize {
+    std::hint::black_box(length)
+}

@@ -1,0 +1,272 @@
+//! K-quants times activations in super-blocks.
+
+use std::arch::x86_64::*;
+
+use crate::activation::{QuantisedTile, SuperBlockParts, TILE_TOKENS_MAX};
+use crate::weight::PackedFormat;
+
+use super::super::super::Out;
+use super::super::unit::{ask, halves, numbers, spread};
+use super::super::{OFFSET_BITS_LESS, twice};
+use super::{Sums, TILES_MAX, write};
+
+/// A unit of 256 columns and sixteen rows, its numbers in bytes.
+#[repr(align(64))]
+struct Unpacked {
+    /// `[column / 4][row / 8]`: four numbers without sign per row.
+    numbers: [[__m256i; 2]; 64],
+    /// `[part][row / 8]`: a part's scale per row, twice in 16 bits; parts have 32 columns or 16.
+    scales: [[__m256i; 2]; 16],
+    /// `[column / 64][row / 8]`: the minima of two parts of 32 columns per row, in 16 bits.
+    minima: [[__m256i; 2]; 4],
+    /// `[row / 8]`.
+    factor: [__m256; 2],
+    /// `[row / 8]`.
+    minimum_factor: [__m256; 2],
+}
+
+/// A tile of some width at the start of a unit.
+#[derive(Clone, Copy)]
+struct At {
+    bytes: *const i8,
+    scales: *const f32,
+    sums: *const i32,
+    offsets: *const i32,
+}
+
+/// What of the weights that come later is asked for while a tile is multiplied.
+#[derive(Clone, Copy)]
+struct Ahead {
+    unit: *const u8,
+    /// Lines with each part.
+    lines: usize,
+}
+
+/// Sixteen rows times up to [`TILES_MAX`] tiles. The processor has the instructions.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn group(
+    format: PackedFormat,
+    group_bytes: &[u8],
+    tiles: &[QuantisedTile<'_>],
+    asks: bool,
+    group: usize,
+    out: Out,
+) {
+    let zero = _mm256_setzero_si256();
+    let mut unpacked = Unpacked {
+        numbers: [[zero; 2]; 64],
+        scales: [[zero; 2]; 16],
+        minima: [[zero; 2]; 4],
+        factor: [_mm256_setzero_ps(); 2],
+        minimum_factor: [_mm256_setzero_ps(); 2],
+    };
+    let mut sums: Sums = [[[_mm256_setzero_ps(); 2]; TILE_TOKENS_MAX]; TILES_MAX];
+    let parts = if format == PackedFormat::Q4K { 8 } else { 16 };
+    let lines = if asks { format.unit_bytes().div_ceil(64 * parts) } else { 0 };
+    for (index, unit) in group_bytes.chunks_exact(format.unit_bytes()).enumerate() {
+        // SAFETY: the unit is whole, and each tile has its columns.
+        unsafe {
+            unpack(format, unit.as_ptr(), &mut unpacked);
+            let mut ahead = Ahead { unit: unit.as_ptr(), lines };
+            for (parts, sums) in tiles.iter().zip(&mut sums) {
+                let QuantisedTile::SuperBlocks(parts) = parts else { continue };
+                tile(format, &unpacked, at_unit(parts, index), parts.tile.width, sums, ahead);
+                ahead.lines = 0;
+            }
+        }
+    }
+    // SAFETY: the rows and tokens are the caller's.
+    unsafe { write(&sums, tiles, group, out) };
+}
+
+/// A tile at its unit `unit`.
+fn at_unit(parts: &SuperBlockParts<'_>, unit: usize) -> At {
+    let width = parts.tile.width;
+    At {
+        bytes: parts.bytes[unit * 256 * width..].as_ptr(),
+        scales: parts.scales[unit * width..].as_ptr(),
+        sums: parts.sums[unit * 4 * width..].as_ptr(),
+        offsets: parts.offsets[unit * 16 * width..].as_ptr(),
+    }
+}
+
+/// The numbers, scales and minima of a unit.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn unpack(format: PackedFormat, unit: *const u8, to: &mut Unpacked) {
+    // SAFETY: the unit is one of the format.
+    unsafe {
+        match format {
+            PackedFormat::Q4K => unpack_numbers::<4>(unit, to),
+            PackedFormat::Q5K => unpack_numbers::<5>(unit, to),
+            PackedFormat::Q3K => unpack_numbers::<3>(unit, to),
+            _ => unpack_numbers::<6>(unit, to),
+        }
+        unpack_scales(format, unit, to);
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn unpack_numbers<const BITS: u32>(unit: *const u8, to: &mut Unpacked) {
+    for pair in 0..4 {
+        for step in 0..8 {
+            for register in 0..2 {
+                // SAFETY: the unit is whole.
+                let [low, high] = unsafe { numbers::<BITS>(unit, pair, step, register) };
+                to.numbers[pair * 16 + step][register] = low;
+                to.numbers[pair * 16 + 8 + step][register] = high;
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn unpack_scales(format: PackedFormat, unit: *const u8, to: &mut Unpacked) {
+    let (tail, factors) = match format {
+        PackedFormat::Q4K => (2048, 2048 + 256),
+        PackedFormat::Q5K => (2560, 2560 + 256),
+        PackedFormat::Q3K => (1536, 1536 + 256),
+        _ => (3072, 3072 + 256),
+    };
+    for register in 0..2 {
+        // SAFETY: all is within the unit.
+        unsafe {
+            let eight = |offset: usize| _mm_loadl_epi64(unit.add(offset + register * 8).cast());
+            to.factor[register] = halves(unit.add(factors + register * 16));
+            match format {
+                PackedFormat::Q4K | PackedFormat::Q5K => {
+                    to.minimum_factor[register] = halves(unit.add(factors + 32 + register * 16));
+                    for part in 0..8 {
+                        let scale = twice(_mm256_cvtepu8_epi32(eight(tail + part * 16)));
+                        if format == PackedFormat::Q4K {
+                            to.scales[part][register] = scale;
+                        } else {
+                            to.scales[2 * part][register] = scale;
+                            to.scales[2 * part + 1][register] = scale;
+                        }
+                    }
+                    for pair in 0..4 {
+                        let first = _mm256_cvtepu8_epi32(eight(tail + 128 + pair * 32));
+                        let second = _mm256_cvtepu8_epi32(eight(tail + 128 + pair * 32 + 16));
+                        to.minima[pair][register] = _mm256_or_si256(first, _mm256_slli_epi32::<16>(second));
+                    }
+                }
+                _ => {
+                    for part in 0..16 {
+                        to.scales[part][register] = twice(_mm256_cvtepi8_epi32(eight(tail + part * 16)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of a unit with one tile.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn tile(
+    format: PackedFormat,
+    unit: &Unpacked,
+    at: At,
+    width: usize,
+    sums: &mut [[__m256; 2]; TILE_TOKENS_MAX],
+    ahead: Ahead,
+) {
+    let run = match format {
+        PackedFormat::Q4K => of_width::<8, 0>(width),
+        PackedFormat::Q5K => of_width::<4, 0>(width),
+        PackedFormat::Q3K => of_width::<4, 3>(width),
+        _ => of_width::<4, 6>(width),
+    };
+    // SAFETY: as the caller says.
+    unsafe { run(unit, at, sums, ahead) };
+}
+
+/// The function for tiles of some width.
+fn of_width<const LINES: usize, const OFFSET_BITS: u32>(
+    width: usize,
+) -> unsafe fn(&Unpacked, At, &mut [[__m256; 2]; TILE_TOKENS_MAX], Ahead) {
+    match width {
+        1 => passes::<1, 1, LINES, OFFSET_BITS>,
+        2 => passes::<2, 2, LINES, OFFSET_BITS>,
+        4 => passes::<4, 4, LINES, OFFSET_BITS>,
+        6 => passes::<6, 3, LINES, OFFSET_BITS>,
+        _ => passes::<8, 4, LINES, OFFSET_BITS>,
+    }
+}
+
+/// The same for `W` tokens, `M` of them at a time. Parts have `LINES` times four columns; `OFFSET_BITS`: 6 or 3 where
+/// an offset is taken off numbers of so many bits, 0 where minima are.
+///
+/// All sums of a part's products fit 16 bits: 4-bit numbers add up to eight times 3810, of 5 bits to four times 7874.
+/// Numbers of 6 bits less their offset, which the sums start from, to four times 8128 (activations are at least -127),
+/// however the sums wrap around in between.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn passes<const W: usize, const M: usize, const LINES: usize, const OFFSET_BITS: u32>(
+    unit: &Unpacked,
+    at: At,
+    sums: &mut [[__m256; 2]; TILE_TOKENS_MAX],
+    ahead: Ahead,
+) {
+    let mut lines = ahead.lines;
+    for first in (0..W).step_by(M) {
+        let mut whole = [[_mm256_setzero_si256(); M]; 2];
+        for part in 0..64 / LINES {
+            // SAFETY: within the tile and the unit; a prefetch may point anywhere.
+            unsafe {
+                ask(ahead.unit, part * lines, lines);
+                let mut dots = [[_mm256_setzero_si256(); M]; 2];
+                if OFFSET_BITS > 0 {
+                    for slot in 0..M {
+                        let mut start = _mm256_set1_epi32(*at.offsets.add(part * W + first + slot));
+                        if OFFSET_BITS == 3 {
+                            start = _mm256_srai_epi16::<OFFSET_BITS_LESS>(start);
+                        }
+                        (dots[0][slot], dots[1][slot]) = (start, start);
+                    }
+                }
+                for line in part * LINES..(part + 1) * LINES {
+                    let numbers = unit.numbers.get_unchecked(line);
+                    for slot in 0..M {
+                        let four = spread(at.bytes, line * W + first + slot);
+                        for register in 0..2 {
+                            let products = _mm256_maddubs_epi16(numbers[register], four);
+                            dots[register][slot] = _mm256_add_epi16(dots[register][slot], products);
+                        }
+                    }
+                }
+                for register in 0..2 {
+                    let scale = unit.scales.get_unchecked(part)[register];
+                    for slot in 0..M {
+                        let scaled = _mm256_madd_epi16(dots[register][slot], scale);
+                        whole[register][slot] = _mm256_add_epi32(whole[register][slot], scaled);
+                    }
+                }
+            }
+        }
+        lines = 0;
+        for slot in 0..M {
+            // SAFETY: within the tile.
+            let scale = _mm256_set1_ps(unsafe { *at.scales.add(first + slot) });
+            let mut least = [_mm256_setzero_si256(); 2];
+            if OFFSET_BITS == 0 {
+                for pair in 0..4 {
+                    // SAFETY: within the tile.
+                    let totals = _mm256_set1_epi32(unsafe { *at.sums.add(pair * W + first + slot) });
+                    for register in 0..2 {
+                        let product = _mm256_madd_epi16(unit.minima[pair][register], totals);
+                        least[register] = _mm256_add_epi32(least[register], product);
+                    }
+                }
+            }
+            for register in 0..2 {
+                let sum = &mut sums[first + slot][register];
+                let factor = _mm256_mul_ps(unit.factor[register], scale);
+                *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[register][slot]), factor, *sum);
+                if OFFSET_BITS == 0 {
+                    let factor = _mm256_mul_ps(unit.minimum_factor[register], scale);
+                    *sum = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(least[register]), factor, *sum);
+                }
+            }
+        }
+    }
+}
