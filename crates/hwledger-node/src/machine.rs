@@ -106,7 +106,7 @@ fn remembered() -> Option<PathBuf> {
 }
 
 impl Machine {
-    /// Measures this machine with so many threads. Takes a gigabyte for a second.
+    /// Measures this machine with so many threads. Takes 256 MiB to 1 GiB for a second, as the caches are.
     ///
     /// # Errors
     ///
