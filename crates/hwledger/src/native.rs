@@ -114,7 +114,7 @@ pub(crate) struct RunArguments {
     /// Reply with JSON that follows this schema: a file, or the schema itself
     #[arg(long, value_name = "FILE|TEXT", conflicts_with = "response_format")]
     json_schema: Option<String>,
-    /// Reply with text that follows the grammar in this file, in Lark's notation
+    /// Reply with text that follows the grammar in this file, in Lark's notation or in GBNF
     #[arg(long, value_name = "FILE", conflicts_with_all = ["response_format", "json_schema"])]
     grammar: Option<PathBuf>,
     /// Tell the log-probability of each token, and of so many of the likeliest in its place

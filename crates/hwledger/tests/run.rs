@@ -94,6 +94,14 @@ fn replies_follow_a_grammar() {
     }
 }
 
+#[test]
+fn a_grammar_of_llama_cpp_is_followed() {
+    let file = Scratch::new("answer.gbnf", "root ::= \"It is \" word \".\"\nword ::= [a-z]{3,7}\n");
+    let found = text(&["--grammar", file.path(), "--temperature", "1", "--seed", "1", "What is it?"]);
+    let word = found.strip_prefix("It is ").unwrap().strip_suffix('.').unwrap();
+    assert!((3..=7).contains(&word.len()) && word.bytes().all(|letter| letter.is_ascii_lowercase()), "{found}");
+}
+
 /// The model never learnt JSON, so that nothing but the grammar makes it an object.
 #[test]
 fn any_json_object_can_be_asked_for() {
@@ -122,10 +130,10 @@ fn what_cannot_be_followed_is_one_sentence() {
     let words = String::from_utf8(output.stderr).unwrap();
     assert!(words.starts_with("error: cannot read `/no/such/file`: ") && words.lines().count() == 1, "{words}");
     assert_eq!(output.status.code(), Some(2));
-    let file = Scratch::new("other.gbnf", "root ::= \"yes\" | \"no\"\n");
+    let file = Scratch::new("wrong.gbnf", "root ::= \"yes\" | no\n");
     check_error(
         &["--grammar", file.path(), "Hello"],
-        "error: the grammar is written with `::=`, but must be in Lark's notation, such as `start: \"yes\" | \"no\"`\n",
+        "error: the grammar cannot be used: line 1, column 18: there is no rule `no`\n",
     );
     let file = Scratch::new("unknown.lark", "start: word\n");
     check_error(

@@ -8,6 +8,8 @@ use llguidance::{Matcher, ParserFactory};
 
 use crate::text::Tokenizer;
 
+use super::gbnf::{self, GbnfError};
+
 /// A grammar that cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConstraintError {
@@ -20,9 +22,9 @@ pub enum ConstraintError {
     /// The schema or grammar is wrong or asks for too much.
     #[error("the grammar cannot be used: {0}")]
     Grammar(String),
-    /// A grammar in the notation of another engine.
-    #[error("the grammar is written with `::=`, but must be in Lark's notation, such as `start: \"yes\" | \"no\"`")]
-    Notation,
+    /// A grammar in GBNF that is wrong.
+    #[error("the grammar cannot be used: {0}")]
+    Gbnf(GbnfError),
     /// A schema that is no JSON schema.
     #[error("the text is no JSON schema: {0}")]
     Schema(String),
@@ -48,7 +50,7 @@ pub enum ResponseFormat {
     JsonSchema(String),
     /// Text that this regular expression matches as a whole.
     Regex(String),
-    /// Text that follows this grammar in Lark's notation.
+    /// Text that follows this grammar, in Lark's notation or in GBNF.
     Grammar(String),
 }
 
@@ -123,7 +125,7 @@ impl ConstraintFactory {
             ResponseFormat::JsonObject => self.json_schema(r#"{"type": "object"}"#)?,
             ResponseFormat::JsonSchema(schema) => self.json_schema(schema)?,
             ResponseFormat::Regex(pattern) => self.regex(pattern)?,
-            ResponseFormat::Grammar(grammar) => self.lark(grammar)?,
+            ResponseFormat::Grammar(grammar) => self.grammar(grammar)?,
         }))
     }
 
@@ -146,12 +148,14 @@ impl ConstraintFactory {
         self.constraint(TopLevelGrammar::from_regex(pattern))
     }
 
-    /// Replies follow this grammar in Lark's notation.
-    pub fn lark(&self, grammar: &str) -> Result<Constraint, ConstraintError> {
-        if grammar.contains("::=") {
-            return Err(ConstraintError::Notation);
-        }
-        self.constraint(TopLevelGrammar::from_lark(grammar.to_owned()))
+    /// Replies follow this grammar, in Lark's notation or in GBNF.
+    pub fn grammar(&self, grammar: &str) -> Result<Constraint, ConstraintError> {
+        let lark = if gbnf::is_gbnf(grammar) {
+            gbnf::to_lark(grammar).map_err(ConstraintError::Gbnf)?
+        } else {
+            grammar.to_owned()
+        };
+        self.constraint(TopLevelGrammar::from_lark(lark))
     }
 
     fn constraint(&self, grammar: TopLevelGrammar) -> Result<Constraint, ConstraintError> {
@@ -293,7 +297,7 @@ mod tests {
             let text = reply(
                 &tokenizer,
                 factory
-                    .lark(
+                    .grammar(
                         r#"start: "yes" | "no" ", " WORD
 WORD: /[a-z]{1,4}/"#,
                     )
@@ -304,16 +308,58 @@ WORD: /[a-z]{1,4}/"#,
         }
     }
 
+    /// Forms as those that llama.cpp ships: JSON, arithmetic over several lines, a list, moves of a game, Japanese.
+    #[test]
+    fn grammars_in_gbnf_are_followed() {
+        let tokenizer = tokenizer("byte-gpt-2");
+        let factory = ConstraintFactory::new(&tokenizer).unwrap();
+        let of = |grammar: &str, seed| reply(&tokenizer, factory.grammar(grammar).unwrap(), seed);
+        let json = r#"# One object.
+root ::= object
+value ::= object | array | string | number | ("true" | "false" | "null") ws
+object ::=
+  "{" ws (
+    string ":" ws value
+    ("," ws string ":" ws value){0,2}
+  )? "}" ws
+array ::= "[" ws (value ("," ws value){0,2})? "]" ws
+string ::= "\"" ([^"\\\x7F\x00-\x1F] | "\\" (["\\bfnrt] | "u" [0-9a-fA-F]{4})){0,9} "\"" ws
+number ::= "-"? ([0-9] | [1-9] [0-9]{0,9}) ("." [0-9]+)? ws
+ws ::= | " " | "\n" [ \t]{0,3}
+"#;
+        let arithmetic = "root ::= (expression \"=\" term \"\\n\"){1,3}\nexpression ::= term ([-+*/] term){0,4}\nterm ::= num | \"(\" term \")\"\nnum ::= [0-9]{1,3}\n";
+        for seed in 0..20 {
+            let text = of(json, seed);
+            assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|value| value.is_object()), "{text}");
+            let text = of(arithmetic, seed);
+            let lines: Vec<&str> = text.lines().collect();
+            assert!((1..=3).contains(&lines.len()) && text.ends_with('\n'), "{text}");
+            assert!(lines.iter().all(|line| line.contains('=') && !line.contains("==")), "{text}");
+            let text = of("root ::= item+\nitem ::= \"- \" [^\\r\\n\\x0b]{1,8} \"\\n\"", seed);
+            assert!(text.lines().all(|line| line.starts_with("- ") && line.chars().count() <= 10), "{text}");
+            let text = of("root ::= [ぁ-ん]{2,5} \"。\"", seed);
+            assert!((3..=6).contains(&text.chars().count()) && text.ends_with('。'), "{text}");
+            // The longest text is not taken where only the shorter one leads on, nor the other way round.
+            let text = of("root ::= \"ab\" | [a-z] \"bc\"", seed);
+            assert!(text == "ab" || text.len() == 3 && text.ends_with("bc"), "{text}");
+        }
+        let mut constraint = factory.grammar("root ::= \"ab\" | [a-z] \"bc\"").unwrap();
+        for letter in ["a", "b", "c"] {
+            constraint.accept(tokenizer.id(letter).unwrap()).unwrap();
+        }
+        assert!(constraint.is_finished());
+    }
+
     #[test]
     fn what_is_wrong_is_an_error() {
         let tokenizer = tokenizer("byte-gpt-2");
         let factory = ConstraintFactory::new(&tokenizer).unwrap();
         assert!(matches!(factory.json_schema("{"), Err(ConstraintError::Schema(_))));
         assert!(matches!(factory.json_schema("3"), Err(ConstraintError::Schema(_))));
-        assert_eq!(factory.lark("root ::= \"yes\"").unwrap_err(), ConstraintError::Notation);
+        assert!(matches!(factory.grammar("root ::= yes"), Err(ConstraintError::Gbnf(_))));
         assert!(factory.regex("(").unwrap_err().to_string().lines().count() == 1);
         assert!(matches!(factory.json_schema(r#"{"type": "nothing"}"#), Err(ConstraintError::Grammar(_))));
-        assert!(matches!(factory.lark("start: nothing"), Err(ConstraintError::Grammar(_))));
+        assert!(matches!(factory.grammar("start: nothing"), Err(ConstraintError::Grammar(_))));
         let mut constraint = factory.regex("ab").unwrap();
         let end = tokenizer.ends()[0];
         assert!(matches!(constraint.accept(end), Err(ConstraintError::Token { .. })));

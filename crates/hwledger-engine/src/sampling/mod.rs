@@ -10,6 +10,7 @@ mod candidates;
 mod constraint;
 mod dry;
 mod error;
+mod gbnf;
 mod penalty;
 mod random;
 mod sampler;
@@ -20,6 +21,7 @@ mod stop;
 
 pub use constraint::{Constraint, ConstraintError, ConstraintFactory, ResponseFormat};
 pub use error::SamplingError;
+pub use gbnf::GbnfError;
 pub use random::Random;
 pub use sampler::{Choice, History, Sampler};
 pub use settings::{Dry, SamplingSettings};
