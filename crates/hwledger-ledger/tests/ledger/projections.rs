@@ -188,7 +188,7 @@ fn a_newer_event_stops_only_the_projection_that_reads_it() {
     assert_eq!(projections.rebuild(&reader).unwrap()[0].cursor, 10);
 }
 
-const OTHER_RUNS: &[Projection] = &[Projection { version: 2, ..RUNS }, STREAMS];
+const OTHER_RUNS: &[Projection] = &[Projection { version: RUNS.version + 1, ..RUNS }, STREAMS];
 const MORE: &[Projection] = &[RUNS, STREAMS, Projection { name: "empty", tables: "", state: &[], ..RUNS }];
 
 #[test]
@@ -201,8 +201,8 @@ fn other_code_makes_it_again() {
     let before = digests(&Projections::new(ledger.folder()));
     let other = Projections::of(ledger.folder(), OTHER_RUNS);
     let progress = other.catch_up(&reader).unwrap();
-    assert!(progress.rebuilt.unwrap().contains("version 1 of its code, this is version 2"));
-    assert_eq!(progress.projections[0].version, 2);
+    assert!(progress.rebuilt.unwrap().contains("version 2 of its code, this is version 3"));
+    assert_eq!(progress.projections[0].version, 3);
     let after = digests(&other);
     assert!(before[0] != after[0] && before[1] == after[1]);
     assert_eq!(other.catch_up(&reader).unwrap().rebuilt, None);
