@@ -202,6 +202,8 @@ impl Recorder<'_> {
                 self.tell_of(request)?;
             }
             let run = request.run(load, prompt);
+            // It has counted the prompt's tokens just now, or answered the load before this one.
+            self.others.look_again(request.process);
             let prediction = self.predict(&run, &request.model)?;
             let mut surroundings = self.watch_process(request.process.map(|process| process.to_string()));
             let result = server.run(load, words, clock_ns());

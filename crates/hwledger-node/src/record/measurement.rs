@@ -29,10 +29,12 @@ struct Ticks {
 }
 
 impl Ticks {
-    /// Those of now, and of one process: `self`, or its number.
-    fn now(process: &str) -> Option<Self> {
-        let of_process = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        Self::parse(&fs::read_to_string("/proc/stat").ok()?, &of_process)
+    /// Those of now, and of some processes together, each `self` or its number.
+    fn now(processes: &[&str]) -> Option<Self> {
+        let machine = fs::read_to_string("/proc/stat").ok()?;
+        let of = |process: &&str| Self::parse(&machine, &fs::read_to_string(format!("/proc/{process}/stat")).ok()?);
+        let (first, more) = processes.split_first()?;
+        more.iter().try_fold(of(first)?, |sum, process| Some(Self { own: sum.own + of(process)?.own, ..sum }))
     }
 
     /// The shares of all processors' time since `before` that were busy, of the process, and taken away by the host.
@@ -73,6 +75,8 @@ pub(super) struct Others(Mutex<Look>);
 
 #[derive(Clone, Copy, Debug)]
 struct Look {
+    /// The engine's process, where it is another one.
+    engine: Option<u32>,
     ticks: Option<Ticks>,
     began: Instant,
     /// When it ended, and the processors, the processors' worth of work that others had, and the share that the host took.
@@ -80,15 +84,28 @@ struct Look {
 }
 
 impl Look {
-    fn begin() -> Self {
-        Self { ticks: Ticks::now("self"), began: Instant::now(), found: None }
+    fn begin(engine: Option<u32>) -> Self {
+        Self { engine, ticks: Self::ticks(engine), began: Instant::now(), found: None }
+    }
+
+    fn ticks(engine: Option<u32>) -> Option<Ticks> {
+        match engine.map(|process| process.to_string()) {
+            Some(process) => Ticks::now(&["self", &process]),
+            None => Ticks::now(&["self"]),
+        }
     }
 }
 
 impl Others {
     /// Begins to look.
     pub(super) fn look() -> Self {
-        Self(Mutex::new(Look::begin()))
+        Self(Mutex::new(Look::begin(None)))
+    }
+
+    /// Begins anew, now that an engine that others started has nothing to do: what it did before is no work of others.
+    /// What its process does from here on is not either, where that is known.
+    pub(super) fn look_again(&self, engine: Option<u32>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Look::begin(engine);
     }
 
     /// The share of the time of `threads` threads (all processors where nobody says) that others would leave to them now,
@@ -100,11 +117,11 @@ impl Others {
         let mut look = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if look.found.is_none_or(|(ended, _)| ended.elapsed() > LOOK_LIFE) {
             thread::sleep(LOOK.saturating_sub(look.began.elapsed()));
-            let now = Ticks::now("self")?;
+            let now = Look::ticks(look.engine)?;
             let [busy, own, stolen] = now.since(look.ticks.as_ref()?)?;
             let processors = now.processors as f64;
             let found = [processors, (busy - own - stolen).max(0.0) * processors, stolen];
-            *look = Look { found: Some((Instant::now(), found)), ..Look::begin() };
+            *look = Look { found: Some((Instant::now(), found)), ..Look::begin(look.engine) };
         }
         let (_, [processors, wanted, stolen]) = look.found?;
         Some(share_beside(processors, wanted, stolen, threads))
@@ -200,7 +217,7 @@ impl Surroundings {
             quality: if value.is_some() { "derived" } else { "unsupported" }.to_owned(),
             reason: value.is_none().then(|| "the system does not say".to_owned()),
         };
-        let now = Ticks::now(self.process.as_deref().unwrap_or("self"));
+        let now = Ticks::now(&[self.process.as_deref().unwrap_or("self")]);
         let ticks = self.ticks.zip(now).and_then(|(before, after)| after.since(&before));
         let elsewhere =
             ticks.filter(|_| self.process.is_some()).map(|[busy, own, stolen]| (busy - own - stolen).max(0.0));
@@ -231,7 +248,7 @@ impl Recorder<'_> {
     /// The same; the engine's process is told by its number, or `self`.
     pub(super) fn watch_process(&self, process: Option<String>) -> Surroundings {
         let watching = self.sampler.watch();
-        let ticks = Ticks::now(process.as_deref().unwrap_or("self"));
+        let ticks = Ticks::now(&[process.as_deref().unwrap_or("self")]);
         let work = Err("the run does not say how much was done".to_owned());
         Surroundings { start_ns: clock_ns(), ticks, process, watching, work }
     }
@@ -310,6 +327,22 @@ mod tests {
         close(share_beside(2.0, 0.0, 0.25, None), 0.75);
         close(share_left(2.0, 0.25, 0.25, Some(2)), 0.5);
         close(share_left(2.0, 1.0, 0.5, None), 0.01);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_engine_of_its_own_process_is_not_others() {
+        let before = Ticks::now(&["self"]).unwrap().own;
+        assert!(Ticks::now(&["self", "self"]).unwrap().own >= 2 * before);
+        assert_eq!(Ticks::now(&["self", "no process"]), None);
+        // A look begun anew knows nothing of what was before.
+        let others = super::Others::look();
+        others.share_left(None).unwrap();
+        assert!(others.0.lock().unwrap().found.is_some());
+        others.look_again(Some(std::process::id()));
+        let look = *others.0.lock().unwrap();
+        assert_eq!((look.found, look.engine), (None, Some(std::process::id())));
+        assert!(others.share_left(None).is_some_and(|share| (0.01..=1.0).contains(&share)));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub struct Recorder<'a> {
     pub(super) sampler: Sampler,
     planner: Planner,
     machine: Option<Machine>,
-    others: Others,
+    pub(super) others: Others,
     pub(super) vault: Option<Vault>,
 }
 
