@@ -232,7 +232,8 @@ fn two_witnesses_are_counted_in_the_record_and_in_exports() {
 
     // A signature for another head is none.
     let third = grow(&ledger, 5..6);
-    let stolen = cosigned.lines().find(|line| line.contains("w1")).unwrap().rsplit(' ').next().unwrap().to_owned();
+    let stolen =
+        cosigned.lines().find(|line| line.contains(known[0].name())).unwrap().rsplit(' ').next().unwrap().to_owned();
     let size = Checkpoint::verify(&third, ledger.keys()).unwrap().size;
     let cosigned = WitnessCosigned { size: Count(size), witness: key_text(&known[0]), signature: stolen };
     ledger.append(&Draft::new("hwledger/ledger", "ledger", cosigned)).unwrap();
