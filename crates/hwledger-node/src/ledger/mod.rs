@@ -11,6 +11,8 @@ mod retention;
 mod schemas;
 mod sealed;
 mod server;
+#[cfg(test)]
+pub(crate) mod temporary;
 mod trust;
 mod witness;
 

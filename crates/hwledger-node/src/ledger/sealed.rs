@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::LedgerError;
+use super::own::SUBJECT;
 
 /// What a sealed field says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -69,7 +70,7 @@ pub(super) fn open(
 
 /// Where the ledger says that a key was deleted after entry `index`.
 fn redaction(reader: &AnyReader, index: u64, key: &str) -> Result<Option<SealedAnswer>, LedgerError> {
-    for entry in reader.stream("ledger", i64::MAX.cast_unsigned())? {
+    for entry in reader.stream(SUBJECT, i64::MAX.cast_unsigned())? {
         let Some(bytes) = entry.bytes.filter(|_| entry.kind == "SubjectRedacted" && entry.index > index) else {
             continue;
         };

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::integrity::{self, Checked};
 use super::keys;
+use super::own::{SOURCE, SUBJECT};
 use super::place::{earlier, reader, vault_folder};
 use super::read::index_of;
 use super::schemas;
@@ -72,7 +73,7 @@ pub fn init(
         let size = earlier.size()?;
         let root = earlier.root_at(size)?;
         let restored = RestoreDone { size: Count(size), root, source };
-        ledger.append(&Draft::new("hwledger/ledger", "ledger", restored))?;
+        ledger.append(&Draft::new(SOURCE, SUBJECT, restored))?;
     }
     Ok(InitAnswer {
         schema: "hwledger.ledger-init/1",
@@ -454,7 +455,7 @@ pub fn redact(options: &LedgerOptions, subject: &str, reason: &str) -> Result<Re
     let key = vault.key_of(subject);
     // Said first: should this stop in between, doing it again does no harm, and a key is never gone without a word.
     let redacted = SubjectRedacted { key: key.clone(), reason: reason.to_owned() };
-    let receipt = ledger.append(&Draft::new("hwledger/ledger", "ledger", redacted))?;
+    let receipt = ledger.append(&Draft::new(SOURCE, SUBJECT, redacted))?;
     let was_there = vault.shred(&key)?;
     Ok(RedactAnswer { schema: "hwledger.ledger-redact/1", key, was_there, index: receipt.index })
 }

@@ -183,23 +183,12 @@ fn told(reader: &AnyReader, runs: &[Run]) -> Result<Option<Vec<Told>>, RecordErr
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use hwledger_ledger::event::{AgentLost, Count, Draft, PredictionReconciled};
     use hwledger_ledger::hash::Hash;
     use hwledger_ledger::projection::FILE;
-    use hwledger_ledger::store::{self, LedgerPlaces};
 
     use super::*;
-
-    /// A ledger that goes with its test.
-    struct Temporary(PathBuf);
-
-    impl Drop for Temporary {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::ledger::temporary::Temporary;
 
     fn prediction(run: &str, model: &str) -> Draft {
         let made = PredictionMade {
@@ -260,9 +249,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_tells_the_same_as_all_entries() {
-        let folder = Temporary(std::env::temp_dir().join(format!("hwledger-runs-{}", std::process::id())));
-        let places = LedgerPlaces { ledger: folder.0.join("ledger"), signer: folder.0.join("signer") };
-        let ledger = Ledger::from(store::Ledger::create(&places, "example.com/test", None).unwrap());
+        let folder = Temporary::new("runs");
+        let ledger = folder.create();
         let append = |drafts: &[Draft]| {
             assert!(ledger.append_all(drafts).unwrap().iter().all(Result::is_ok));
         };

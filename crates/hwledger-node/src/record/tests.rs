@@ -1,6 +1,6 @@
 //! The loop with a machine whose counters are known: predicted, counted, compared, learnt.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hwledger_core::Basis;
 use hwledger_core::calibration::Figure;
@@ -12,33 +12,13 @@ use super::telemetry::Sampler;
 use super::{LearnRequest, ReconcileRequest, Recorder, learn, reconcile};
 use crate::Planner;
 use crate::calibrate::{Learned, Store};
-use crate::ledger::{Ledger, LedgerOptions, init, open};
+use crate::ledger::temporary::Temporary;
+use crate::ledger::{Ledger, init, open};
 use crate::locate::LocateOptions;
 use crate::machine::Machine;
 use crate::native::{NativeOptions, reply_run};
 
 const SECOND: u64 = 1_000_000_000;
-
-/// A folder that goes with its test.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("hwledger-loop-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn options(&self) -> LedgerOptions {
-        LedgerOptions { ledger: Some(self.0.join("ledger")), signer: Some(self.0.join("signer")) }
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A machine that may draw 65 W.
 fn machine() -> Machine {
@@ -107,7 +87,7 @@ fn measured(ledger: &Ledger, planner: Planner, source: Source, work: Result<f64,
 
 #[test]
 fn energy_is_predicted_counted_compared_and_learnt() {
-    let folder = Temporary::new("energy");
+    let folder = Temporary::new("loop-energy");
     let options = folder.options();
     init(&options, Some("example.com/energy"), None).unwrap();
     let figure = "request_joules";
@@ -142,7 +122,7 @@ fn energy_that_is_not_counted_is_missing_with_its_reason() {
         (Some(()), Err("the cache was filled meanwhile"), "the cache was filled meanwhile"),
         (None, Ok(1.0), "the processor has no counter of energy that this system shows"),
     ] {
-        let folder = Temporary::new(if source.is_some() { "filled" } else { "uncounted" });
+        let folder = Temporary::new(if source.is_some() { "loop-filled" } else { "loop-uncounted" });
         let options = folder.options();
         init(&options, Some("example.com/energy"), None).unwrap();
         let source = source.map_or_else(|| Source::Mock(Mock::new(1, SECOND)), |()| recording(&folder.0));

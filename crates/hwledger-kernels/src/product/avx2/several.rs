@@ -26,6 +26,14 @@ const TOKENS_ASKING_MAX: usize = TILES_MAX * TILE_TOKENS_MAX;
 /// Sums of sixteen rows, of some tiles' tokens.
 type Sums = [[[__m256; 2]; TILE_TOKENS_MAX]; TILES_MAX];
 
+/// What of the weights that come later is asked for while a tile is multiplied.
+#[derive(Clone, Copy)]
+struct Ahead {
+    unit: *const u8,
+    /// Lines with each piece of a unit.
+    lines: usize,
+}
+
 /// Whether products of such a batch with such weights are computed here.
 pub(super) const fn is_for(format: PackedFormat, tokens: usize) -> bool {
     match format {

@@ -194,42 +194,15 @@ pub(super) fn dropped_by(reader: &AnyReader, index: u64, is_blob: bool) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use hwledger_ledger::event::{Count, Draft, EngineWindowRecorded};
     use hwledger_ledger::hash::Hash;
-    use hwledger_ledger::store::{self, LedgerPlaces, clock_ns};
+    use hwledger_ledger::store::{self, clock_ns};
     use hwledger_ledger::verify::{VerifyOptions, verify};
 
     use super::survey::Survey;
-    use super::{
-        Keep, Ledger, LedgerError, LedgerOptions, Policy, announce, apply_retention, retention, set_retention,
-    };
+    use super::{Keep, Ledger, LedgerError, Policy, announce, apply_retention, retention, set_retention};
+    use crate::ledger::temporary::Temporary;
     use crate::record::blob;
-
-    struct Place(PathBuf);
-
-    impl Drop for Place {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
-    impl Place {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("hwledger-retention-{name}-{}", std::process::id()));
-            let _ = std::fs::remove_dir_all(&path);
-            Self(path)
-        }
-
-        fn options(&self) -> LedgerOptions {
-            LedgerOptions { ledger: Some(self.0.join("ledger")), signer: Some(self.0.join("signer")) }
-        }
-
-        fn places(&self) -> LedgerPlaces {
-            LedgerPlaces { ledger: self.0.join("ledger"), signer: self.0.join("signer") }
-        }
-    }
 
     fn window(raw: Hash, number: u64) -> Draft {
         let (start_ns, end_ns, measures) = (Count(number), Count(number + 1), Vec::new());
@@ -241,7 +214,7 @@ mod tests {
     }
 
     /// Whether the blob is there, and the entry has its data.
-    fn state(place: &Place, raw: Hash, entry: u64) -> (bool, bool) {
+    fn state(place: &Temporary, raw: Hash, entry: u64) -> (bool, bool) {
         let ledger = Ledger::from(store::Ledger::open(&place.places()).unwrap());
         let has_data = ledger.reader().unwrap().entry(entry).unwrap().bytes.is_some();
         (blob::bytes_of(ledger.folder(), raw).is_some(), has_data)
@@ -249,9 +222,9 @@ mod tests {
 
     #[test]
     fn dropping_that_was_interrupted_is_gone_on_with() {
-        let place = Place::new("interrupted");
+        let place = Temporary::new("retention-interrupted");
         let options = place.options();
-        let ledger = Ledger::from(store::Ledger::create(&place.places(), "example.com/test", None).unwrap());
+        let ledger = place.create();
         let key = ledger.keys()[0].clone();
         let raw = blob::keep(ledger.folder(), b"raw").unwrap();
         ledger.append(&window(raw, 1)).unwrap();
@@ -284,9 +257,9 @@ mod tests {
 
     #[test]
     fn a_blob_that_is_recorded_again_stays() {
-        let place = Place::new("again");
+        let place = Temporary::new("retention-again");
         let options = place.options();
-        let ledger = Ledger::from(store::Ledger::create(&place.places(), "example.com/test", None).unwrap());
+        let ledger = place.create();
         let raw = blob::keep(ledger.folder(), b"raw").unwrap();
         ledger.append(&window(raw, 1)).unwrap();
         drop(ledger);

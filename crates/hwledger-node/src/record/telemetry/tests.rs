@@ -1,42 +1,20 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hwledger_ledger::event::{Event, Payload, TelemetryWindowRecorded};
-use hwledger_ledger::store::{self, LedgerPlaces};
 use hwledger_probe::machine::{Machine, Mock, Source};
 use serde_json::Value;
 
 use super::summary::summarize_source;
 use super::*;
 use crate::ledger::Ledger;
+use crate::ledger::temporary::Temporary;
 use crate::probe::metric::{HOST_ENERGY, HOST_MEMORY_USED};
 use crate::probe::{Host, Outcome, Reading, Snapshot};
 use crate::record::blob;
 
 const SECOND: u64 = 1_000_000_000;
-
-/// A folder that goes with its test.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("hwledger-telemetry-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn ledger(&self) -> Ledger {
-        let places = LedgerPlaces { ledger: self.0.join("ledger"), signer: self.0.join("signer") };
-        store::Ledger::create(&places, "example.com/test", None).unwrap().into()
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn reading(metric: hwledger_probe::machine::Metric, at_ns: u64, outcome: Outcome) -> Reading {
     Reading {
@@ -136,7 +114,7 @@ fn set_counter(root: &Path, microjoules: u64) {
 
 #[test]
 fn energy_of_processors_is_counted_past_the_end_of_their_counters() {
-    let folder = Temporary::new("rapl");
+    let folder = Temporary::new("telemetry-rapl");
     set_counter(&folder.0, 262_100_000_000);
     let mut machine = Machine::recorded(&folder.0);
     let mut samples = Samples::default();
@@ -184,8 +162,8 @@ fn telemetry(ledger: &Ledger) -> Vec<(String, TelemetryWindowRecorded)> {
 
 #[test]
 fn windows_are_written_one_after_another() {
-    let folder = Temporary::new("summary");
-    let ledger = folder.ledger();
+    let folder = Temporary::new("telemetry-summary");
+    let ledger = folder.create();
     let options = SummarizeOptions { count: Some(2), ..SummarizeOptions::default() };
     let mut told = Vec::new();
     let source = || Source::Mock(Mock::new(3, 10 * SECOND));

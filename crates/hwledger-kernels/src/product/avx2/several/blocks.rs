@@ -7,7 +7,7 @@ use crate::weight::PackedFormat;
 
 use super::super::super::Out;
 use super::super::unit::{ask, halves, load, nibbles, spread};
-use super::{Sums, TILES_MAX, loop_length, write};
+use super::{Ahead, Sums, TILES_MAX, loop_length, write};
 
 /// A unit of 64 columns and sixteen rows, its numbers in bytes.
 #[repr(align(64))]
@@ -26,14 +26,6 @@ struct At {
     bytes: *const i8,
     scales: *const f32,
     sums: *const f32,
-}
-
-/// What of the weights that come later is asked for while a tile is multiplied.
-#[derive(Clone, Copy)]
-struct Ahead {
-    unit: *const u8,
-    /// Lines with each half.
-    lines: usize,
 }
 
 /// Sixteen rows times up to [`TILES_MAX`] tiles. The processor has the instructions.

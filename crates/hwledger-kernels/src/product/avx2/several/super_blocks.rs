@@ -8,7 +8,7 @@ use crate::weight::PackedFormat;
 use super::super::super::Out;
 use super::super::unit::{ask, halves, numbers, spread};
 use super::super::{OFFSET_BITS_LESS, twice};
-use super::{Sums, TILES_MAX, write};
+use super::{Ahead, Sums, TILES_MAX, write};
 
 /// A unit of 256 columns and sixteen rows, its numbers in bytes.
 #[repr(align(64))]
@@ -32,14 +32,6 @@ struct At {
     scales: *const f32,
     sums: *const i32,
     offsets: *const i32,
-}
-
-/// What of the weights that come later is asked for while a tile is multiplied.
-#[derive(Clone, Copy)]
-struct Ahead {
-    unit: *const u8,
-    /// Lines with each part.
-    lines: usize,
 }
 
 /// Sixteen rows times up to [`TILES_MAX`] tiles. The processor has the instructions.
