@@ -91,6 +91,10 @@ pub struct Signer {
     keys: Vec<SecretKey>,
 }
 
+fn replace(path: &Path, text: &str) -> Result<(), SignError> {
+    replace_private(path, text).or_else(|(path, source)| in_file(&path, Err(source)))
+}
+
 fn in_file<T>(path: &Path, result: io::Result<T>) -> Result<T, SignError> {
     result.map_err(|source| SignError::File { path: path.display().to_string(), source })
 }
@@ -114,6 +118,16 @@ pub(crate) fn write_private(path: &Path, text: &str, is_new: bool) -> io::Result
     let mut file = options.open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+/// Puts a file that only its owner can read in its place durably: whoever looks finds the old one or the new one. An error
+/// comes with the path that it is of.
+pub(crate) fn replace_private(path: &Path, text: &str) -> Result<(), (PathBuf, io::Error)> {
+    let temporary = path.with_extension("new");
+    write_private(&temporary, text, false).map_err(|source| (temporary.clone(), source))?;
+    fs::rename(&temporary, path).map_err(|source| (path.to_owned(), source))?;
+    let folder = path.parent().unwrap_or(path);
+    sync_folder(folder).map_err(|source| (folder.to_owned(), source))
 }
 
 pub(crate) fn read_bounded(path: &Path) -> io::Result<String> {
@@ -170,11 +184,7 @@ fn replace_keys(folder: &Path, keys: &[&SecretKey]) -> Result<(), SignError> {
     for key in keys {
         text.push_str(&key.to_text());
     }
-    let path = folder.join("key");
-    let temporary = folder.join("key.new");
-    in_file(&temporary, write_private(&temporary, &text, false))?;
-    in_file(&path, fs::rename(&temporary, &path))?;
-    in_file(folder, sync_folder(folder))
+    replace(&folder.join("key"), &text)
 }
 
 impl Signer {
@@ -369,13 +379,8 @@ impl<'a> LockedSigner<'a> {
         root_at: impl FnOnce(u64) -> Result<Hash, E>,
     ) -> Result<String, SignError> {
         self.check(size, root_at)?;
-        let Signer { folder, origin, .. } = self.signer;
-        let head = Checkpoint { origin: origin.clone(), size, root };
-        let path = self.signer.head_path();
-        let temporary = folder.join("last-signed.new");
-        in_file(&temporary, write_private(&temporary, &head.to_string(), false))?;
-        in_file(&path, fs::rename(&temporary, &path))?;
-        in_file(folder, sync_folder(folder))?;
+        let head = Checkpoint { origin: self.signer.origin.clone(), size, root };
+        replace(&self.signer.head_path(), &head.to_string())?;
         Ok(head.sign(&self.keys.iter().collect::<Vec<_>>()))
     }
 }

@@ -11,7 +11,7 @@
 //! | `…/last-seen` | the last head that was accepted, as it was signed |
 //! | `…/refused-<hash>` | heads signed by the ledger that contradict it: evidence |
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use crate::hash::Hash;
 use crate::merkle::{ProofError, verify_consistency};
 use crate::note::{Note, NoteError, PublicKey, SecretKey};
 use crate::proof_file::{ConsistencyFile, ProofFileError};
-use crate::signer::{create_private_folder, read_bounded, sync_folder, write_private};
+use crate::signer::{create_private_folder, read_bounded, replace_private, sync_folder, write_private};
 
 /// Keys of one ledger at most.
 const KEYS_MAX: usize = 16;
@@ -156,13 +156,8 @@ fn read(path: &Path) -> Result<Option<String>, WitnessError> {
     }
 }
 
-/// Puts a file in its place durably: whoever looks finds the old one or the new one.
 fn replace(path: &Path, text: &str) -> Result<(), WitnessError> {
-    let temporary = path.with_extension("new");
-    in_file(&temporary, write_private(&temporary, text, false))?;
-    in_file(path, fs::rename(&temporary, path))?;
-    let folder = path.parent().unwrap_or(path);
-    in_file(folder, sync_folder(folder))
+    replace_private(path, text).or_else(|(path, source)| in_file(&path, Err(source)))
 }
 
 impl Witness {
