@@ -159,26 +159,53 @@ def tiles(level, hashes):
         yield from tiles(level + 1, above)
 
 
-def read_entries(folder, size):
-    entries = []
+def read_bundle(folder, start, width):
+    """The entries of one bundle; none where it is not there."""
+    try:
+        data = (folder / tile_path("entries", start // WIDTH, width)).read_bytes()
+    except FileNotFoundError:
+        return None
+    entries, at = [], 0
+    while at < len(data):
+        length = int.from_bytes(data[at:at + 2], "big")
+        entries.append(data[at + 2:at + 2 + length])
+        at += 2 + length
+    if at != len(data) or len(entries) != width:
+        raise Wrong(f"the bundle of entries from {start} does not hold {width}")
+    return entries
+
+
+def read_leaves(folder, size):
+    """The hashes of all leaves, and the entries whose data are there. Where data were dropped, before `minimum-index`, the
+    hashes are those of the tiles, and `kept` holds single entries."""
+    path = folder / "minimum-index"
+    minimum = int(path.read_text()) if path.exists() else 0
+    hashes, entries = [], []
     for start in range(0, size, WIDTH):
         width = min(WIDTH, size - start)
-        data = (folder / tile_path("entries", start // WIDTH, width)).read_bytes()
-        at = 0
-        while at < len(data):
-            length = int.from_bytes(data[at:at + 2], "big")
-            entries.append(data[at + 2:at + 2 + length])
-            at += 2 + length
-        if at != len(data) or len(entries) != start + width:
-            raise Wrong(f"the bundle of entries from {start} does not hold {width}")
-    return entries
+        bundle = read_bundle(folder, start, width)
+        if bundle is not None:
+            entries += bundle
+            hashes += [leaf_hash(entry) for entry in bundle]
+            continue
+        if start >= minimum:
+            raise Wrong(f"the bundle of entries from {start} is not there")
+        tile = (folder / tile_path(0, start // WIDTH, width)).read_bytes()
+        if len(tile) != 32 * width:
+            raise Wrong(f"the tile of entries from {start} does not hold {width} hashes")
+        hashes += [tile[at:at + 32] for at in range(0, len(tile), 32)]
+    for path in (folder / "kept").glob("*") if minimum else []:
+        entry, index = path.read_bytes(), int(path.name)
+        if not 0 <= index < min(minimum, size) or leaf_hash(entry) != hashes[index]:
+            raise Wrong(f"kept/{path.name} is not entry {index}")
+        entries.append(entry)
+    return hashes, entries
 
 
 def check_bundle(folder, key, held):
     key = key or (folder / "keys").read_text().splitlines()[0]
     size, root = read_checkpoint((folder / "checkpoint").read_text(), key)
-    entries = read_entries(folder, size)
-    hashes = [leaf_hash(entry) for entry in entries]
+    hashes, entries = read_leaves(folder, size)
     count = 0
     for path, tile in tiles(0, hashes):
         if (folder / path).read_bytes() != b"".join(tile):
@@ -194,7 +221,8 @@ def check_bundle(folder, key, held):
         text = json.loads(entry)
         if json.dumps(text, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() != entry:
             raise Wrong("an entry is not canonical")
-    return f"{size} entries, {count} tiles, root {root.hex()}"
+    dropped = f", the data of {size - len(entries)} were dropped" if len(entries) < size else ""
+    return f"{size} entries{dropped}, {count} tiles, root {root.hex()}"
 
 
 def hashes_of(text):

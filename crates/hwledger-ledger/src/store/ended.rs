@@ -15,6 +15,9 @@ pub(super) enum Moment {
     AfterCommit,
     AfterSigning,
     BeforePruning,
+    /// For what became of events, where others place them.
+    #[cfg(feature = "postgres")]
+    Looking,
 }
 
 impl Health {

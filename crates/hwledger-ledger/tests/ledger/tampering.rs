@@ -318,3 +318,24 @@ fn a_key_without_its_entry_acknowledges_nothing() {
     let refused = ledger.append(&draft(5).once("k")).unwrap_err();
     assert!(matches!(&refused, AppendError::ReadOnly(Fault::Corrupt(why)) if why.contains("entry 700")), "{refused}");
 }
+
+#[test]
+fn a_stream_without_a_next_version_is_not_gone_on_with() {
+    for version in [-1, i64::MIN, i64::MAX] {
+        let folder = Folder::new();
+        let (_, _) = ledger_of_301(&folder);
+        let subject = Reader::open(&folder.places().database()).unwrap().entry(5).unwrap().subject;
+        // A single entry of its stream is left, so that its version is the last.
+        let statements = format!(
+            "UPDATE entries SET subject = 'elsewhere/' || position WHERE subject = '{subject}' AND position <> 5;
+             UPDATE entries SET version = {version} WHERE position = 5"
+        );
+        change(&folder, &statements);
+        let ledger = Ledger::open(&folder.places()).unwrap();
+        let mut next = draft(1000);
+        next.subject = subject;
+        let refused = ledger.append(&next).unwrap_err();
+        let why = format!("version {version}");
+        assert!(matches!(&refused, AppendError::ReadOnly(Fault::Corrupt(text)) if text.ends_with(&why)), "{refused}");
+    }
+}

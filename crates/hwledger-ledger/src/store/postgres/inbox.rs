@@ -119,7 +119,8 @@ fn send(link: &mut Link, group: Vec<Pending>, shared: &Shared) {
         });
         let Err(error) = result else { return };
         link.drop_connection();
-        if fault_of(&error).is_some() || started.elapsed() >= TRY_FOR {
+        // After a fault of this process nobody waits any more.
+        if fault_of(&error).is_some() || started.elapsed() >= TRY_FOR || shared.health.fault().is_some() {
             break error;
         }
         std::thread::sleep(PAUSE);

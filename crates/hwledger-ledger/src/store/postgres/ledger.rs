@@ -69,6 +69,18 @@ impl Shared {
     }
 }
 
+/// Hangs up on those who wait when one of the threads ends unexpectedly: the others could not answer them alone.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.health.fail(Fault::WriterEnded);
+            self.0.waiting.end();
+        }
+    }
+}
+
 /// A ledger that is open for appending, in one of the processes that write it.
 pub struct PostgresLedger {
     places: PostgresPlaces,
@@ -162,7 +174,11 @@ impl PostgresLedger {
         let (queue, requests) = sync_channel(QUEUE);
         let keys = signer.as_ref().map(Signer::public).unwrap_or_default();
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+            let ending = Ending(Arc::clone(&shared));
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+                let _ending = ending;
+                work();
+            });
             thread.map_err(|error| drop(shared.health.fail(Fault::Storage(format!("no thread: {error}"))))).ok()
         };
         let (address, own) = (places.address.clone(), Arc::clone(&shared));
@@ -354,3 +370,35 @@ const _: () = {
     const fn is_shared<T: Send + Sync>() {}
     is_shared::<PostgresLedger>();
 };
+
+#[cfg(test)]
+mod tests {
+    use std::sync::PoisonError;
+
+    use super::{Arc, PostgresLedger, PostgresPlaces, Shared};
+    use crate::event::{AgentLost, Count, Draft};
+    use crate::store::ended::Moment;
+    use crate::store::postgres::{Address, Transport};
+    use crate::store::{AppendError, Fault};
+
+    #[test]
+    fn callers_are_told_when_what_would_answer_them_has_ended() {
+        // No server is there: what is sent waits until it is given up.
+        let address = Address::parse("host=/nowhere/at/all user=nobody", Transport::Verified).unwrap();
+        let shared = Arc::<Shared>::default();
+        let ledger =
+            PostgresLedger::start(&PostgresPlaces { address, signer: None }, "test", None, Arc::clone(&shared));
+        let lost = AgentLost { agent: "a".to_owned(), last_seen_at_ns: Count(1) };
+        let draft = Draft::new("test", "agent/a", lost);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| ledger.append(&draft));
+            while shared.waiting.len() == 0 {
+                std::thread::yield_now();
+            }
+            *shared.health.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(Moment::Looking);
+            assert_eq!(waiting.join().unwrap(), Err(AppendError::Unknown(Fault::WriterEnded)));
+        });
+        assert_eq!(ledger.append(&draft), Err(AppendError::ReadOnly(Fault::WriterEnded)));
+        assert_eq!(ledger.fault(), Some(Fault::WriterEnded));
+    }
+}

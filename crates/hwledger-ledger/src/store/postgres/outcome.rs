@@ -66,6 +66,8 @@ impl Pending {
 struct List {
     next: u64,
     pending: BTreeMap<u64, Pending>,
+    /// Whether a thread that answers is gone.
+    is_ended: bool,
 }
 
 /// All that a process's callers wait for.
@@ -87,10 +89,19 @@ impl Waiting {
         for pending in group {
             let number = list.next;
             list.next += 1;
-            list.pending.insert(number, pending);
+            if !list.is_ended {
+                list.pending.insert(number, pending);
+            }
             numbers.push(number);
         }
         numbers
+    }
+
+    /// Hangs up on all that wait, and on all that come: nobody is there any more who would answer them.
+    pub(super) fn end(&self) {
+        let mut list = self.list();
+        list.is_ended = true;
+        list.pending.clear();
     }
 
     /// Takes note that a group was sent.
@@ -180,6 +191,8 @@ struct Asked {
 pub(super) fn run(address: Address, shared: &Arc<Shared>) {
     let mut link = Link::new(address, "LISTEN hwledger_placed");
     while !(shared.is_closed() && shared.waiting.len() == 0) {
+        #[cfg(test)]
+        shared.health.reach(crate::store::ended::Moment::Looking);
         let looked = link.client().and_then(|client| {
             notified(client, LOOK)?;
             look(client, &shared.waiting, Which::All)

@@ -263,7 +263,8 @@ fn decide<'a>(
     let mut versions = HashMap::new();
     for row in transaction.query_typed(last, &[(&subjects, Type::TEXT_ARRAY)])? {
         let last: Option<i64> = row.try_get(1)?;
-        versions.insert(row.try_get::<_, String>(0)?, last.map_or(0, |last| last + 1));
+        // The table refuses the same version twice, should there be no higher one.
+        versions.insert(row.try_get::<_, String>(0)?, last.map_or(0, |last| last.saturating_add(1)));
     }
     let mut batch = Batch::default();
     for event in waiting {
@@ -276,7 +277,7 @@ fn decide<'a>(
             continue;
         }
         batch.placed.push((event, edge.size().cast_signed(), *version));
-        *version += 1;
+        *version = version.saturating_add(1);
         edge.push(event.leaf, |name, hashes| batch.tiles.push((name, bytes_of(hashes))));
     }
     let is_completed = !batch.tiles.is_empty();

@@ -238,7 +238,14 @@ fn append_in(
                 continue;
             }
             let last: Option<i64> = stream.query_row([&sealing.subject], |row| row.get(0))?;
-            let version = last.map_or(0, |last| last.cast_unsigned() + 1);
+            let version = match last {
+                Some(last) => u64::try_from(last)
+                    .ok()
+                    .filter(|last| *last < i64::MAX.cast_unsigned())
+                    .map(|last| last + 1)
+                    .ok_or_else(|| corrupt(format!("`{}` has an entry of version {last}", sealing.subject)))?,
+                None => 0,
+            };
             if let Some(expected) = sealing.expected_version.filter(|expected| *expected != version) {
                 answers.push(Err(AppendError::Version { subject: sealing.subject.clone(), expected, found: version }));
                 continue;
