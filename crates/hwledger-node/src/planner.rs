@@ -91,13 +91,16 @@ impl PlanFailure {
     }
 }
 
-/// An error with its causes, as one sentence.
+/// An error with its causes, as one sentence; a cause that a message names itself comes once.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let why = error.to_string();
+        if !text.contains(&why) {
+            text.push_str(": ");
+            text.push_str(&why);
+        }
         cause = error.source();
     }
     text
@@ -436,5 +439,28 @@ fn note_host(plan: &MemoryPlan, assumptions: &mut Assumptions) {
             "enough",
             format!("nobody said how much it has; the plan needs {}", total.value),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_causes;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the tables are not there")]
+    struct Inner;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Outer {
+        #[error("`a.db`: {0}")]
+        Naming(#[source] Inner),
+        #[error("`a.db` cannot be read")]
+        Silent(#[source] Inner),
+    }
+
+    #[test]
+    fn each_cause_comes_once() {
+        assert_eq!(with_causes(&Outer::Naming(Inner)), "`a.db`: the tables are not there");
+        assert_eq!(with_causes(&Outer::Silent(Inner)), "`a.db` cannot be read: the tables are not there");
     }
 }
