@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use hwledger_core::ElementType;
 use hwledger_core::device::{Instructions, find};
 use hwledger_core::projection::Priors;
+use hwledger_core::projection::resource::Kernel;
 use hwledger_core::settings::DeviceKind;
 use hwledger_engine::{InstructionSet, Pool, product_rate, read_bandwidth};
 use hwledger_formats::device_file::DeviceDescription;
@@ -164,10 +165,10 @@ impl Machine {
         let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         let gigabytes = |rate: f64| rate / 1e9;
         let tera = |rate: f64| rate / 1e12;
-        // Plans of the native engine divide by the share of the limit that its kernels reach: the limit is what was
-        // reached by that share.
+        // Plans of the native engine multiply the limit by the share of it that its kernels reach: the limit is what was
+        // reached with 8-bit weights, divided by their share.
         let set = Instructions::named(&self.instructions);
-        let share = set.and_then(|set| Priors::embedded().native_share(set)).unwrap_or(1.0);
+        let share = set.and_then(|set| Priors::embedded().native_share(set, Kernel::Q8)).unwrap_or(1.0);
         let limit = self.integer_rate.map(|rate| tera(rate / share));
         let is_tiled = set == Some(Instructions::Amx);
         DeviceDescription {

@@ -26,10 +26,13 @@ const COLUMNS_GRID: u64 = 256;
 /// Tokens from which a batch is multiplied as bfloat16 tiles, where the processor has them.
 const TILE_TOKENS_MIN: u64 = 32;
 /// Bytes of a tokenizer per token of its vocabulary: texts, merges and their index. With [`PROCESS_BYTES`] what
-/// processes of the engine held beside what it reports, on Linux: 11.9 MiB with 512 tokens, 62 to 75 with 128,256.
-const TOKENIZER_BYTES_PER_TOKEN: u64 = 420;
-/// The program, its threads and small tables.
-const PROCESS_BYTES: u64 = 12 * MEBIBYTE;
+/// processes of the engine held beside what it reports, on Linux: 22 MiB with 512 tokens and 67 to 68 with 128,256; 7 to
+/// 13 more where they are recorded.
+const TOKENIZER_BYTES_PER_TOKEN: u64 = 372;
+/// The program, of whose pages some 17 MiB are in memory then, its threads and small tables.
+const PROCESS_BYTES: u64 = 22 * MEBIBYTE;
+/// The ends of what a process holds beside what the engine reports, in shares of it: nothing recorded, all recorded.
+const OVERHEAD_RANGE: (f64, f64) = (0.9, 1.25);
 
 /// Columns of the longest group that MLX's files have; 8-bit numbers whose scales serve more are floats.
 const AFFINE_GROUP_MAX: u32 = 128;
@@ -390,7 +393,7 @@ fn plan_encoder(
         recurrent_state: Some(Estimate::ZERO),
         compute: Some(Estimate::within(Bytes(compute_bytes(model, format.as_ref(), tokens, has_amx)), 0.75, 1.1)),
         output: Some(Estimate::ZERO),
-        overhead: Some(Estimate::within(Bytes(overhead), 0.9, 1.25)),
+        overhead: Some(Estimate::within(Bytes(overhead), OVERHEAD_RANGE.0, OVERHEAD_RANGE.1)),
     };
     Ok(MemoryPlan {
         devices: vec![host(settings, components)],
@@ -441,7 +444,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
         recurrent_state: Some(Estimate::ZERO),
         compute: Some(Estimate::within(Bytes(compute_bytes(model, format.as_ref(), tokens, has_amx)), 0.75, 1.1)),
         output: Some(Estimate::exact(Bytes(logits))),
-        overhead: Some(Estimate::within(overhead, 0.9, 1.25)),
+        overhead: Some(Estimate::within(overhead, OVERHEAD_RANGE.0, OVERHEAD_RANGE.1)),
     };
     Ok(MemoryPlan {
         devices: vec![host(settings, components)],

@@ -478,8 +478,8 @@ impl Priors {
         own.unwrap_or_else(|| self.start.get(&resource).map_or(0.0, |(log, _)| *log))
     }
 
-    /// The share of a processor's limit that the native engine's products of many tokens reach.
-    pub fn native_share(&self, instructions: Instructions) -> Option<f64> {
+    /// The share of a processor's limit that the native engine's products of many tokens with weights of a kernel reach.
+    pub fn native_share(&self, instructions: Instructions, kernel: Kernel) -> Option<f64> {
         let place = Place {
             engine: Runner::Native,
             group: Runner::Native,
@@ -489,7 +489,7 @@ impl Priors {
             architecture: None,
             instructions: Some(instructions),
         };
-        self.own.log(&place, Resource::Matmul, Kernel::Any).map(f64::exp)
+        self.own.log(&place, Resource::Matmul, kernel).map(f64::exp)
     }
 
     /// Calls `visit` with every factor of `resource` with `kernel` at `place`; where the engine starts from what its own

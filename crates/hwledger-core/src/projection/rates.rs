@@ -171,22 +171,12 @@ impl Rates {
         }
     }
 
-    /// 8-bit integer products of the vector units: as stated, or by what the instructions do beside fused
-    /// multiplications of 32-bit floats, of which as many start in a cycle.
-    ///
-    /// AVX2 multiplies 32 pairs in two instructions (`vpmaddubsw`, `vpmaddwd`), the others four times as many pairs
-    /// in one as there are floats (`vpdpbusd`, `sdot`). Tiles of AMX are no vectors.
+    /// 8-bit integer products of the vector units: as stated, or four times as many as fused products of 32-bit floats, of
+    /// which as many start in a cycle: one instruction multiplies four times as many pairs (`vpdpbusd`, `sdot`; with AVX2
+    /// `vpmaddubsw`, whose sums have 16 bits). Tiles of AMX are no vectors.
     fn integer_products(&self, instructions: Option<Instructions>) -> f64 {
         let set = instructions.unwrap_or(Instructions::Avx2);
-        let ratio = match set {
-            Instructions::Scalar => 1.0,
-            Instructions::Avx2 => 2.0,
-            Instructions::Neon
-            | Instructions::NeonI8mm
-            | Instructions::AvxVnni
-            | Instructions::Avx512
-            | Instructions::Amx => 4.0,
-        };
+        let ratio = if set == Instructions::Scalar { 1.0 } else { 4.0 };
         self.integer.filter(|_| set != Instructions::Amx).unwrap_or(ratio * self.vector)
     }
 
