@@ -253,8 +253,9 @@ impl Model {
         bytes
     }
 
-    /// Weights that one token is multiplied with.
-    pub fn token_weights(&self) -> usize {
+    /// Operations of a step's products with weights, two for each: all layers for every token, the language head for those
+    /// whose logits are wanted.
+    pub fn step_operations(&self, tokens: usize, outputs: usize) -> usize {
         let elements = |weight: &PackedWeight| weight.shape.rows * weight.shape.columns;
         let projection = |projection: &Projection| projection.matrices.iter().map(elements).sum::<usize>();
         let dense = |dense: &DenseWeights| projection(&dense.input) + projection(&dense.down);
@@ -277,6 +278,7 @@ impl Model {
                 projection(&layer.attention.input) + latent + projection(&layer.attention.output) + feed_forward
             })
             .sum();
-        layers + self.head.as_ref().map_or_else(|| elements(&self.embedding), projection)
+        let head = self.head.as_ref().map_or_else(|| elements(&self.embedding), projection);
+        2 * (layers * tokens + head * outputs)
     }
 }

@@ -1,4 +1,4 @@
-//! What the planner says that the engine takes, against what it takes.
+//! What the planner says that the engine takes, against what it takes; and what its steps read and compute.
 
 use hwledger_core::settings::Engine;
 use hwledger_core::{Assumptions, ElementType, Settings, engine::plan_memory};
@@ -98,5 +98,17 @@ fn caches_of_several_sequences_are_planned() {
         for (sequences, context) in [(1, 33), (3, 64), (5, 97)] {
             check(&Recipe::new("llama").with_weights(ElementType::Q8_0), format, sequences, context);
         }
+    }
+}
+
+#[test]
+fn operations_are_those_of_the_layers_and_of_the_wanted_logits() {
+    let recipe = Recipe::new("llama");
+    let model = loaded(recipe.bytes(), 8);
+    let Recipe { layers, hidden, heads, kv_heads, key, width, vocabulary, .. } = recipe;
+    let layer = hidden * (heads + 2 * kv_heads) * key + heads * key * hidden + 3 * hidden * width;
+    for (tokens, outputs) in [(1, 1), (512, 1), (7, 0)] {
+        let expected = 2 * (layers * layer * tokens + vocabulary * hidden * outputs);
+        assert_eq!(model.step_operations(tokens, outputs), expected, "{tokens} tokens, {outputs} outputs");
     }
 }

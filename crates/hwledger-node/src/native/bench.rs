@@ -150,6 +150,11 @@ fn row(
     let per_token = decoder.cache().page_bytes() / hwledger_engine::PAGE_TOKENS;
     let bytes = model.step_bytes(if test.is_prefill { test.tokens } else { test.sequences }) + seen * per_token;
     let bytes_per_second = bytes as f64 * steps_per_second;
+    let operations = if test.is_prefill {
+        model.step_operations(test.tokens, 1)
+    } else {
+        model.step_operations(test.sequences, test.sequences)
+    };
     Ok(BenchRow {
         test: if test.is_prefill { "prefill" } else { "decode" },
         sequences: test.sequences,
@@ -159,7 +164,7 @@ fn row(
         range: [speeds[0], speeds[speeds.len() - 1]],
         bytes_per_second,
         bandwidth_share: bandwidth.map(|bandwidth| bytes_per_second / bandwidth),
-        operations_per_second: 2.0 * model.token_weights() as f64 * speed,
+        operations_per_second: operations as f64 * steps_per_second,
     })
 }
 
