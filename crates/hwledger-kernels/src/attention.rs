@@ -10,8 +10,16 @@ use crate::elementwise::{LANES, exp, for_every_set, total};
 use crate::instruction_set::InstructionSet;
 use crate::pool::Pool;
 
-/// Queries of one key head that are taken side by side.
+/// Queries of one key head that are taken side by side, at most.
 pub(crate) const QUERIES_TOGETHER: usize = 4;
+
+/// The same with these instructions: the sixteen registers of AVX2 hold the scores of two queries and a page.
+pub(crate) const fn queries_together(set: InstructionSet) -> usize {
+    match set {
+        InstructionSet::Avx2 | InstructionSet::AvxVnni => 2,
+        _ => QUERIES_TOGETHER,
+    }
+}
 /// Tokens of one sequence that one chunk takes over the same pages.
 const TOKENS_TOGETHER: usize = 16;
 /// Query heads of one key head that one chunk takes: where all share one key head (latent attention), threads still
@@ -172,7 +180,7 @@ pub fn attend(
                 pages.read(set, run.pages[page], layer, task.head, &mut working.page);
                 let mut query = 0;
                 while query < count {
-                    let together = QUERIES_TOGETHER.min(count - query);
+                    let together = queries_together(set).min(count - query);
                     let step = PageStep {
                         queries: &query_rows[query..query + together],
                         keys: &working.page.keys,

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 
-use crate::attention::{Out, PageStep, QUERIES_TOGETHER, Scoring, State, add_page};
+use crate::attention::{Out, PageStep, QUERIES_TOGETHER, Scoring, State, add_page, queries_together};
 use crate::cache::PAGE_TOKENS;
 use crate::instruction_set::InstructionSet;
 use crate::pool::Pool;
@@ -140,8 +140,9 @@ fn run(task: &Task, rows: &HeadRows<'_>, scoring: &Scoring<'_>, out: &Out, worki
         let tokens = PAGE_TOKENS.min(task.sequence.tokens - first);
         rows.copy_page(task.sequence.row + first, tokens, task.head, working);
         let Working { keys, values, states, sums } = &mut *working;
-        let parts = queries.chunks(QUERIES_TOGETHER).zip(states.chunks_mut(QUERIES_TOGETHER));
-        for ((queries, states), sums) in parts.zip(sums.chunks_mut(QUERIES_TOGETHER * value)) {
+        let together = queries_together(set);
+        let parts = queries.chunks(together).zip(states.chunks_mut(together));
+        for ((queries, states), sums) in parts.zip(sums.chunks_mut(together * value)) {
             let positions = [last; QUERIES_TOGETHER];
             add_page(set, &PageStep { queries, keys, values, value, scoring, first, positions }, states, sums);
         }

@@ -1,4 +1,4 @@
-//! Products of several tokens with AVX2 alone: a unit is unpacked once for up to 32 of them, and both registers of its
+//! Products of several tokens with AVX2 alone: a unit is unpacked once for up to 64 of them, and both registers of its
 //! rows share each activation that is spread. Sums of products stay in 16 bits for as many columns as these suffice.
 
 #![expect(unsafe_code, reason = "SIMD")]
@@ -14,17 +14,17 @@ use super::super::{Matrix, Out};
 mod blocks;
 mod super_blocks;
 
-/// Tiles that share an unpacked unit: unpacking costs a thirtieth of their products then, and the first cache holds all.
-const TILES_MAX: usize = 4;
+/// Tiles that share an unpacked unit: unpacking costs a fifteenth of their products then, and the first cache holds all.
+const TILES_MAX: usize = 8;
 /// Tokens from which this is faster than unpacking while multiplying.
 const TOKENS_MIN: usize = 3;
 /// The same for numbers of eight bits, of which each is multiplied in two parts either way.
 const TOKENS_MIN_8_BITS: usize = 16;
 /// Batches of at most so many tokens wait for weights from memory, and ask for them ahead.
-const TOKENS_ASKING_MAX: usize = TILES_MAX * TILE_TOKENS_MAX;
+const TOKENS_ASKING_MAX: usize = 32;
 
-/// Sums of sixteen rows, of some tiles' tokens.
-type Sums = [[[__m256; 2]; TILE_TOKENS_MAX]; TILES_MAX];
+/// Sums of sixteen rows, of a tile's tokens.
+type TileSums = [[__m256; 2]; TILE_TOKENS_MAX];
 
 /// What of the weights that come later is asked for while a tile is multiplied.
 #[derive(Clone, Copy)]
@@ -50,23 +50,19 @@ pub(super) fn groups(matrix: Matrix<'_>, groups: Range<usize>, activations: &Act
     let format = matrix.weight.format;
     let tiles = activations.quantised_tiles(format);
     let asks = activations.tokens() <= TOKENS_ASKING_MAX;
-    for group in groups {
-        let bytes = matrix.weight.group(matrix.copy, group);
-        for tiles in tiles.chunks(TILES_MAX) {
-            // SAFETY: the group is whole, the tiles have the columns of the matrix, the processor the instructions.
-            unsafe {
-                match format {
-                    PackedFormat::Q8 | PackedFormat::Q4 => blocks::group(format, bytes, tiles, asks, group, out),
-                    _ => super_blocks::group(format, bytes, tiles, asks, group, out),
-                }
-            }
+    let rows = groups.map(|group| (group, matrix.weight.group(matrix.copy, group)));
+    // SAFETY: the groups are whole, the tiles have the columns of the matrix, the processor the instructions.
+    unsafe {
+        match format {
+            PackedFormat::Q8 | PackedFormat::Q4 => blocks::groups(format, rows, &tiles, asks, out),
+            _ => super_blocks::groups(format, rows, &tiles, asks, out),
         }
     }
 }
 
 /// Writes the outputs of some tiles.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn write(sums: &Sums, tiles: &[QuantisedTile<'_>], group: usize, out: Out) {
+unsafe fn write(sums: &[TileSums], tiles: &[QuantisedTile<'_>], group: usize, out: Out) {
     for (sums, parts) in sums.iter().zip(tiles) {
         let Tile { first, tokens, .. } = parts.tile();
         for (slot, sums) in sums.iter().enumerate().take(tokens) {

@@ -7,7 +7,7 @@ use crate::weight::PackedFormat;
 
 use super::super::super::Out;
 use super::super::unit::{ask, halves, load, nibbles, spread};
-use super::{Ahead, Sums, TILES_MAX, loop_length, write};
+use super::{Ahead, TILES_MAX, TileSums, loop_length, write};
 
 /// A unit of 64 columns and sixteen rows, its numbers in bytes.
 #[repr(align(64))]
@@ -28,29 +28,49 @@ struct At {
     sums: *const f32,
 }
 
-/// Sixteen rows times up to [`TILES_MAX`] tiles. The processor has the instructions.
+/// Groups of sixteen rows, each with its bytes, times all tiles. The processor has the instructions.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn group(
+pub(super) unsafe fn groups<'a>(
+    format: PackedFormat,
+    groups: impl Iterator<Item = (usize, &'a [u8])>,
+    tiles: &[QuantisedTile<'_>],
+    asks: bool,
+    out: Out,
+) {
+    let zero = [[_mm256_setzero_si256(); 2]; 16];
+    let mut unpacked = Unpacked { low: zero, high: zero, scales: [[_mm256_setzero_ps(); 2]; 2] };
+    for (group, bytes) in groups {
+        for tiles in tiles.chunks(TILES_MAX) {
+            // Sums are set to zero, which costs small batches more than it should with room for the most tiles.
+            let run = if tiles.len() == 1 { some_tiles::<1> } else { some_tiles::<TILES_MAX> };
+            // SAFETY: as the caller says.
+            unsafe { run(format, bytes, tiles, asks, group, out, &mut unpacked) };
+        }
+    }
+}
+
+/// Sixteen rows times up to `TILES` tiles.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn some_tiles<const TILES: usize>(
     format: PackedFormat,
     group_bytes: &[u8],
     tiles: &[QuantisedTile<'_>],
     asks: bool,
     group: usize,
     out: Out,
+    unpacked: &mut Unpacked,
 ) {
-    let zero = [[_mm256_setzero_si256(); 2]; 16];
-    let mut unpacked = Unpacked { low: zero, high: zero, scales: [[_mm256_setzero_ps(); 2]; 2] };
-    let mut sums: Sums = [[[_mm256_setzero_ps(); 2]; TILE_TOKENS_MAX]; TILES_MAX];
+    let mut sums: [TileSums; TILES] = [[[_mm256_setzero_ps(); 2]; TILE_TOKENS_MAX]; TILES];
     let lines = if asks { format.unit_bytes().div_ceil(64 * 2) } else { 0 };
     for (index, unit) in group_bytes.chunks_exact(format.unit_bytes()).enumerate() {
         // SAFETY: the unit is whole, and each tile has its columns.
         unsafe {
-            unpack(format, unit.as_ptr(), &mut unpacked);
+            unpack(format, unit.as_ptr(), unpacked);
             let mut ahead = Ahead { unit: unit.as_ptr(), lines };
             for (parts, sums) in tiles.iter().zip(&mut sums) {
                 let QuantisedTile::Blocks(parts) = parts else { continue };
                 let (width, at) = (parts.tile.width, at_unit(parts, index));
-                of_width(width, format == PackedFormat::Q8)(&unpacked, at, sums, ahead);
+                of_width(width, format == PackedFormat::Q8)(unpacked, at, sums, ahead);
                 ahead.lines = 0;
             }
         }
@@ -95,7 +115,7 @@ unsafe fn unpack(format: PackedFormat, unit: *const u8, to: &mut Unpacked) {
 }
 
 /// The function for tiles of some width and numbers of so many bits.
-fn of_width(width: usize, is_q8: bool) -> unsafe fn(&Unpacked, At, &mut [[__m256; 2]; TILE_TOKENS_MAX], Ahead) {
+fn of_width(width: usize, is_q8: bool) -> unsafe fn(&Unpacked, At, &mut TileSums, Ahead) {
     match (width, is_q8) {
         (1, false) => passes::<1, 1, 4>,
         (2, false) => passes::<2, 2, 4>,
@@ -117,7 +137,7 @@ fn of_width(width: usize, is_q8: bool) -> unsafe fn(&Unpacked, At, &mut [[__m256
 unsafe fn passes<const W: usize, const M: usize, const BITS: u32>(
     unit: &Unpacked,
     at: At,
-    sums: &mut [[__m256; 2]; TILE_TOKENS_MAX],
+    sums: &mut TileSums,
     ahead: Ahead,
 ) {
     let lines_of_half = loop_length(8);

@@ -8,7 +8,7 @@ use crate::weight::PackedFormat;
 use super::super::super::Out;
 use super::super::unit::{ask, halves, numbers, spread};
 use super::super::{OFFSET_BITS_LESS, twice};
-use super::{Ahead, Sums, TILES_MAX, write};
+use super::{Ahead, TILES_MAX, TileSums, write};
 
 /// A unit of 256 columns and sixteen rows, its numbers in bytes.
 #[repr(align(64))]
@@ -34,14 +34,13 @@ struct At {
     offsets: *const i32,
 }
 
-/// Sixteen rows times up to [`TILES_MAX`] tiles. The processor has the instructions.
+/// Groups of sixteen rows, each with its bytes, times all tiles. The processor has the instructions.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn group(
+pub(super) unsafe fn groups<'a>(
     format: PackedFormat,
-    group_bytes: &[u8],
+    groups: impl Iterator<Item = (usize, &'a [u8])>,
     tiles: &[QuantisedTile<'_>],
     asks: bool,
-    group: usize,
     out: Out,
 ) {
     let zero = _mm256_setzero_si256();
@@ -52,17 +51,38 @@ pub(super) unsafe fn group(
         factor: [_mm256_setzero_ps(); 2],
         minimum_factor: [_mm256_setzero_ps(); 2],
     };
-    let mut sums: Sums = [[[_mm256_setzero_ps(); 2]; TILE_TOKENS_MAX]; TILES_MAX];
+    for (group, bytes) in groups {
+        for tiles in tiles.chunks(TILES_MAX) {
+            // Sums are set to zero, which costs small batches more than it should with room for the most tiles.
+            let run = if tiles.len() == 1 { some_tiles::<1> } else { some_tiles::<TILES_MAX> };
+            // SAFETY: as the caller says.
+            unsafe { run(format, bytes, tiles, asks, group, out, &mut unpacked) };
+        }
+    }
+}
+
+/// Sixteen rows times up to `TILES` tiles.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn some_tiles<const TILES: usize>(
+    format: PackedFormat,
+    group_bytes: &[u8],
+    tiles: &[QuantisedTile<'_>],
+    asks: bool,
+    group: usize,
+    out: Out,
+    unpacked: &mut Unpacked,
+) {
+    let mut sums: [TileSums; TILES] = [[[_mm256_setzero_ps(); 2]; TILE_TOKENS_MAX]; TILES];
     let parts = if format == PackedFormat::Q4K { 8 } else { 16 };
     let lines = if asks { format.unit_bytes().div_ceil(64 * parts) } else { 0 };
     for (index, unit) in group_bytes.chunks_exact(format.unit_bytes()).enumerate() {
         // SAFETY: the unit is whole, and each tile has its columns.
         unsafe {
-            unpack(format, unit.as_ptr(), &mut unpacked);
+            unpack(format, unit.as_ptr(), unpacked);
             let mut ahead = Ahead { unit: unit.as_ptr(), lines };
             for (parts, sums) in tiles.iter().zip(&mut sums) {
                 let QuantisedTile::SuperBlocks(parts) = parts else { continue };
-                tile(format, &unpacked, at_unit(parts, index), parts.tile.width, sums, ahead);
+                tile(format, unpacked, at_unit(parts, index), parts.tile.width, sums, ahead);
                 ahead.lines = 0;
             }
         }
@@ -155,14 +175,7 @@ unsafe fn unpack_scales(format: PackedFormat, unit: *const u8, to: &mut Unpacked
 
 /// Adds the products of a unit with one tile.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn tile(
-    format: PackedFormat,
-    unit: &Unpacked,
-    at: At,
-    width: usize,
-    sums: &mut [[__m256; 2]; TILE_TOKENS_MAX],
-    ahead: Ahead,
-) {
+unsafe fn tile(format: PackedFormat, unit: &Unpacked, at: At, width: usize, sums: &mut TileSums, ahead: Ahead) {
     let run = match format {
         PackedFormat::Q4K => of_width::<8, 0>(width),
         PackedFormat::Q5K => of_width::<4, 0>(width),
@@ -176,7 +189,7 @@ unsafe fn tile(
 /// The function for tiles of some width.
 fn of_width<const LINES: usize, const OFFSET_BITS: u32>(
     width: usize,
-) -> unsafe fn(&Unpacked, At, &mut [[__m256; 2]; TILE_TOKENS_MAX], Ahead) {
+) -> unsafe fn(&Unpacked, At, &mut TileSums, Ahead) {
     match width {
         1 => passes::<1, 1, LINES, OFFSET_BITS>,
         2 => passes::<2, 2, LINES, OFFSET_BITS>,
@@ -196,7 +209,7 @@ fn of_width<const LINES: usize, const OFFSET_BITS: u32>(
 unsafe fn passes<const W: usize, const M: usize, const LINES: usize, const OFFSET_BITS: u32>(
     unit: &Unpacked,
     at: At,
-    sums: &mut [[__m256; 2]; TILE_TOKENS_MAX],
+    sums: &mut TileSums,
     ahead: Ahead,
 ) {
     let mut lines = ahead.lines;
