@@ -20,6 +20,7 @@ pub(crate) const fn queries_together(set: InstructionSet) -> usize {
         _ => QUERIES_TOGETHER,
     }
 }
+
 /// Tokens of one sequence that one chunk takes over the same pages.
 const TOKENS_TOGETHER: usize = 16;
 /// Query heads of one key head that one chunk takes: where all share one key head (latent attention), threads still

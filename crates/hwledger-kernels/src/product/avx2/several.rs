@@ -34,6 +34,25 @@ struct Ahead {
     lines: usize,
 }
 
+/// A unit of sixteen rows, its numbers in bytes: one of a kind of weights.
+trait Unpacked {
+    /// One of zeros.
+    unsafe fn zero() -> Self;
+    /// Pieces of a unit; with each, the same number of lines is asked for ahead.
+    fn pieces(format: PackedFormat) -> usize;
+    /// Holds a unit of the format from here on.
+    unsafe fn read(&mut self, format: PackedFormat, unit: *const u8);
+    /// Adds the products with one tile, whose unit `index` this is.
+    unsafe fn add(
+        &self,
+        format: PackedFormat,
+        parts: &QuantisedTile<'_>,
+        index: usize,
+        sums: &mut TileSums,
+        ahead: Ahead,
+    );
+}
+
 /// Whether products of such a batch with such weights are computed here.
 pub(super) const fn is_for(format: PackedFormat, tokens: usize) -> bool {
     match format {
@@ -54,10 +73,59 @@ pub(super) fn groups(matrix: Matrix<'_>, groups: Range<usize>, activations: &Act
     // SAFETY: the groups are whole, the tiles have the columns of the matrix, the processor the instructions.
     unsafe {
         match format {
-            PackedFormat::Q8 | PackedFormat::Q4 => blocks::groups(format, rows, &tiles, asks, out),
-            _ => super_blocks::groups(format, rows, &tiles, asks, out),
+            PackedFormat::Q8 | PackedFormat::Q4 => groups_of::<blocks::Unit>(format, rows, &tiles, asks, out),
+            _ => groups_of::<super_blocks::Unit>(format, rows, &tiles, asks, out),
         }
     }
+}
+
+/// Groups of sixteen rows, each with its bytes, times all tiles. The processor has the instructions.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn groups_of<'a, U: Unpacked>(
+    format: PackedFormat,
+    groups: impl Iterator<Item = (usize, &'a [u8])>,
+    tiles: &[QuantisedTile<'_>],
+    asks: bool,
+    out: Out,
+) {
+    // SAFETY: the processor has the instructions.
+    let mut unpacked = unsafe { U::zero() };
+    for (group, bytes) in groups {
+        for tiles in tiles.chunks(TILES_MAX) {
+            // Sums are set to zero, which costs small batches more than it should with room for the most tiles.
+            let run = if tiles.len() == 1 { some_tiles::<U, 1> } else { some_tiles::<U, TILES_MAX> };
+            // SAFETY: as the caller says.
+            unsafe { run(format, bytes, tiles, asks, group, out, &mut unpacked) };
+        }
+    }
+}
+
+/// Sixteen rows times up to `TILES` tiles.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn some_tiles<U: Unpacked, const TILES: usize>(
+    format: PackedFormat,
+    group_bytes: &[u8],
+    tiles: &[QuantisedTile<'_>],
+    asks: bool,
+    group: usize,
+    out: Out,
+    unpacked: &mut U,
+) {
+    let mut sums: [TileSums; TILES] = [[[_mm256_setzero_ps(); 2]; TILE_TOKENS_MAX]; TILES];
+    let lines = if asks { format.unit_bytes().div_ceil(64 * U::pieces(format)) } else { 0 };
+    for (index, unit) in group_bytes.chunks_exact(format.unit_bytes()).enumerate() {
+        // SAFETY: the unit is whole, and each tile has its columns.
+        unsafe {
+            unpacked.read(format, unit.as_ptr());
+            let mut ahead = Ahead { unit: unit.as_ptr(), lines };
+            for (parts, sums) in tiles.iter().zip(&mut sums) {
+                unpacked.add(format, parts, index, sums, ahead);
+                ahead.lines = 0;
+            }
+        }
+    }
+    // SAFETY: the rows and tokens are the caller's.
+    unsafe { write(&sums, tiles, group, out) };
 }
 
 /// Writes the outputs of some tiles.

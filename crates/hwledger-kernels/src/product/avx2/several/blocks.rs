@@ -2,16 +2,15 @@
 
 use std::arch::x86_64::*;
 
-use crate::activation::{QuantisedTile, TILE_TOKENS_MAX, TileParts};
+use crate::activation::{QuantisedTile, TileParts};
 use crate::weight::PackedFormat;
 
-use super::super::super::Out;
 use super::super::unit::{ask, halves, load, nibbles, spread};
-use super::{Ahead, TILES_MAX, TileSums, loop_length, write};
+use super::{Ahead, TileSums, Unpacked, loop_length};
 
 /// A unit of 64 columns and sixteen rows, its numbers in bytes.
 #[repr(align(64))]
-struct Unpacked {
+pub(super) struct Unit {
     /// `[column / 4][row / 8]`: the low four bits of four numbers without sign per row.
     low: [[__m256i; 2]; 16],
     /// The high four bits.
@@ -28,55 +27,37 @@ struct At {
     sums: *const f32,
 }
 
-/// Groups of sixteen rows, each with its bytes, times all tiles. The processor has the instructions.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn groups<'a>(
-    format: PackedFormat,
-    groups: impl Iterator<Item = (usize, &'a [u8])>,
-    tiles: &[QuantisedTile<'_>],
-    asks: bool,
-    out: Out,
-) {
-    let zero = [[_mm256_setzero_si256(); 2]; 16];
-    let mut unpacked = Unpacked { low: zero, high: zero, scales: [[_mm256_setzero_ps(); 2]; 2] };
-    for (group, bytes) in groups {
-        for tiles in tiles.chunks(TILES_MAX) {
-            // Sums are set to zero, which costs small batches more than it should with room for the most tiles.
-            let run = if tiles.len() == 1 { some_tiles::<1> } else { some_tiles::<TILES_MAX> };
-            // SAFETY: as the caller says.
-            unsafe { run(format, bytes, tiles, asks, group, out, &mut unpacked) };
-        }
+impl Unpacked for Unit {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: the kernels run where the processor has the set.
+        let (integers, floats) = unsafe { (_mm256_setzero_si256(), _mm256_setzero_ps()) };
+        Self { low: [[integers; 2]; 16], high: [[integers; 2]; 16], scales: [[floats; 2]; 2] }
     }
-}
 
-/// Sixteen rows times up to `TILES` tiles.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn some_tiles<const TILES: usize>(
-    format: PackedFormat,
-    group_bytes: &[u8],
-    tiles: &[QuantisedTile<'_>],
-    asks: bool,
-    group: usize,
-    out: Out,
-    unpacked: &mut Unpacked,
-) {
-    let mut sums: [TileSums; TILES] = [[[_mm256_setzero_ps(); 2]; TILE_TOKENS_MAX]; TILES];
-    let lines = if asks { format.unit_bytes().div_ceil(64 * 2) } else { 0 };
-    for (index, unit) in group_bytes.chunks_exact(format.unit_bytes()).enumerate() {
-        // SAFETY: the unit is whole, and each tile has its columns.
-        unsafe {
-            unpack(format, unit.as_ptr(), unpacked);
-            let mut ahead = Ahead { unit: unit.as_ptr(), lines };
-            for (parts, sums) in tiles.iter().zip(&mut sums) {
-                let QuantisedTile::Blocks(parts) = parts else { continue };
-                let (width, at) = (parts.tile.width, at_unit(parts, index));
-                of_width(width, format == PackedFormat::Q8)(unpacked, at, sums, ahead);
-                ahead.lines = 0;
-            }
-        }
+    fn pieces(_format: PackedFormat) -> usize {
+        2
     }
-    // SAFETY: the rows and tokens are the caller's.
-    unsafe { write(&sums, tiles, group, out) };
+
+    #[inline(always)]
+    unsafe fn read(&mut self, format: PackedFormat, unit: *const u8) {
+        // SAFETY: as the caller says.
+        unsafe { unpack(format, unit, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(
+        &self,
+        format: PackedFormat,
+        parts: &QuantisedTile<'_>,
+        index: usize,
+        sums: &mut TileSums,
+        ahead: Ahead,
+    ) {
+        let QuantisedTile::Blocks(parts) = parts else { return };
+        // SAFETY: as the caller says.
+        unsafe { of_width(parts.tile.width, format == PackedFormat::Q8)(self, at_unit(parts, index), sums, ahead) }
+    }
 }
 
 /// A tile at its unit `unit`.
@@ -91,7 +72,7 @@ fn at_unit(parts: &TileParts<'_>, unit: usize) -> At {
 
 /// The numbers and scales of a unit.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unpack(format: PackedFormat, unit: *const u8, to: &mut Unpacked) {
+unsafe fn unpack(format: PackedFormat, unit: *const u8, to: &mut Unit) {
     let is_q8 = format == PackedFormat::Q8;
     // SAFETY: all is within the unit.
     unsafe {
@@ -115,7 +96,7 @@ unsafe fn unpack(format: PackedFormat, unit: *const u8, to: &mut Unpacked) {
 }
 
 /// The function for tiles of some width and numbers of so many bits.
-fn of_width(width: usize, is_q8: bool) -> unsafe fn(&Unpacked, At, &mut TileSums, Ahead) {
+fn of_width(width: usize, is_q8: bool) -> unsafe fn(&Unit, At, &mut TileSums, Ahead) {
     match (width, is_q8) {
         (1, false) => passes::<1, 1, 4>,
         (2, false) => passes::<2, 2, 4>,
@@ -135,7 +116,7 @@ fn of_width(width: usize, is_q8: bool) -> unsafe fn(&Unpacked, At, &mut TileSums
 /// eight times 3810.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn passes<const W: usize, const M: usize, const BITS: u32>(
-    unit: &Unpacked,
+    unit: &Unit,
     at: At,
     sums: &mut TileSums,
     ahead: Ahead,

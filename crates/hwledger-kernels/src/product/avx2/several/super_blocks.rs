@@ -2,17 +2,16 @@
 
 use std::arch::x86_64::*;
 
-use crate::activation::{QuantisedTile, SuperBlockParts, TILE_TOKENS_MAX};
+use crate::activation::{QuantisedTile, SuperBlockParts};
 use crate::weight::PackedFormat;
 
-use super::super::super::Out;
 use super::super::unit::{ask, halves, numbers, spread};
 use super::super::{OFFSET_BITS_LESS, twice};
-use super::{Ahead, TILES_MAX, TileSums, write};
+use super::{Ahead, TileSums, Unpacked};
 
 /// A unit of 256 columns and sixteen rows, its numbers in bytes.
 #[repr(align(64))]
-struct Unpacked {
+pub(super) struct Unit {
     /// `[column / 4][row / 8]`: four numbers without sign per row.
     numbers: [[__m256i; 2]; 64],
     /// `[part][row / 8]`: a part's scale per row, twice in 16 bits; parts have 32 columns or 16.
@@ -34,61 +33,43 @@ struct At {
     offsets: *const i32,
 }
 
-/// Groups of sixteen rows, each with its bytes, times all tiles. The processor has the instructions.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn groups<'a>(
-    format: PackedFormat,
-    groups: impl Iterator<Item = (usize, &'a [u8])>,
-    tiles: &[QuantisedTile<'_>],
-    asks: bool,
-    out: Out,
-) {
-    let zero = _mm256_setzero_si256();
-    let mut unpacked = Unpacked {
-        numbers: [[zero; 2]; 64],
-        scales: [[zero; 2]; 16],
-        minima: [[zero; 2]; 4],
-        factor: [_mm256_setzero_ps(); 2],
-        minimum_factor: [_mm256_setzero_ps(); 2],
-    };
-    for (group, bytes) in groups {
-        for tiles in tiles.chunks(TILES_MAX) {
-            // Sums are set to zero, which costs small batches more than it should with room for the most tiles.
-            let run = if tiles.len() == 1 { some_tiles::<1> } else { some_tiles::<TILES_MAX> };
-            // SAFETY: as the caller says.
-            unsafe { run(format, bytes, tiles, asks, group, out, &mut unpacked) };
+impl Unpacked for Unit {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: the kernels run where the processor has the set.
+        let (integers, floats) = unsafe { (_mm256_setzero_si256(), _mm256_setzero_ps()) };
+        Self {
+            numbers: [[integers; 2]; 64],
+            scales: [[integers; 2]; 16],
+            minima: [[integers; 2]; 4],
+            factor: [floats; 2],
+            minimum_factor: [floats; 2],
         }
     }
-}
 
-/// Sixteen rows times up to `TILES` tiles.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn some_tiles<const TILES: usize>(
-    format: PackedFormat,
-    group_bytes: &[u8],
-    tiles: &[QuantisedTile<'_>],
-    asks: bool,
-    group: usize,
-    out: Out,
-    unpacked: &mut Unpacked,
-) {
-    let mut sums: [TileSums; TILES] = [[[_mm256_setzero_ps(); 2]; TILE_TOKENS_MAX]; TILES];
-    let parts = if format == PackedFormat::Q4K { 8 } else { 16 };
-    let lines = if asks { format.unit_bytes().div_ceil(64 * parts) } else { 0 };
-    for (index, unit) in group_bytes.chunks_exact(format.unit_bytes()).enumerate() {
-        // SAFETY: the unit is whole, and each tile has its columns.
-        unsafe {
-            unpack(format, unit.as_ptr(), unpacked);
-            let mut ahead = Ahead { unit: unit.as_ptr(), lines };
-            for (parts, sums) in tiles.iter().zip(&mut sums) {
-                let QuantisedTile::SuperBlocks(parts) = parts else { continue };
-                tile(format, unpacked, at_unit(parts, index), parts.tile.width, sums, ahead);
-                ahead.lines = 0;
-            }
-        }
+    fn pieces(format: PackedFormat) -> usize {
+        if format == PackedFormat::Q4K { 8 } else { 16 }
     }
-    // SAFETY: the rows and tokens are the caller's.
-    unsafe { write(&sums, tiles, group, out) };
+
+    #[inline(always)]
+    unsafe fn read(&mut self, format: PackedFormat, unit: *const u8) {
+        // SAFETY: as the caller says.
+        unsafe { unpack(format, unit, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(
+        &self,
+        format: PackedFormat,
+        parts: &QuantisedTile<'_>,
+        index: usize,
+        sums: &mut TileSums,
+        ahead: Ahead,
+    ) {
+        let QuantisedTile::SuperBlocks(parts) = parts else { return };
+        // SAFETY: as the caller says.
+        unsafe { tile(format, self, at_unit(parts, index), parts.tile.width, sums, ahead) }
+    }
 }
 
 /// A tile at its unit `unit`.
@@ -104,7 +85,7 @@ fn at_unit(parts: &SuperBlockParts<'_>, unit: usize) -> At {
 
 /// The numbers, scales and minima of a unit.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unpack(format: PackedFormat, unit: *const u8, to: &mut Unpacked) {
+unsafe fn unpack(format: PackedFormat, unit: *const u8, to: &mut Unit) {
     // SAFETY: the unit is one of the format.
     unsafe {
         match format {
@@ -118,7 +99,7 @@ unsafe fn unpack(format: PackedFormat, unit: *const u8, to: &mut Unpacked) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unpack_numbers<const BITS: u32>(unit: *const u8, to: &mut Unpacked) {
+unsafe fn unpack_numbers<const BITS: u32>(unit: *const u8, to: &mut Unit) {
     for pair in 0..4 {
         for step in 0..8 {
             for register in 0..2 {
@@ -133,7 +114,7 @@ unsafe fn unpack_numbers<const BITS: u32>(unit: *const u8, to: &mut Unpacked) {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unpack_scales(format: PackedFormat, unit: *const u8, to: &mut Unpacked) {
+unsafe fn unpack_scales(format: PackedFormat, unit: *const u8, to: &mut Unit) {
     let (tail, factors) = match format {
         PackedFormat::Q4K => (2048, 2048 + 256),
         PackedFormat::Q5K => (2560, 2560 + 256),
@@ -175,7 +156,7 @@ unsafe fn unpack_scales(format: PackedFormat, unit: *const u8, to: &mut Unpacked
 
 /// Adds the products of a unit with one tile.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn tile(format: PackedFormat, unit: &Unpacked, at: At, width: usize, sums: &mut TileSums, ahead: Ahead) {
+unsafe fn tile(format: PackedFormat, unit: &Unit, at: At, width: usize, sums: &mut TileSums, ahead: Ahead) {
     let run = match format {
         PackedFormat::Q4K => of_width::<8, 0>(width),
         PackedFormat::Q5K => of_width::<4, 0>(width),
@@ -187,9 +168,7 @@ unsafe fn tile(format: PackedFormat, unit: &Unpacked, at: At, width: usize, sums
 }
 
 /// The function for tiles of some width.
-fn of_width<const LINES: usize, const OFFSET_BITS: u32>(
-    width: usize,
-) -> unsafe fn(&Unpacked, At, &mut TileSums, Ahead) {
+fn of_width<const LINES: usize, const OFFSET_BITS: u32>(width: usize) -> unsafe fn(&Unit, At, &mut TileSums, Ahead) {
     match width {
         1 => passes::<1, 1, LINES, OFFSET_BITS>,
         2 => passes::<2, 2, LINES, OFFSET_BITS>,
@@ -207,7 +186,7 @@ fn of_width<const LINES: usize, const OFFSET_BITS: u32>(
 /// however the sums wrap around in between.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn passes<const W: usize, const M: usize, const LINES: usize, const OFFSET_BITS: u32>(
-    unit: &Unpacked,
+    unit: &Unit,
     at: At,
     sums: &mut TileSums,
     ahead: Ahead,
