@@ -31,11 +31,15 @@ const TILE_TOKENS_MIN: u64 = 32;
 const TOKENIZER_BYTES_PER_TOKEN: u64 = 372;
 /// The program, of whose pages some 17 MiB are in memory then, its threads and small tables.
 const PROCESS_BYTES: u64 = 22 * MEBIBYTE;
-/// The ends of what a process holds beside what the engine reports, in shares of it: nothing recorded, all recorded.
-const OVERHEAD_RANGE: (f64, f64) = (0.9, 1.25);
 
 /// Columns of the longest group that MLX's files have; 8-bit numbers whose scales serve more are floats.
 const AFFINE_GROUP_MAX: u32 = 128;
+
+/// What a process holds beside what the engine reports; the upper end is that of recorded runs.
+fn overhead(model: &ModelSpec) -> Estimate<Bytes> {
+    let bytes = PROCESS_BYTES.saturating_add(model.vocabulary_size.saturating_mul(TOKENIZER_BYTES_PER_TOKEN));
+    Estimate::within(Bytes(bytes), 0.9, 1.25)
+}
 
 /// The type that weights of a type are held in: 8-bit floats become bfloat16.
 const fn held(element_type: ElementType) -> ElementType {
@@ -385,7 +389,6 @@ fn plan_encoder(
     let weights = sum_of_weights(format.as_ref(), model, |weight, element_type| {
         encoder_weight_bytes(weight, element_type, model.hidden_size)
     });
-    let overhead = PROCESS_BYTES + model.vocabulary_size.saturating_mul(TOKENIZER_BYTES_PER_TOKEN);
     let components = Components {
         weights: Some(Estimate::exact(Bytes(weights))),
         repacked: Some(Estimate::ZERO),
@@ -393,7 +396,7 @@ fn plan_encoder(
         recurrent_state: Some(Estimate::ZERO),
         compute: Some(Estimate::within(Bytes(compute_bytes(model, format.as_ref(), tokens, has_amx)), 0.75, 1.1)),
         output: Some(Estimate::ZERO),
-        overhead: Some(Estimate::within(Bytes(overhead), OVERHEAD_RANGE.0, OVERHEAD_RANGE.1)),
+        overhead: Some(overhead(model)),
     };
     Ok(MemoryPlan {
         devices: vec![host(settings, components)],
@@ -435,7 +438,6 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
     let weights = weights_bytes(model, format.as_ref());
     let chunk = settings.batch.unwrap_or(CHUNK_TOKENS).min(CHUNK_TOKENS);
     let tokens = chunk.min(settings.prompt.unwrap_or(context)).max(sequences);
-    let overhead = Bytes(PROCESS_BYTES + model.vocabulary_size.saturating_mul(TOKENIZER_BYTES_PER_TOKEN));
     let logits = sequences.saturating_mul(model.vocabulary_size).saturating_mul(4);
     let components = Components {
         weights: Some(Estimate::exact(Bytes(weights))),
@@ -444,7 +446,7 @@ pub fn plan(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumption
         recurrent_state: Some(Estimate::ZERO),
         compute: Some(Estimate::within(Bytes(compute_bytes(model, format.as_ref(), tokens, has_amx)), 0.75, 1.1)),
         output: Some(Estimate::exact(Bytes(logits))),
-        overhead: Some(Estimate::within(overhead, OVERHEAD_RANGE.0, OVERHEAD_RANGE.1)),
+        overhead: Some(overhead(model)),
     };
     Ok(MemoryPlan {
         devices: vec![host(settings, components)],
