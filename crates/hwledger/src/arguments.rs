@@ -239,6 +239,9 @@ pub(crate) struct Question {
     /// llama.cpp: most tokens whose logits one step returns
     #[arg(long, value_name = "TOKENS")]
     n_outputs_max: Option<u64>,
+    /// `ik_llama.cpp`: `-amb`, memory that one part of an attention may take; 0 is no bound
+    #[arg(long, value_name = "MIB")]
+    attention_max_batch_mib: Option<u64>,
     /// llama.cpp: embeddings are returned as well
     #[arg(long, value_name = "BOOL")]
     embeddings: Option<bool>,
@@ -419,6 +422,7 @@ impl Question {
             kv_unified: self.kv_unified,
             swa_full: self.swa_full,
             n_outputs_max: self.n_outputs_max,
+            attention_max_batch_mib: self.attention_max_batch_mib,
             embeddings: self.embeddings,
             gpu_layers: self.gpu_layers.clone().map(CountOrAll::Word),
             cpu_moe_layers: self.cpu_moe_layers.clone().map(CountOrAll::Word),

@@ -271,6 +271,7 @@ settings_keys! {
     "kv_unified" => kv_unified;
     "swa_full" => swa_full;
     "n_outputs_max" => n_outputs_max;
+    "attention_max_batch_mib" => attention_max_batch_mib;
     "embeddings" => embeddings;
     "gpu_layers" => gpu_layers;
     "cpu_moe_layers" => cpu_moe_layers;

@@ -3,7 +3,7 @@
 //! Names are accepted in both spellings, Hugging Face's and GGUF's. Source: the
 //! architecture files of llama.cpp 0.5.0 (autumn 2026).
 
-use crate::model::{Attention, CacheOwner, Layer, ModelSpec, Role, Span};
+use crate::model::{Attention, CacheOwner, Layer, ModelSpec, Role, Span, Stack};
 
 /// Windows that the model has and llama.cpp ignores, so that these layers keep every token:
 /// Mistral and Mixtral run as `llama`, Phi-3's window is disabled by name, StarCoder 2 and
@@ -85,6 +85,18 @@ pub(crate) fn cached_latent(architecture: &str, layer: &Layer, attention: &Atten
     let is_split = || layer.weights.iter().any(|weight| weight.role == Role::LatentKeyUp);
     let is_cached = !caches_heads(architecture) && (!is_read_from_gguf(architecture) || is_split());
     is_cached.then_some(latent.kv_rank + latent.rope_dim)
+}
+
+/// Layers of the file that llama.cpp loads, those that predict further tokens included where the conversion keeps
+/// them; the output layer is not one of them.
+///
+/// **Source**: `conversion/deepseek.py` of llama.cpp (2026): `DeepseekV2Model` skips them (`skip_mtp`), as the class
+/// of DeepSeek-V4 does; those of DeepSeek-V3.2, GLM-4.5 and Qwen 3.5 count them as further blocks.
+pub(crate) fn layers_in_file(model: &ModelSpec) -> usize {
+    let drops_drafts = model.file_bytes.is_none()
+        && matches!(model.architecture.as_str(), "deepseek_v3" | "kimi_k2" | "deepseek_v4" | "glm4_moe_lite");
+    let drafts = if drops_drafts { 0 } else { model.draft_layers.len() };
+    model.decoder.len() + model.encoder.as_ref().map_or(0, Stack::len) + drafts
 }
 
 /// Whether llama.cpp keeps a cache: for all that generates, and, without need, for T5's encoder alone.

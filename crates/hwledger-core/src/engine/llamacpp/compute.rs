@@ -10,6 +10,10 @@ use crate::{Bytes, Estimate};
 
 /// Context of T5 where the file does not say: the length of its encoder's output.
 const ENCODER_TOKENS_UNKNOWN: u64 = 512;
+/// The tightest and the loosest bound of attention that users of `ik_llama.cpp` set, in mebibytes.
+///
+/// **Source**: command lines in its issues and discussions, 2025 and 2026.
+const ATTENTION_MAX_BATCH_CHOSEN: [u64; 2] = [64, 2048];
 
 impl Layout {
     /// Sizes of the largest graph.
@@ -35,6 +39,7 @@ impl Layout {
             window_cells: windowed.map(|own| geometry.cells(own)),
             streams: parameters.n_stream(),
             flash_attention: parameters.flash_attention,
+            attention_max_batch_mib: parameters.attention_max_batch.mebibytes,
             key_type: parameters.type_k,
             value_type: parameters.type_v,
             build: BuildRules {
@@ -87,7 +92,7 @@ impl Compute {
         let mut buffers = compute_buffers(model, &shape, &placement);
         if placement.devices == 0 {
             let mut compute = Self { cards: Vec::new(), host: estimate(buffers.host) };
-            compute.allow_bounded_attention(model, layout, &shape, &placement);
+            compute.allow_chosen_bounds(model, layout, &shape, &placement);
             return compute;
         }
         if !layout.placement.is_full() {
@@ -98,29 +103,34 @@ impl Compute {
         }
         let cards = buffers.devices.iter().map(|&bytes| on_card(bytes)).collect();
         let mut compute = Self { cards, host: on_card(buffers.host) };
-        compute.allow_bounded_attention(model, layout, &shape, &placement);
+        compute.allow_chosen_bounds(model, layout, &shape, &placement);
         compute
     }
 
-    /// The fork's `-amb` splits the attention of latent models into parts of a size that no request
-    /// says. Unset it is unbounded; set, as little is left as a context of one micro-batch needs.
-    fn allow_bounded_attention(
+    /// Where nobody says `-amb`, whatever people choose for it is possible.
+    fn allow_chosen_bounds(
         &mut self,
         model: &ModelSpec,
         layout: &Layout,
         shape: &GraphShape,
         placement: &GraphPlacement,
     ) {
-        if !layout.parameters.release.is_fork() || !super::parameters::has_latents(model) {
+        if !layout.parameters.attention_max_batch.is_assumed || !super::parameters::has_latents(model) {
             return;
         }
-        let shortest = GraphShape { cells: shape.cells.min(round_up(shape.tokens, 256)), ..*shape };
-        let floor = compute_buffers(model, &shortest, placement);
-        let lower = |claim: &mut Estimate<Bytes>, bytes: u64| claim.low = claim.low.min(Bytes(bytes));
-        for (card, &bytes) in self.cards.iter_mut().zip(&floor.devices) {
-            lower(card, bytes);
+        for mebibytes in ATTENTION_MAX_BATCH_CHOSEN {
+            // A bound that is looser than the default may have been chosen, no bound at all is an old default.
+            let bounded = GraphShape { attention_max_batch_mib: Some(mebibytes), ..*shape };
+            let chosen = compute_buffers(model, &bounded, placement);
+            let include = |claim: &mut Estimate<Bytes>, bytes: u64| {
+                claim.low = claim.low.min(Bytes(bytes));
+                claim.high = claim.high.max(Bytes(bytes));
+            };
+            for (card, &bytes) in self.cards.iter_mut().zip(&chosen.devices) {
+                include(card, bytes);
+            }
+            include(&mut self.host, chosen.host);
         }
-        lower(&mut self.host, floor.host);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The lines that llama.cpp's start-up log would print, for comparing by eye.
 
-use crate::model::{ModelSpec, Stack};
+use crate::model::ModelSpec;
 use crate::settings::{Device, DeviceKind};
 use crate::{Assumptions, Bytes, ElementType, Settings};
 
@@ -43,7 +43,7 @@ pub fn log_lines(model: &ModelSpec, settings: &Settings) -> Result<Vec<String>, 
 }
 
 fn layers(model: &ModelSpec) -> usize {
-    model.decoder.len() + model.encoder.as_ref().map_or(0, Stack::len) + model.draft_layers.len() + 1
+    architecture::layers_in_file(model) + 1
 }
 
 fn mebibytes(bytes: u64) -> String {

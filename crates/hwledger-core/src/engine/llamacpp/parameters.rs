@@ -44,10 +44,36 @@ pub struct ContextParameters {
     pub type_k: ElementType,
     /// Element type of cached values.
     pub type_v: ElementType,
+    /// Bound on parts of an attention.
+    pub attention_max_batch: AttentionMaxBatch,
     /// Embeddings are handed out beside logits.
     pub embeddings: bool,
     /// Latent attention caches its latents.
     pub latent_cache: bool,
+}
+
+/// The fork's `-amb`: what one part of an attention may take. The main line has no such bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionMaxBatch {
+    /// Mebibytes; `None` is no bound.
+    pub mebibytes: Option<u64>,
+    /// Nobody said it, and the engine has the setting.
+    pub is_assumed: bool,
+}
+
+impl AttentionMaxBatch {
+    /// No bound.
+    pub const NONE: Self = Self { mebibytes: None, is_assumed: false };
+
+    fn resolve(settings: &Settings, release: Release, assumptions: &mut Assumptions) -> Self {
+        if !release.is_fork() {
+            return Self::NONE;
+        }
+        let given = settings.attention_max_batch_mib;
+        let default = release.attention_max_batch_mib().unwrap_or(0);
+        let mebibytes = assumptions.or(given, "attention_max_batch_mib", default, "the default of ik_llama.cpp");
+        Self { mebibytes: Some(mebibytes).filter(|&mebibytes| mebibytes > 0), is_assumed: given.is_none() }
+    }
 }
 
 impl ContextParameters {
@@ -105,6 +131,7 @@ impl ContextParameters {
             kv_unified,
             swa_full: settings.swa_full.unwrap_or(false),
             flash_attention,
+            attention_max_batch: AttentionMaxBatch::resolve(settings, release, assumptions),
             type_k,
             type_v,
             embeddings: settings.embeddings.unwrap_or(false),
@@ -208,7 +235,7 @@ fn flash_attention(
         }
         Some(Switch::Off) => Ok(false),
         Some(Switch::Auto) | None => {
-            let is_on = needs_it || release.chooses_flash_attention();
+            let is_on = needs_it || release.chooses_flash_attention() || release.starts_with_flash_attention();
             // A Vulkan driver without the extension, or an old card, would fall back; the common ones do not.
             let on_cpu = settings.devices.iter().all(|device| device.kind == DeviceKind::Cpu);
             let why = if is_on && !on_cpu {

@@ -1,6 +1,6 @@
 //! Which device holds which layer.
 
-use crate::model::{ModelSpec, Stack};
+use crate::model::ModelSpec;
 use crate::settings::{Device, DeviceKind, LayerCount, SplitMode};
 use crate::{Assumptions, Bytes, Settings};
 
@@ -27,8 +27,7 @@ impl Placement {
     /// **Source**: `llama_model_base::load_tensors` of llama.cpp 0.5.0: the output layer counts as
     /// one of `n_gpu_layers`; layers are divided by free memory, here by nominal memory.
     pub fn resolve(model: &ModelSpec, settings: &Settings, assumptions: &mut Assumptions) -> Self {
-        let layers = (model.decoder.len() + model.encoder.as_ref().map_or(0, Stack::len)) as u64
-            + model.draft_layers.len() as u64;
+        let layers = super::architecture::layers_in_file(model) as u64;
         let mut cards: Vec<Device> =
             settings.devices.iter().filter(|device| device.kind != DeviceKind::Cpu).cloned().collect();
         if cards.is_empty() && asks_for_card(settings) {

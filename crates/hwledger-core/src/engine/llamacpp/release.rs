@@ -25,6 +25,11 @@ impl Release {
         !self.is_fork && self.build.is_none_or(|own| own >= build)
     }
 
+    /// Whether it is that build of `ik_llama.cpp` or a later one.
+    fn is_fork_since(self, build: u64) -> bool {
+        self.is_fork && self.build.is_none_or(|own| own >= build)
+    }
+
     /// Whether it is `ik_llama.cpp`.
     pub const fn is_fork(self) -> bool {
         self.is_fork
@@ -59,6 +64,17 @@ impl Release {
     /// The total context is itself rounded up to 256 (pull request 17046, November 2025).
     pub fn pads_context(self) -> bool {
         self.is_at_least(6976)
+    }
+
+    /// Flash attention is on where nobody says (pull request 863 of the fork, October 2025).
+    pub fn starts_with_flash_attention(self) -> bool {
+        self.is_fork_since(3930)
+    }
+
+    /// Mebibytes that one part of an attention may take where nobody says; `None` is no bound
+    /// (pull request 2312 of the fork, August 2026).
+    pub fn attention_max_batch_mib(self) -> Option<u64> {
+        self.is_fork_since(4735).then_some(256)
     }
 
     /// To what number of cells a cache is rounded up (pull requests 7257, 16812, 17046).
@@ -119,5 +135,10 @@ mod tests {
         assert_eq!((july_2025.cell_padding(true), july_2025.cell_padding(false)), (256, 32));
         let fork = Release::parse(Some("b3613"), true);
         assert!(fork.stores_latent_once() && !fork.has_window_cache() && !fork.pads_context());
+        assert!(!fork.starts_with_flash_attention() && fork.attention_max_batch_mib().is_none());
+        let newest_fork = Release::parse(None, true);
+        assert!(newest_fork.starts_with_flash_attention() && !newest_fork.has_window_cache());
+        assert_eq!(newest_fork.attention_max_batch_mib(), Some(256));
+        assert!(newest.attention_max_batch_mib().is_none() && !newest.starts_with_flash_attention());
     }
 }

@@ -288,18 +288,57 @@ impl Builder<'_> {
             };
             return mixed.view();
         }
-        let scores = self.cells(cache) * self.rows * attention.heads * WORD;
-        let scores = match key {
-            Some(key) => self.fresh(scores, &[key, query.view()]),
-            None => self.fresh(scores, &[query.view()]),
-        };
-        let mask = self.mask(cache);
-        let weights = self.in_place(&[scores, mask]);
-        let mixed = match value {
-            Some(value) => self.fresh(bytes, &[value, weights]),
-            None => self.fresh(bytes, &[weights]),
-        };
+        let score_bytes = self.cells(cache) * self.rows * WORD;
+        // Heads that share keys, and learned sinks, are never taken in parts.
+        let is_whole = attention.heads != attention.kv_heads || attention.has_sinks;
+        let parts = if is_whole { 1 } else { self.score_parts(attention.heads, score_bytes) };
+        let mixed = self.by_parts(attention.heads, parts, |builder, part| {
+            let scores = score_bytes * part;
+            let scores = match key {
+                Some(key) => builder.fresh(scores, &[key, query.view()]),
+                None => builder.fresh(scores, &[query.view()]),
+            };
+            let mask = builder.mask(cache);
+            let weights = builder.in_place(&[scores, mask]);
+            let bytes = part * attention.value_dim * builder.rows * WORD;
+            match value {
+                Some(value) => builder.fresh(bytes, &[value, weights]),
+                None => builder.fresh(bytes, &[weights]),
+            }
+        });
         self.fresh(bytes, &[mixed.view()])
+    }
+
+    /// In how many parts the scores of a layer are computed, so that each is within the bound.
+    ///
+    /// **Source**: `llm_build_kqv` and `build_deepseek2_layer_attention` of the fork (2026).
+    pub(super) fn score_parts(&self, heads: u64, bytes_per_head: u64) -> u64 {
+        let mebibytes = (bytes_per_head * heads) >> 20;
+        match self.shape.attention_max_batch_mib {
+            Some(bound) if mebibytes > bound => mebibytes.div_ceil(bound).min(heads),
+            _ => 1,
+        }
+    }
+
+    /// Attention of so many heads in so many parts, what each gives being appended to what the parts before gave.
+    pub(super) fn by_parts(
+        &mut self,
+        heads: u64,
+        parts: u64,
+        mut attend: impl FnMut(&mut Self, u64) -> Tensor,
+    ) -> Tensor {
+        let part = heads.div_ceil(parts.max(1)).max(1);
+        let first = attend(self, part.min(heads));
+        let bytes_per_head = self.tape.bytes(first) / part.min(heads).max(1);
+        let mut joined = first;
+        let mut done = part;
+        while done < heads {
+            let now = part.min(heads - done);
+            let next = attend(self, now);
+            done += now;
+            joined = self.fresh(bytes_per_head * done, &[joined, next]);
+        }
+        joined
     }
 }
 

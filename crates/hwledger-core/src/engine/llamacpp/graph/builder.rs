@@ -133,6 +133,11 @@ impl<'a> Builder<'a> {
         self.experts_here = if keeps_experts { self.host } else { self.here };
     }
 
+    /// Whether any card takes part.
+    pub(super) fn has_cards(&self) -> bool {
+        self.placement.devices > 0
+    }
+
     fn backend_of(&self, card: Option<usize>) -> Backend {
         card.and_then(|card| Backend::try_from(card).ok()).map_or(self.host, |card| card.min(self.host))
     }

@@ -4,7 +4,11 @@ use super::attention::has;
 use super::builder::{Builder, Mixed, WORD};
 use super::inputs::Cache;
 use super::tape::{Kind, Tensor};
+use crate::ElementType;
 use crate::model::{Attention, Indexer, Latent, Layer, Role};
+
+/// Tokens of a step from which on the fork decompresses cached latents.
+const DECOMPRESSED_TOKENS_MIN: u64 = 128;
 
 impl Builder<'_> {
     /// Attention over latents: absorbed into the queries where the file splits the up-projection
@@ -53,7 +57,8 @@ impl Builder<'_> {
         let heads = attention.heads;
         let latent_bytes = latent.kv_rank * heads * self.rows * WORD;
         let positions = self.positions();
-        if self.shape.flash_attention && self.shape.build.decompresses_latents {
+        let decompresses = self.shape.build.decompresses_latents && self.shape.tokens >= DECOMPRESSED_TOKENS_MIN;
+        if self.shape.flash_attention && decompresses {
             // The fork writes the latent before it looks at the queries again.
             return self.decompressed_cache(attention, latent, query, input);
         }
@@ -76,10 +81,15 @@ impl Builder<'_> {
         let cells = self.cells(Cache::Full);
         let transposed = self.shape.key_type.row_bytes(latent.kv_rank) * cells * self.shape.streams;
         let transposed = self.fresh(transposed, &[]);
-        let scores = self.fresh(cells * heads * self.rows * WORD, &[query.view()]);
-        let mask = self.chosen_mask(attention, index, input);
-        let weights = self.in_place(&[scores, mask]);
-        let mixed = self.fresh(latent_bytes, &[transposed, weights]);
+        let score_bytes = cells * self.rows * WORD;
+        let parts = self.score_parts(heads, score_bytes);
+        let mut chosen = None;
+        let mixed = self.by_parts(heads, parts, |builder, part| {
+            let scores = builder.fresh(score_bytes * part, &[query.view()]);
+            let mask = *chosen.get_or_insert_with(|| builder.chosen_mask(attention, index, input));
+            let weights = builder.in_place(&[scores, mask]);
+            builder.fresh(latent.kv_rank * part * builder.rows * WORD, &[transposed, weights])
+        });
         let values = self.fresh(value_bytes, &[mixed]);
         Mixed::Pending(self.fresh(value_bytes, &[values.view()]))
     }
@@ -98,15 +108,39 @@ impl Builder<'_> {
         self.store(&[entry, key_cells]);
         let key_dim = latent.nope_dim + latent.rope_dim;
         let query = self.fresh(key_dim * heads * self.rows * WORD, &[rotated.view(), query.view()]);
-        let element_type = self.shape.key_type;
-        let all = self.fresh((latent.nope_dim + attention.value_dim) * heads * cells * WORD, &[]);
-        let part = self.fresh(element_type.row_bytes(latent.nope_dim) * heads * cells, &[all.view()]);
-        let value = self.fresh(element_type.row_bytes(attention.value_dim) * heads * cells, &[all.view()]);
-        let repeated = self.fresh(element_type.row_bytes(latent.rope_dim) * heads * cells, &[]);
-        let key = self.fresh(element_type.row_bytes(key_dim) * heads * cells, &[repeated, part]);
-        let mask = self.mask(Cache::Full);
-        let bytes = heads * attention.value_dim * self.rows * WORD;
-        Mixed::Pending(self.fresh(bytes, &[query.view(), key, value, mask]).view())
+        // With any card there, keys and values are computed at 16 bits whatever the cache holds.
+        let element_type = if self.has_cards() { ElementType::F16 } else { self.shape.key_type };
+        let pair = latent.nope_dim + attention.value_dim;
+        let part = self.decompressed_part(heads, pair * heads * cells * WORD);
+        let mut repeated = None;
+        let mixed = self.by_parts(heads, heads / part, |builder, part| {
+            let all = builder.fresh(pair * part * cells * WORD, &[]);
+            let nope = builder.fresh(element_type.row_bytes(latent.nope_dim) * part * cells, &[all.view()]);
+            let value = builder.fresh(element_type.row_bytes(attention.value_dim) * part * cells, &[all.view()]);
+            // The rotary key is repeated once, for all parts.
+            let rotary = *repeated
+                .get_or_insert_with(|| builder.fresh(element_type.row_bytes(latent.rope_dim) * part * cells, &[]));
+            let key = builder.fresh(element_type.row_bytes(key_dim) * part * cells, &[rotary, nope]);
+            let mask = builder.mask(Cache::Full);
+            let bytes = part * attention.value_dim * builder.rows * WORD;
+            builder.fresh(bytes, &[query.view(), key, value, mask])
+        });
+        Mixed::Pending(mixed.view())
+    }
+
+    /// Heads whose keys and values are computed at once: all, or the largest whole fraction within the bound.
+    ///
+    /// **Source**: `build_deepseek2_layer_attention` of the fork (2026). Before January 2026 heads were only
+    /// ever halved, which differs where their number is no power of two.
+    pub(super) fn decompressed_part(&self, heads: u64, bytes: u64) -> u64 {
+        let mebibytes = bytes >> 20;
+        match self.shape.attention_max_batch_mib {
+            Some(bound) if mebibytes > bound => {
+                let fits = |parts: &u64| heads.is_multiple_of(*parts) && mebibytes / parts <= bound;
+                (2..heads).find(fits).map_or(1, |parts| heads / parts)
+            }
+            _ => heads,
+        }
     }
 
     /// The index keys of the batch, written to their own cache (deepseek32.cpp).

@@ -19,6 +19,8 @@ pub struct GraphShape {
     pub streams: u64,
     /// Whether attention runs as one fused operation.
     pub flash_attention: bool,
+    /// Mebibytes that one part of an attention may take, `None` is no bound (the fork's `-amb`).
+    pub attention_max_batch_mib: Option<u64>,
     /// Element type of cached keys.
     pub key_type: ElementType,
     /// Element type of cached values.

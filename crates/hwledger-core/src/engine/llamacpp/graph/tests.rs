@@ -5,6 +5,7 @@
 //! shapes below; `bench/engines/results` holds the printed lines, rounded to 0.01 MiB. The bytes
 //! here are what the allocator of the same build handed out.
 
+use super::builder::Builder;
 use super::*;
 use crate::ElementType;
 use crate::model::{
@@ -20,6 +21,7 @@ const SHAPE: GraphShape = GraphShape {
     window_cells: None,
     streams: 1,
     flash_attention: true,
+    attention_max_batch_mib: None,
     key_type: ElementType::F16,
     value_type: ElementType::F16,
     build: BuildRules::NEWEST,
@@ -202,4 +204,54 @@ fn absurd_sizes_stay_large() {
     let model = model("llama", 1 << 40, 1 << 40, vec![layer(attention, gated(1 << 40))]);
     let shape = GraphShape { tokens: 1 << 20, cells: 1 << 40, ..SHAPE };
     assert!(compute_buffers(&model, &shape, &GraphPlacement::host_only()).host > 1 << 60);
+}
+
+fn latent_model(heads: u64) -> ModelSpec {
+    let latent = Latent { query_rank: Some(1536), kv_rank: 512, nope_dim: 128, rope_dim: 64 };
+    let attention = Attention {
+        heads,
+        kv_heads: heads,
+        key_dim: 192,
+        value_dim: 128,
+        latent: Some(latent),
+        ..Attention::full(1, 1, 1)
+    };
+    model("deepseek2", 7168, 129_280, (0..4).map(|_| layer(attention.clone(), gated(2048))).collect())
+}
+
+/// The fork's bound takes heads in parts, so that the buffer of a long context shrinks with it, but not below
+/// what a single head needs.
+#[test]
+fn a_bound_takes_attention_in_parts() {
+    let fork = BuildRules { holds_embedding_input: false, casts_mask: true, decompresses_latents: true };
+    for flash_attention in [true, false] {
+        let shape = GraphShape { cells: 32_768, flash_attention, build: fork, ..SHAPE };
+        let bytes = |bound| {
+            let shape = GraphShape { attention_max_batch_mib: bound, ..shape };
+            compute_buffers(&latent_model(128), &shape, &GraphPlacement::host_only()).host
+        };
+        let bounds = [None, Some(1 << 40), Some(2048), Some(1024), Some(256), Some(64), Some(1)].map(bytes);
+        assert_eq!(bounds[0], bounds[1], "a bound that is never reached changes nothing");
+        assert!(bounds.is_sorted_by(|looser, tighter| looser >= tighter), "{bounds:?}");
+        // 4 GiB of keys and values, or 8 GiB of scores, against 1/128 of it.
+        assert!(bounds[0] > 4 << 30 && bounds[6] < 1 << 30, "{bounds:?}");
+    }
+}
+
+/// Twenty heads have no half of five: parts are whole fractions of their number, one head at last.
+#[test]
+fn parts_are_whole_fractions_of_the_heads() {
+    let fork = BuildRules { holds_embedding_input: false, casts_mask: true, decompresses_latents: true };
+    let shape = GraphShape { cells: 32_768, build: fork, ..SHAPE };
+    // One head's keys and values at 32 bits are 256 x 32,768 x 4 bytes: 32 MiB.
+    for (bound, heads) in [(640, 20), (639, 10), (320, 10), (319, 5), (128, 4), (127, 2), (63, 1), (1, 1)] {
+        let shape = GraphShape { attention_max_batch_mib: Some(bound), ..shape };
+        let (model, placement) = (latent_model(20), GraphPlacement::host_only());
+        let builder = Builder::new(&model, &shape, &placement);
+        assert_eq!(builder.decompressed_part(20, 20 * 32 << 20), heads, "within {bound} MiB");
+    }
+    let shape = GraphShape { attention_max_batch_mib: Some(100), ..shape };
+    let (model, placement) = (latent_model(20), GraphPlacement::host_only());
+    let builder = Builder::new(&model, &shape, &placement);
+    assert_eq!([1, 5, 6, 30, 1000].map(|mebibytes| builder.score_parts(20, mebibytes << 20)), [1, 1, 2, 6, 20]);
 }
