@@ -235,8 +235,10 @@ const VALUES_TOGETHER: usize = 32;
 #[inline(always)]
 fn page_scores<const Q: usize>(rows: &[&[f32]], keys: &[f32]) -> [[f32; PAGE_TOKENS]; Q] {
     let mut scores = [[0.0_f32; PAGE_TOKENS]; Q];
-    let rows: [&[f32]; Q] = std::array::from_fn(|index| rows[index]);
-    for (element, lane) in keys.chunks_exact(PAGE_TOKENS).enumerate() {
+    let (lanes, _) = keys.as_chunks::<PAGE_TOKENS>();
+    // Checked here once: a check within the loop has the sums written to memory each time.
+    let rows: [&[f32]; Q] = std::array::from_fn(|index| &rows[index][..lanes.len()]);
+    for (element, lane) in lanes.iter().enumerate() {
         for query in 0..Q {
             let factor = rows[query][element];
             for token in 0..PAGE_TOKENS {
@@ -261,9 +263,11 @@ fn weigh(step: &PageStep<'_>, position: usize, state: &mut State, scores: &mut [
     }
     let seen = step.scoring.window.map_or(0, |window| (position + 1).saturating_sub(window));
     if step.first < seen || step.first + PAGE_TOKENS - 1 > position {
-        for (token, score) in scores.iter_mut().enumerate() {
-            let at = step.first + token;
-            if at > position || at < seen {
+        // Places within the page, in numbers as wide as scores.
+        let place = |at: usize| at.saturating_sub(step.first).min(PAGE_TOKENS) as u32;
+        let (from, until) = (place(seen), place(position + 1));
+        for (token, score) in (0..).zip(scores.iter_mut()) {
+            if token < from || token >= until {
                 *score = f32::NEG_INFINITY;
             }
         }
@@ -285,7 +289,8 @@ fn weigh(step: &PageStep<'_>, position: usize, state: &mut State, scores: &mut [
             sums[lane] += chunk[lane];
         }
     }
-    let correction = exp(state.maximum - maximum);
+    // The number that the formula gives too; most pages hold no greater score than those before.
+    let correction = if maximum == state.maximum { 1.0 } else { exp(state.maximum - maximum) };
     *state = State { maximum, total: state.total.mul_add(correction, total(sums)) };
     Some(correction)
 }
@@ -308,12 +313,12 @@ fn add_values<const Q: usize>(
                 held[query][index] = sums[index] * corrections[query];
             }
         }
-        for token in 0..PAGE_TOKENS {
-            let row = &values[token * width + start..][..VALUES_TOGETHER];
+        for (token, row) in values.chunks_exact(width).take(PAGE_TOKENS).enumerate() {
+            let (row, _) = row[start..].as_chunks::<VALUES_TOGETHER>();
             for query in 0..Q {
                 let weight = weights[query][token];
                 for index in 0..VALUES_TOGETHER {
-                    held[query][index] = row[index].mul_add(weight, held[query][index]);
+                    held[query][index] = row[0][index].mul_add(weight, held[query][index]);
                 }
             }
         }
