@@ -170,7 +170,7 @@ pub struct Settings {
     pub kv_unified: Option<bool>,
     pub swa_full: Option<bool>,
     pub n_outputs_max: Option<u64>,
-    /// ik_llama.cpp's `-amb`: mebibytes that one part of an attention's scores, or of the keys and values
+    /// `-amb` of `ik_llama.cpp`: mebibytes that one part of an attention's scores, or of the keys and values
     /// computed from latents, may take; 0 is no bound.
     pub attention_max_batch_mib: Option<u64>,
     /// llama.cpp hands out embeddings beside logits.

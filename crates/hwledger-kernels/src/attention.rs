@@ -290,7 +290,7 @@ fn weigh(step: &PageStep<'_>, position: usize, state: &mut State, scores: &mut [
         }
     }
     // The number that the formula gives too; most pages hold no greater score than those before.
-    let correction = if maximum == state.maximum { 1.0 } else { exp(state.maximum - maximum) };
+    let correction = if maximum > state.maximum { exp(state.maximum - maximum) } else { 1.0 };
     *state = State { maximum, total: state.total.mul_add(correction, total(sums)) };
     Some(correction)
 }

@@ -248,7 +248,7 @@ fn parts_are_whole_fractions_of_the_heads() {
         let shape = GraphShape { attention_max_batch_mib: Some(bound), ..shape };
         let (model, placement) = (latent_model(20), GraphPlacement::host_only());
         let builder = Builder::new(&model, &shape, &placement);
-        assert_eq!(builder.decompressed_part(20, 20 * 32 << 20), heads, "within {bound} MiB");
+        assert_eq!(builder.decompressed_part(20, (20 * 32) << 20), heads, "within {bound} MiB");
     }
     let shape = GraphShape { attention_max_batch_mib: Some(100), ..shape };
     let (model, placement) = (latent_model(20), GraphPlacement::host_only());
