@@ -7,6 +7,10 @@ use super::tape::{Kind, Tensor};
 use crate::ElementType;
 use crate::model::{Attention, CacheOwner, Layer, Role};
 
+/// More heads, which no model has, are not taken in parts: a graph of that many operations would take longer to lay out
+/// than anybody waits.
+pub(super) const HEADS_IN_PARTS_MAX: u64 = 4096;
+
 /// Queries, keys and values of one layer, before they are stored and compared.
 #[derive(Clone, Copy, Debug)]
 struct Heads {
@@ -315,7 +319,7 @@ impl Builder<'_> {
     pub(super) fn score_parts(&self, heads: u64, bytes_per_head: u64) -> u64 {
         let mebibytes = (bytes_per_head * heads) >> 20;
         match self.shape.attention_max_batch_mib {
-            Some(bound) if mebibytes > bound => mebibytes.div_ceil(bound).min(heads),
+            Some(bound) if mebibytes > bound && heads <= HEADS_IN_PARTS_MAX => mebibytes.div_ceil(bound).min(heads),
             _ => 1,
         }
     }

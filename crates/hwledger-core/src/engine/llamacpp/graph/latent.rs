@@ -1,6 +1,6 @@
 //! The operations of multi-head latent attention (DeepSeek-V2, section 2.1).
 
-use super::attention::has;
+use super::attention::{HEADS_IN_PARTS_MAX, has};
 use super::builder::{Builder, Mixed, WORD};
 use super::inputs::Cache;
 use super::tape::{Kind, Tensor};
@@ -135,7 +135,7 @@ impl Builder<'_> {
     pub(super) fn decompressed_part(&self, heads: u64, bytes: u64) -> u64 {
         let mebibytes = bytes >> 20;
         match self.shape.attention_max_batch_mib {
-            Some(bound) if mebibytes > bound => {
+            Some(bound) if mebibytes > bound && heads <= HEADS_IN_PARTS_MAX => {
                 let fits = |parts: &u64| heads.is_multiple_of(*parts) && mebibytes / parts <= bound;
                 (2..heads).find(fits).map_or(1, |parts| heads / parts)
             }

@@ -253,5 +253,6 @@ fn parts_are_whole_fractions_of_the_heads() {
     let shape = GraphShape { attention_max_batch_mib: Some(100), ..shape };
     let (model, placement) = (latent_model(20), GraphPlacement::host_only());
     let builder = Builder::new(&model, &shape, &placement);
+    assert_eq!([builder.score_parts(1 << 40, 1 << 20), builder.score_parts(4096, 1 << 40)], [1, 4096]);
     assert_eq!([1, 5, 6, 30, 1000].map(|mebibytes| builder.score_parts(20, mebibytes << 20)), [1, 1, 2, 6, 20]);
 }
