@@ -100,9 +100,10 @@ fn two_processes_at_once_keep_one_order() {
 fn a_file_that_cannot_grow_ends_in_a_named_fault_and_loses_nothing() {
     let folder = Folder::new();
     let inner = this_program("faults::the_process_that_is_killed", &folder.0, 0);
-    // Files of 400 blocks of 512 bytes at most; without the signal, writing fails with an error.
+    // Files of 2,000 blocks of 512 bytes at most; without the signal, writing fails with an error. An event that is
+    // committed alone takes some 10 KiB of the log, so that there is room for a hundred however slow the machine.
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 400; exec \"$@\"", "sh"]).arg(inner.get_program());
+    command.args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$@\"", "sh"]).arg(inner.get_program());
     command.args(inner.get_args()).envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let running = Running::start(&mut command);
     running.wait_for_acknowledgements(usize::MAX);
