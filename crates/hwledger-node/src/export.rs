@@ -102,7 +102,8 @@ fn llamacpp(prepared: &Prepared, model: &str) -> String {
         Switch::Auto => "auto",
     });
     command.flag("--flash-attn", flash);
-    command.flag("--attention-max-batch", settings.attention_max_batch_mib.filter(|_| is_fork(settings)));
+    let is_fork = settings.engine == Some(Engine::IkLlamaCpp);
+    command.flag("--attention-max-batch", settings.attention_max_batch_mib.filter(|_| is_fork));
     command.switch("--kv-unified", settings.kv_unified == Some(true));
     command.switch("--swa-full", settings.swa_full == Some(true));
     command.flag("--n-gpu-layers", settings.gpu_layers.map(count));
@@ -119,10 +120,6 @@ fn llamacpp(prepared: &Prepared, model: &str) -> String {
     command.flag("--split-mode", split);
     command.flag("--threads", settings.threads);
     command.finish()
-}
-
-fn is_fork(settings: &Settings) -> bool {
-    settings.engine == Some(Engine::IkLlamaCpp)
 }
 
 fn modelfile(prepared: &Prepared, model: &str) -> String {

@@ -143,18 +143,15 @@ fn row(
     }
     speeds.sort_by(f64::total_cmp);
     let speed = speeds[speeds.len() / 2];
-    let steps_per_second = if test.is_prefill { speed / test.tokens as f64 } else { speed / test.sequences as f64 };
+    let (step_tokens, outputs) = if test.is_prefill { (test.tokens, 1) } else { (test.sequences, test.sequences) };
+    let steps_per_second = speed / step_tokens as f64;
     let model = decoder.model();
     // The cache is read for every token that a step computes for a sequence; half the generated ones on average.
     let seen = if test.is_prefill { 0 } else { test.sequences * (test.depth + test.tokens / 2) };
     let per_token = decoder.cache().page_bytes() / hwledger_engine::PAGE_TOKENS;
-    let bytes = model.step_bytes(if test.is_prefill { test.tokens } else { test.sequences }) + seen * per_token;
+    let bytes = model.step_bytes(step_tokens) + seen * per_token;
     let bytes_per_second = bytes as f64 * steps_per_second;
-    let operations = if test.is_prefill {
-        model.step_operations(test.tokens, 1)
-    } else {
-        model.step_operations(test.sequences, test.sequences)
-    };
+    let operations = model.step_operations(step_tokens, outputs);
     Ok(BenchRow {
         test: if test.is_prefill { "prefill" } else { "decode" },
         sequences: test.sequences,

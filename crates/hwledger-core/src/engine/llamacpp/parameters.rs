@@ -62,12 +62,9 @@ pub struct AttentionMaxBatch {
 }
 
 impl AttentionMaxBatch {
-    /// No bound.
-    pub const NONE: Self = Self { mebibytes: None, is_assumed: false };
-
     fn resolve(settings: &Settings, release: Release, assumptions: &mut Assumptions) -> Self {
         if !release.is_fork() {
-            return Self::NONE;
+            return Self { mebibytes: None, is_assumed: false };
         }
         let given = settings.attention_max_batch_mib;
         let default = release.attention_max_batch_mib().unwrap_or(0);

@@ -22,12 +22,16 @@ impl Release {
 
     /// Whether it is that build of llama.cpp or a later one.
     pub(super) fn is_at_least(self, build: u64) -> bool {
-        !self.is_fork && self.build.is_none_or(|own| own >= build)
+        !self.is_fork && self.is_since(build)
     }
 
     /// Whether it is that build of `ik_llama.cpp` or a later one.
     fn is_fork_since(self, build: u64) -> bool {
-        self.is_fork && self.build.is_none_or(|own| own >= build)
+        self.is_fork && self.is_since(build)
+    }
+
+    fn is_since(self, build: u64) -> bool {
+        self.build.is_none_or(|own| own >= build)
     }
 
     /// Whether it is `ik_llama.cpp`.

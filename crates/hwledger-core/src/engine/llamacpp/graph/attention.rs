@@ -9,7 +9,7 @@ use crate::model::{Attention, CacheOwner, Layer, Role};
 
 /// More heads, which no model has, are not taken in parts: a graph of that many operations would take longer to lay out
 /// than anybody waits.
-pub(super) const HEADS_IN_PARTS_MAX: u64 = 4096;
+const HEADS_IN_PARTS_MAX: u64 = 4096;
 
 /// Queries, keys and values of one layer, before they are stored and compared.
 #[derive(Clone, Copy, Debug)]
@@ -317,11 +317,15 @@ impl Builder<'_> {
     ///
     /// **Source**: `llm_build_kqv` and `build_deepseek2_layer_attention` of the fork (2026).
     pub(super) fn score_parts(&self, heads: u64, bytes_per_head: u64) -> u64 {
-        let mebibytes = (bytes_per_head * heads) >> 20;
-        match self.shape.attention_max_batch_mib {
-            Some(bound) if mebibytes > bound && heads <= HEADS_IN_PARTS_MAX => mebibytes.div_ceil(bound).min(heads),
-            _ => 1,
-        }
+        self.beyond_bound(heads, bytes_per_head * heads)
+            .map_or(1, |(mebibytes, bound)| mebibytes.div_ceil(bound).min(heads))
+    }
+
+    /// The mebibytes of something of so many heads, and the bound that they are beyond.
+    pub(super) fn beyond_bound(&self, heads: u64, bytes: u64) -> Option<(u64, u64)> {
+        let mebibytes = bytes >> 20;
+        let bound = self.shape.attention_max_batch_mib.filter(|&bound| mebibytes > bound)?;
+        (heads <= HEADS_IN_PARTS_MAX).then_some((mebibytes, bound))
     }
 
     /// Attention of so many heads in so many parts, what each gives being appended to what the parts before gave.

@@ -116,7 +116,7 @@ impl<'a> Builder<'a> {
         }
         self.here = self.backend_of(self.placement.output);
         self.output(stream);
-        if self.placement.devices == 0 {
+        if !self.has_cards() {
             for node in self.tape.nodes_mut() {
                 node.backend = self.host;
             }
@@ -495,7 +495,7 @@ impl<'a> Builder<'a> {
     /// A matrix product that gives `width` elements per row.
     pub(super) fn project(&mut self, width: u64, input: Tensor) -> Tensor {
         let bytes = width * self.rows * WORD;
-        if self.placement.devices == 0 {
+        if !self.has_cards() {
             return self.fresh(bytes, &[input]);
         }
         let columns = self.tape.bytes(input) / (self.rows * WORD).max(1);
@@ -504,7 +504,7 @@ impl<'a> Builder<'a> {
 
     /// A product of each token with the experts it chose: reads one stacked weight of all experts.
     pub(super) fn expert_product(&mut self, width: u64, columns: u64, experts: u64, sources: &[Tensor]) -> Tensor {
-        if self.placement.devices == 0 {
+        if !self.has_cards() {
             return self.fresh(width, sources);
         }
         self.product(width, sources, (columns.saturating_mul(experts), self.experts_here))
@@ -530,7 +530,7 @@ impl<'a> Builder<'a> {
 
     /// Keys and values that attention reads, where they may lie on another backend than it runs on.
     pub(super) fn cached(&mut self, bytes: u64) -> Option<Tensor> {
-        if self.placement.devices == 0 {
+        if !self.has_cards() {
             return None;
         }
         let at = self.cache_backend();

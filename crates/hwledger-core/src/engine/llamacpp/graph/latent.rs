@@ -1,6 +1,6 @@
 //! The operations of multi-head latent attention (DeepSeek-V2, section 2.1).
 
-use super::attention::{HEADS_IN_PARTS_MAX, has};
+use super::attention::has;
 use super::builder::{Builder, Mixed, WORD};
 use super::inputs::Cache;
 use super::tape::{Kind, Tensor};
@@ -111,9 +111,9 @@ impl Builder<'_> {
         // With any card there, keys and values are computed at 16 bits whatever the cache holds.
         let element_type = if self.has_cards() { ElementType::F16 } else { self.shape.key_type };
         let pair = latent.nope_dim + attention.value_dim;
-        let part = self.decompressed_part(heads, pair * heads * cells * WORD);
+        let parts = self.decompressed_parts(heads, pair * heads * cells * WORD);
         let mut repeated = None;
-        let mixed = self.by_parts(heads, heads / part, |builder, part| {
+        let mixed = self.by_parts(heads, parts, |builder, part| {
             let all = builder.fresh(pair * part * cells * WORD, &[]);
             let nope = builder.fresh(element_type.row_bytes(latent.nope_dim) * part * cells, &[all.view()]);
             let value = builder.fresh(element_type.row_bytes(attention.value_dim) * part * cells, &[all.view()]);
@@ -128,19 +128,14 @@ impl Builder<'_> {
         Mixed::Pending(mixed.view())
     }
 
-    /// Heads whose keys and values are computed at once: all, or the largest whole fraction within the bound.
+    /// In how many parts keys and values are computed: whole fractions of the heads, the largest within the bound.
     ///
     /// **Source**: `build_deepseek2_layer_attention` of the fork (2026). Before January 2026 heads were only
     /// ever halved, which differs where their number is no power of two.
-    pub(super) fn decompressed_part(&self, heads: u64, bytes: u64) -> u64 {
-        let mebibytes = bytes >> 20;
-        match self.shape.attention_max_batch_mib {
-            Some(bound) if mebibytes > bound && heads <= HEADS_IN_PARTS_MAX => {
-                let fits = |parts: &u64| heads.is_multiple_of(*parts) && mebibytes / parts <= bound;
-                (2..heads).find(fits).map_or(1, |parts| heads / parts)
-            }
-            _ => heads,
-        }
+    pub(super) fn decompressed_parts(&self, heads: u64, bytes: u64) -> u64 {
+        let Some((mebibytes, bound)) = self.beyond_bound(heads, bytes) else { return 1 };
+        let fits = |parts: &u64| heads.is_multiple_of(*parts) && mebibytes / parts <= bound;
+        (2..heads).find(fits).unwrap_or(heads)
     }
 
     /// The index keys of the batch, written to their own cache (deepseek32.cpp).

@@ -206,6 +206,9 @@ fn absurd_sizes_stay_large() {
     assert!(compute_buffers(&model, &shape, &GraphPlacement::host_only()).host > 1 << 60);
 }
 
+/// The fork's graphs.
+const FORK: BuildRules = BuildRules { holds_embedding_input: false, casts_mask: true, decompresses_latents: true };
+
 fn latent_model(heads: u64) -> ModelSpec {
     let latent = Latent { query_rank: Some(1536), kv_rank: 512, nope_dim: 128, rope_dim: 64 };
     let attention = Attention {
@@ -223,9 +226,8 @@ fn latent_model(heads: u64) -> ModelSpec {
 /// what a single head needs.
 #[test]
 fn a_bound_takes_attention_in_parts() {
-    let fork = BuildRules { holds_embedding_input: false, casts_mask: true, decompresses_latents: true };
     for flash_attention in [true, false] {
-        let shape = GraphShape { cells: 32_768, flash_attention, build: fork, ..SHAPE };
+        let shape = GraphShape { cells: 32_768, flash_attention, build: FORK, ..SHAPE };
         let bytes = |bound| {
             let shape = GraphShape { attention_max_batch_mib: bound, ..shape };
             compute_buffers(&latent_model(128), &shape, &GraphPlacement::host_only()).host
@@ -241,14 +243,13 @@ fn a_bound_takes_attention_in_parts() {
 /// Twenty heads have no half of five: parts are whole fractions of their number, one head at last.
 #[test]
 fn parts_are_whole_fractions_of_the_heads() {
-    let fork = BuildRules { holds_embedding_input: false, casts_mask: true, decompresses_latents: true };
-    let shape = GraphShape { cells: 32_768, build: fork, ..SHAPE };
+    let shape = GraphShape { cells: 32_768, build: FORK, ..SHAPE };
     // One head's keys and values at 32 bits are 256 x 32,768 x 4 bytes: 32 MiB.
     for (bound, heads) in [(640, 20), (639, 10), (320, 10), (319, 5), (128, 4), (127, 2), (63, 1), (1, 1)] {
         let shape = GraphShape { attention_max_batch_mib: Some(bound), ..shape };
         let (model, placement) = (latent_model(20), GraphPlacement::host_only());
         let builder = Builder::new(&model, &shape, &placement);
-        assert_eq!(builder.decompressed_part(20, (20 * 32) << 20), heads, "within {bound} MiB");
+        assert_eq!(20 / builder.decompressed_parts(20, (20 * 32) << 20), heads, "within {bound} MiB");
     }
     let shape = GraphShape { attention_max_batch_mib: Some(100), ..shape };
     let (model, placement) = (latent_model(20), GraphPlacement::host_only());
