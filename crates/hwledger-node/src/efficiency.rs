@@ -294,20 +294,21 @@ fn compared(prepared: &Prepared, record: &SpeedRecord, names: &Efficiencies) -> 
 }
 
 /// Campaigns of thousands of rows weigh more than one of ten, but not in proportion: a cell of one
-/// figure, device and model counts as the root of its rows, a device as the root of its cells' sum.
+/// figure, engine, device and model counts as the root of its rows, an engine's device as the root
+/// of its cells' sum.
 fn set_weights(samples: &mut [Sample]) {
-    let cell = |sample: &Sample| (sample.figure, sample.group.clone(), sample.device.clone(), sample.model.clone());
+    let cell = |sample: &Sample| (sample.figure, sample.runners[0], sample.device.clone(), sample.model.clone());
     let mut rows = HashMap::new();
     for sample in samples.iter() {
         *rows.entry(cell(sample)).or_insert(0.0) += 1.0;
     }
-    let mut devices: HashMap<(&str, String, String), f64> = HashMap::new();
-    for ((figure, group, device, _), count) in &rows {
-        *devices.entry((figure, group.clone(), device.clone())).or_insert(0.0) += f64::sqrt(*count);
+    let mut devices: HashMap<(&str, Runner, String), f64> = HashMap::new();
+    for ((figure, engine, device, _), count) in &rows {
+        *devices.entry((figure, *engine, device.clone())).or_insert(0.0) += f64::sqrt(*count);
     }
     for sample in samples {
         let rows: f64 = rows[&cell(sample)];
-        let device = devices[&(sample.figure, sample.group.clone(), sample.device.clone())];
+        let device = devices[&(sample.figure, sample.runners[0], sample.device.clone())];
         sample.observation.weight /= rows.sqrt() * device.sqrt();
     }
 }

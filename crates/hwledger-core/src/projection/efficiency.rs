@@ -237,9 +237,20 @@ pub struct Efficiencies {
 pub type ScatterKey = (&'static str, Runner, Option<Backend>, Novelty);
 
 /// The figures that measurements are compared with.
-/// `_deep` after a long cached text, `_host` where a processor does a part beside cards.
-pub const FIGURES: [&str; 9] =
-    ["decode", "decode_deep", "decode_host", "prefill", "prefill_deep", "prefill_host", "tpot", "ttft", "output"];
+/// `_deep` after a long cached text, `_host` where a processor does a part beside cards, `_cards` where
+/// several cards do.
+pub const FIGURES: [&str; 10] = [
+    "decode",
+    "decode_deep",
+    "decode_host",
+    "prefill",
+    "prefill_deep",
+    "prefill_host",
+    "prefill_cards",
+    "tpot",
+    "ttft",
+    "output",
+];
 
 /// How measurements of one figure scatter about predictions: ln(measured / predicted time) of one
 /// in twenty is below `low`, of one in twenty above `high`.
@@ -329,7 +340,7 @@ impl Efficiencies {
             keys.find_map(|key| self.scatter.get(&key).copied())
         };
         let near = match figure {
-            "ttft" | "prefill_deep" | "prefill_host" => "prefill",
+            "ttft" | "prefill_deep" | "prefill_host" | "prefill_cards" => "prefill",
             "output" => "tpot",
             _ => "decode",
         };

@@ -4,14 +4,17 @@
 //! weight x rho((ln measured - ln predicted) / scatter) and of (factor / spread)^2, with the
 //! robust loss rho of Student's t. That is the most probable set of factors where each has a
 //! normal prior about none: factors of a device or a kernel stay near their parents' unless
-//! measurements say otherwise, and by as much as they say.
+//! measurements say otherwise, and by as much as they say. The factor of one engine, device and
+//! architecture together may be far below none: software can be any number of times slower than its
+//! parts (a kernel that is missing, graphs that cannot be captured), but not faster than they
+//! are, so on that side its prior is Student's t as well.
 //!
 //! **Source**: Gelman, Hill 2006, chapter 12 (partial pooling); Lange, Little, Taylor 1989 (robust
 //! regression with the t distribution); Levenberg 1944, Marquardt 1963 (damped steps).
 
 use std::collections::HashMap;
 
-use super::efficiency::{Efficiencies, FactorKey, FittedFactor};
+use super::efficiency::{Efficiencies, FactorKey, FittedFactor, Level};
 use super::term::{Cost, joined};
 
 /// Standard deviation of ln(measured / predicted) that is nobody's fault: two honest measurements
@@ -40,7 +43,30 @@ pub struct Observation {
 struct Unknowns {
     numbers: HashMap<FactorKey, u32>,
     keys: Vec<FactorKey>,
-    spreads: Vec<f64>,
+    priors: Vec<Prior>,
+}
+
+/// What is thought of a factor's logarithm before any measurement: that it is about zero.
+#[derive(Clone, Copy, Debug)]
+struct Prior {
+    /// Standard deviation.
+    spread: f64,
+    /// Whether it can be far below zero.
+    has_tail: bool,
+}
+
+impl Prior {
+    fn loss(self, log: f64) -> f64 {
+        let scaled = (log / self.spread).powi(2);
+        if self.has_tail && log < 0.0 { FREEDOM * (1.0 + scaled / FREEDOM).ln() } else { scaled }
+    }
+
+    /// The weight of the square that touches the loss at `log` and is nowhere below it.
+    fn precision(self, log: f64) -> f64 {
+        let scaled = (log / self.spread).powi(2);
+        let share = if self.has_tail && log < 0.0 { FREEDOM / (FREEDOM + scaled) } else { 1.0 };
+        share / (self.spread * self.spread)
+    }
 }
 
 /// A term of a measured time with the factors that it depends on.
@@ -74,13 +100,21 @@ struct Row {
 pub fn fit(observations: &[&Observation], start: &Efficiencies) -> Efficiencies {
     let mut unknowns = Unknowns::default();
     let equations: Vec<Equation> = observations.iter().map(|own| equation(own, start, &mut unknowns)).collect();
-    let count = unknowns.keys.len();
     let mut known: Vec<f64> =
         unknowns.keys.iter().map(|key| start.factors.get(key).map_or(0.0, |factor| factor.log)).collect();
+    let rows = descend(&equations, &mut known, &unknowns);
+    let rows =
+        if leap(&equations, &mut known, &rows, &unknowns) { descend(&equations, &mut known, &unknowns) } else { rows };
+    finish(start, &known, &rows, &unknowns)
+}
+
+/// Steps downhill from `known`; the measurements at the end.
+fn descend(equations: &[Equation], known: &mut Vec<f64>, unknowns: &Unknowns) -> Vec<Row> {
+    let count = known.len();
     let mut damping = 1e-6;
-    let (mut rows, mut loss) = linearise(&equations, &known, &unknowns);
+    let (mut rows, mut loss) = linearise(equations, known, unknowns);
     for _ in 0..STEPS_MAX {
-        let (mut matrix, gradient) = normal_equations(&rows, &known, &unknowns);
+        let (mut matrix, gradient) = normal_equations(&rows, known, unknowns);
         for index in 0..count {
             matrix[index * count + index] *= 1.0 + damping;
         }
@@ -91,10 +125,10 @@ pub fn fit(observations: &[&Observation], start: &Efficiencies) -> Efficiencies 
         let step = factorised.solve(&gradient);
         // Longer steps leave the region where the linearisation holds.
         let next: Vec<f64> = known.iter().zip(&step).map(|(log, change)| log + change.clamp(-1.0, 1.0)).collect();
-        let (next_rows, next_loss) = linearise(&equations, &next, &unknowns);
+        let (next_rows, next_loss) = linearise(equations, &next, unknowns);
         if next_loss < loss {
             let improvement = (loss - next_loss) / loss;
-            (known, rows, loss) = (next, next_rows, next_loss);
+            (*known, rows, loss) = (next, next_rows, next_loss);
             damping = (damping / 5.0).max(1e-9);
             if improvement < IMPROVEMENT_MIN {
                 break;
@@ -106,7 +140,55 @@ pub fn fit(observations: &[&Observation], start: &Efficiencies) -> Efficiencies 
             }
         }
     }
-    finish(start, &known, &rows, &unknowns)
+    rows
+}
+
+/// Moves every factor with a tail to where half of its measurements are slower and half are faster,
+/// if that is more probable; whether any was. No step downhill gets there: rows far off hardly pull.
+fn leap(equations: &[Equation], known: &mut [f64], rows: &[Row], unknowns: &Unknowns) -> bool {
+    let mut bearing: HashMap<u32, Vec<usize>> = HashMap::new();
+    for (index, row) in rows.iter().enumerate() {
+        for (number, _) in row.shares.iter().filter(|(number, _)| unknowns.priors[*number as usize].has_tail) {
+            bearing.entry(*number).or_default().push(index);
+        }
+    }
+    let mut numbers: Vec<u32> = bearing.keys().copied().collect();
+    numbers.sort_unstable();
+    let mut has_moved = false;
+    for number in numbers {
+        let prior = unknowns.priors[number as usize];
+        let own: Vec<&Equation> = bearing[&number].iter().map(|&index| &equations[index]).collect();
+        let loss = |known: &[f64]| {
+            own.iter().map(|equation| equation.loss(equation.residual(known))).sum::<f64>()
+                + prior.loss(known[number as usize])
+        };
+        let mut residuals: Vec<f64> = own.iter().map(|equation| equation.residual(known)).collect();
+        residuals.sort_by(f64::total_cmp);
+        let (before, from) = (loss(known), known[number as usize]);
+        known[number as usize] = from - residuals[residuals.len() / 2];
+        if loss(known) < before { has_moved = true } else { known[number as usize] = from }
+    }
+    has_moved
+}
+
+impl Equation {
+    /// Seconds that each term takes.
+    fn each(&self, known: &[f64]) -> Vec<f64> {
+        let seconds = |term: &Dependence| {
+            let log: f64 = term.unknowns.iter().map(|&index| known[index as usize]).sum();
+            term.ideal * (-term.start - log).exp()
+        };
+        self.terms.iter().map(seconds).collect()
+    }
+
+    /// ln(measured / predicted).
+    fn residual(&self, known: &[f64]) -> f64 {
+        self.log_seconds - joined(&self.each(known), |index| self.terms[index].overlap).0.ln()
+    }
+
+    fn loss(&self, residual: f64) -> f64 {
+        self.weight * (FREEDOM + 1.0) * (1.0 + (residual / SCATTER).powi(2) / FREEDOM).ln()
+    }
 }
 
 /// Numbers the factors that a measurement bears on.
@@ -125,7 +207,7 @@ fn equation(observation: &Observation, start: &Efficiencies, unknowns: &mut Unkn
                     let number = *unknowns.numbers.entry(factor.key).or_insert(next);
                     if number == next {
                         unknowns.keys.push(factor.key);
-                        unknowns.spreads.push(spread);
+                        unknowns.priors.push(Prior { spread, has_tail: factor.level == Level::DeviceArchitecture });
                     }
                     own.push(number);
                 }
@@ -138,22 +220,13 @@ fn equation(observation: &Observation, start: &Efficiencies, unknowns: &mut Unkn
 
 /// Residuals and shares at `known`, and the loss there.
 fn linearise(equations: &[Equation], known: &[f64], unknowns: &Unknowns) -> (Vec<Row>, f64) {
-    let mut loss: f64 = known.iter().zip(&unknowns.spreads).map(|(log, spread)| (log / spread).powi(2)).sum();
+    let mut loss: f64 = known.iter().zip(&unknowns.priors).map(|(&log, prior)| prior.loss(log)).sum();
     let mut dense = vec![0.0; known.len()];
     let mut touched: Vec<u32> = Vec::new();
     let rows = equations
         .iter()
         .map(|equation| {
-            let each: Vec<f64> = equation
-                .terms
-                .iter()
-                .map(|term| {
-                    let log: f64 = term.unknowns.iter().map(|&index| known[index as usize]).sum();
-                    term.ideal * (-term.start - log).exp()
-                })
-                .collect();
-            let overlaps = |index: usize| equation.terms[index].overlap;
-            let (seconds, shares) = joined(&each, overlaps);
+            let (seconds, shares) = joined(&equation.each(known), |index| equation.terms[index].overlap);
             for (term, share) in equation.terms.iter().zip(shares) {
                 for &index in &term.unknowns {
                     if dense[index as usize] == 0.0 {
@@ -167,7 +240,7 @@ fn linearise(equations: &[Equation], known: &[f64], unknowns: &Unknowns) -> (Vec
             let shares = touched.drain(..).map(|index| (index, std::mem::take(&mut dense[index as usize]))).collect();
             let residual = equation.log_seconds - seconds.ln();
             let scaled = (residual / SCATTER).powi(2);
-            loss += equation.weight * (FREEDOM + 1.0) * (1.0 + scaled / FREEDOM).ln();
+            loss += equation.loss(residual);
             // Rows far off count as the t distribution lets them.
             let weight = equation.weight * (FREEDOM + 1.0) / (FREEDOM + scaled) / (SCATTER * SCATTER);
             Row { residual, weight, shares }
@@ -192,8 +265,8 @@ fn normal_equations(rows: &[Row], known: &[f64], unknowns: &Unknowns) -> (Vec<f6
             }
         }
     }
-    for (index, (log, spread)) in known.iter().zip(&unknowns.spreads).enumerate() {
-        let precision = 1.0 / (spread * spread);
+    for (index, (&log, prior)) in known.iter().zip(&unknowns.priors).enumerate() {
+        let precision = prior.precision(log);
         matrix[index * count + index] += precision;
         gradient[index] -= precision * log;
     }
@@ -278,7 +351,79 @@ impl Cholesky {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Projection;
+    use super::super::efficiency::Priors;
     use super::*;
+    use crate::Assumptions;
+    use crate::device::find;
+    use crate::model::fixture::llama_8b;
+    use crate::settings::{Engine, Settings};
+
+    const CARDS: [&str; 2] = ["RTX 3090", "RTX 4090"];
+
+    /// Efficiencies that know the names of the cards and of the model, and nothing measured.
+    fn unfitted() -> Efficiencies {
+        let mut start = Efficiencies::of_priors(Priors::embedded().clone());
+        start.vocabulary.insert(&llama_8b().architecture);
+        for name in CARDS {
+            let spec = find(name, None).expect("it is known").device.spec.expect("it is in the catalogue");
+            start.vocabulary.insert(&spec.name);
+            start.vocabulary.insert(spec.family.as_deref().expect("it has one"));
+        }
+        start
+    }
+
+    fn decode(name: &str, start: &Efficiencies) -> Cost {
+        let settings = Settings {
+            weights: Some("Q4_K_M".to_owned()),
+            devices: vec![find(name, None).expect("it is known").device],
+            ..Settings::default()
+        };
+        let told = &mut Assumptions::default();
+        Projection::resolve(Engine::LlamaCpp, &llama_8b(), None, &settings, None, start, told)
+            .expect("everything is known")
+            .pass
+    }
+
+    /// How many times longer than unfitted one card is predicted to take, where `measured` rows took so many times
+    /// longer, and thirty rows of another card just as long.
+    fn fitted(measured: &[f64]) -> f64 {
+        let start = unfitted();
+        let rows = |name: &str, slower: &[f64]| {
+            let cost = decode(name, &start);
+            let seconds = cost.seconds(&start);
+            let row = |slower: &f64| Observation { cost: cost.clone(), seconds: seconds * slower, weight: 0.3 };
+            slower.iter().map(row).collect::<Vec<_>>()
+        };
+        let observations = [rows(CARDS[0], &[1.0; 30]), rows(CARDS[1], measured)].concat();
+        let fitted = fit(&observations.iter().collect::<Vec<_>>(), &start);
+        let cost = decode(CARDS[1], &start);
+        cost.seconds(&fitted) / cost.seconds(&start)
+    }
+
+    #[test]
+    fn software_that_is_slow_wherever_it_was_measured_is_believed() {
+        let slow = fitted(&[4.0; 3]);
+        assert!((3.6..4.2).contains(&slow), "{slow}");
+    }
+
+    #[test]
+    fn one_slow_measurement_among_others_is_not() {
+        let mixed = fitted(&[1.0, 1.02, 0.98, 1.0, 1.01, 0.99, 1.0, 4.0]);
+        assert!((0.95..1.1).contains(&mixed), "{mixed}");
+    }
+
+    #[test]
+    fn far_below_is_likelier_than_far_above_where_there_is_a_tail() {
+        let (plain, tailed) = (Prior { spread: 0.15, has_tail: false }, Prior { spread: 0.15, has_tail: true });
+        assert!(tailed.loss(-1.4) < tailed.loss(1.4) / 5.0 && tailed.loss(-1.4) < plain.loss(-1.4));
+        for log in [-2.0, -0.3, -0.01, 0.0, 0.01, 0.3] {
+            // The touching square has the slope of the loss.
+            let slope = (tailed.loss(log + 1e-6) - tailed.loss(log - 1e-6)) / 2e-6;
+            assert!((slope - 2.0 * tailed.precision(log) * log).abs() < 1e-3, "{log}: {slope}");
+        }
+        assert!((plain.loss(-0.3) - plain.loss(0.3)).abs() < 1e-12);
+    }
 
     #[test]
     fn a_small_system_is_solved() {

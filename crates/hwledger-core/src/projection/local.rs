@@ -97,7 +97,7 @@ impl<'a> Local<'a> {
         let label = settings.weights.as_deref().or(model.stored_format.as_deref()).unwrap_or_default();
         let kernel = GgufFormat::parse(label).map_or(Kernel::Any, Kernel::of_gguf);
         let backend = Backend::resolve(settings, placement.cards.first(), assumptions);
-        let uses_host = weights.host > weights.host_lookups || placement.cards.is_empty();
+        let uses_host = weights.multiplies_on_host() || placement.cards.is_empty();
         let mut devices: Vec<Rates> = Vec::with_capacity(placement.cards.len() + 1);
         for card in &placement.cards {
             devices.push(Rates::of_device(card, &efficiencies.vocabulary)?);

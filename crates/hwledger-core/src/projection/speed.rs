@@ -105,17 +105,19 @@ impl Projection {
         }
     }
 
-    /// The class of comparisons whose scatter a figure shares: what is read from a long cache, and
-    /// what a processor beside the cards does, is predicted less well than the rest.
+    /// The class of comparisons whose scatter a figure shares: what is read from a long cache, what a
+    /// processor beside the cards does, and how well cards take turns at a prompt, is predicted less
+    /// well than the rest.
     pub fn scatter_figure(&self, figure: &'static str) -> &'static str {
         let places = &self.pass.places;
-        let has_cards = places.iter().any(|place| place.backend != Backend::Cpu);
-        let has_host = has_cards && places.iter().any(|place| place.backend == Backend::Cpu);
+        let cards = places.iter().filter(|place| place.backend != Backend::Cpu).count();
+        let has_host = cards > 0 && cards < places.len();
         match (figure, has_host, self.cached > DEEP_TOKENS) {
             ("decode", true, _) => "decode_host",
             ("decode", false, true) => "decode_deep",
             ("prefill", true, _) => "prefill_host",
             ("prefill", false, true) => "prefill_deep",
+            ("prefill", false, false) if cards > 1 => "prefill_cards",
             _ => figure,
         }
     }

@@ -120,6 +120,12 @@ impl Release {
         self.is_at_least(6050)
     }
 
+    /// The layers' own embeddings are projected where the first layer is, not where the output is (pull request 21612,
+    /// April 2026).
+    pub fn mixes_embeddings_in_first_layer(self) -> bool {
+        self.is_at_least(8738)
+    }
+
     /// The number of outputs of one step can be bounded below the batch (summer 2026).
     pub fn has_output_bound(self) -> bool {
         !self.is_fork

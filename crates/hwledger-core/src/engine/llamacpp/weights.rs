@@ -43,7 +43,7 @@ pub struct WeightBytes {
     pub card_experts: Vec<u64>,
     /// Of those on the host, routed experts.
     pub host_experts: u64,
-    /// Of those on the host, tables that are read by a row at a time.
+    /// Of those on the host, tables that are read by a row at a time, and the vectors beside them.
     pub host_lookups: u64,
     /// Copies of those on the host in the processor's own layouts.
     pub packed: Packed,
@@ -107,6 +107,7 @@ impl WeightBytes {
             return;
         }
         let factor = given as f64 / files as f64;
+        let only_looks_up = !self.multiplies_on_host();
         let mut cards = 0_u64;
         for part in self.card_experts.iter_mut().chain([&mut self.host_experts, &mut self.host_lookups]) {
             *part = Bytes(*part).scaled(factor).0;
@@ -120,6 +121,15 @@ impl WeightBytes {
         // The host takes the rounding, so that the sum stays exact.
         let copy = Bytes(duplicate).scaled(factor).0;
         self.host = given.saturating_add(copy).saturating_sub(cards);
+        // A rounding is no matrix.
+        if only_looks_up {
+            self.host_lookups = self.host;
+        }
+    }
+
+    /// Whether the processor multiplies by anything that it holds.
+    pub const fn multiplies_on_host(&self) -> bool {
+        self.host > self.host_lookups
     }
 
     /// The vision or audio projector file: 16-bit matrices, on the first card if there is one.
@@ -373,15 +383,32 @@ impl<'a> Sum<'a> {
         self.bytes.cards[last] = self.bytes.cards[last].saturating_add(rest);
     }
 
+    /// Where a tensor before the layers is. Tables stay on the host; what mixes the layers' own embeddings (Gemma 3n
+    /// and the small Gemma 4) is on the output layer's card or the first layer's.
+    fn embedding_card(&self, model: &ModelSpec, weight: &Weight) -> Option<usize> {
+        let table = model.embedding.iter().find(|own| own.role == Role::PerLayerEmbedding)?;
+        if weight.role.is_lookup() {
+            return None;
+        }
+        let is_mixing = weight.is_vector() || weight.rows == table.columns;
+        if is_mixing && self.release.mixes_embeddings_in_first_layer() {
+            self.placement.card_of(0)
+        } else {
+            self.placement.output_card()
+        }
+    }
+
     /// Input embeddings stay on the host; the output layer is on the last card that holds layers.
     fn add_outside(&mut self, model: &ModelSpec, types: &Types) {
         let output = self.placement.output_card();
         for weight in &model.embedding {
             let bytes = types.bytes(weight, None);
-            self.add(None, bytes);
-            self.add_packed(None, types.packed(weight, None, self.repacker.as_ref()));
+            let card = self.embedding_card(model, weight);
+            self.add(card, bytes);
+            self.add_packed(card, types.packed(weight, None, self.repacker.as_ref()));
             // A tied table without a card for the output is also the output matrix, read whole.
-            if weight.role.is_lookup() && !(model.is_head_tied && output.is_none()) {
+            let is_output = model.is_head_tied && output.is_none() && weight.role == Role::TokenEmbedding;
+            if card.is_none() && (weight.is_vector() || weight.role.is_lookup() && !is_output) {
                 self.bytes.host_lookups = self.bytes.host_lookups.saturating_add(bytes);
             }
             if model.is_head_tied && weight.role == Role::TokenEmbedding && output.is_some() {
@@ -445,5 +472,57 @@ impl<'a> Sum<'a> {
             *part = part.saturating_add(bytes.experts);
             number += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::find;
+    use crate::model::fixture::{gpt_oss_120b, llama_8b};
+
+    fn on_cards(model: &ModelSpec, count: usize, weights_bytes: Option<u64>, version: &str) -> WeightBytes {
+        let card = find("RTX 3090", None).expect("it is known").device;
+        let settings = Settings {
+            weights: Some("Q4_K_M".to_owned()),
+            weights_bytes: weights_bytes.map(Bytes),
+            devices: vec![card; count],
+            ..Settings::default()
+        };
+        let told = &mut Assumptions::default();
+        let placement = Placement::resolve(model, &settings, told);
+        WeightBytes::resolve(model, &settings, &placement, Release::parse(Some(version), false), told)
+            .expect("the format is known")
+    }
+
+    #[test]
+    fn a_file_size_that_does_not_divide_gives_the_processor_nothing_to_multiply() {
+        for model in [llama_8b(), gpt_oss_120b()] {
+            for count in 1..8 {
+                for bytes in [4_917_737_553, 42_509_438_812, 1_000_000_007] {
+                    let weights = on_cards(&model, count, Some(bytes), "b9000");
+                    assert!(!weights.multiplies_on_host(), "{count} cards, {bytes} bytes: {weights:?}");
+                    assert_eq!(weights.cards.iter().sum::<u64>() + weights.host, bytes);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn embeddings_of_each_layer_are_mixed_on_a_card() {
+        let mut model = llama_8b();
+        let layers = model.decoder.len() as u64;
+        let width = 256 * layers;
+        let projection = Weight::matrix(Role::Other, width, model.hidden_size);
+        model.embedding.push(Weight::matrix(Role::PerLayerEmbedding, 262_144, width));
+        let table_alone = on_cards(&model, 2, None, "b9000");
+        model.embedding.extend([projection, Weight::vector(Role::Norm, 256)]);
+        let (newest, older) = (on_cards(&model, 2, None, "b9000"), on_cards(&model, 2, None, "b8600"));
+        for weights in [&newest, &older] {
+            assert_eq!(weights.host, table_alone.host);
+            assert!(!weights.multiplies_on_host());
+        }
+        // Where the first layer is, and before that where the output is.
+        assert!(newest.cards[0] > older.cards[0] && newest.cards[1] < older.cards[1]);
     }
 }
