@@ -34,7 +34,7 @@ pub(crate) struct BenchArguments {
     /// Sequences that decode together
     #[arg(long, value_name = "COUNT", value_delimiter = ',', default_value = "1,2,4,8")]
     sequences: Vec<usize>,
-    /// How often each row is measured; medians are printed
+    /// How often each row is measured, after once unmeasured; medians are printed
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     repetitions: usize,
     /// Print one JSON object

@@ -104,6 +104,7 @@ pub fn bench(
         let tokens = options.generated;
         let decode = options.batches.iter().map(|&sequences| Test { is_prefill: false, sequences, depth, tokens });
         for test in prefill.chain(decode) {
+            warm_up(decoder, test)?;
             tell(BenchStep::Begins);
             rows.push(row(decoder, test, options, bandwidth)?);
             rows.last().map(BenchStep::Done).into_iter().for_each(&mut tell);
@@ -163,6 +164,13 @@ fn row(
         bandwidth_share: bandwidth.map(|bandwidth| bytes_per_second / bandwidth),
         operations_per_second: operations as f64 * steps_per_second,
     })
+}
+
+/// Does once what is measured afterwards (of decoding one step), as llama-bench does: memory that is touched for the
+/// first time, weights in files among it, is slow once and says nothing of a model's speed.
+fn warm_up(decoder: &mut Decoder, test: Test) -> Result<(), RunError> {
+    let tokens = if test.is_prefill { test.tokens } else { test.tokens.min(1) };
+    measure(decoder, Test { tokens, ..test }).map(|_| ())
 }
 
 /// Seconds of one repetition.

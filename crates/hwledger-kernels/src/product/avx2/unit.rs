@@ -47,6 +47,53 @@ pub(super) unsafe fn halves(from: *const u8) -> __m256 {
     unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
 }
 
+/// Where the scales of eight rows come from, each for two numbers of 16 bits: among sixteen bytes, to the lower byte of
+/// each or to the upper one.
+const fn twice_places(register: u8, is_upper: bool) -> [u8; 32] {
+    let mut places = [0x80; 32];
+    let mut word = 0;
+    while word < 16 {
+        places[word * 2 + is_upper as usize] = register * 8 + (word / 2) as u8;
+        word += 1;
+    }
+    places
+}
+
+/// Sixteen scales without sign, twice in 16 bits each, by rows of eight.
+#[inline(always)]
+pub(super) unsafe fn scales(from: *const u8) -> [__m256i; 2] {
+    const PLACES: [[u8; 32]; 2] = [twice_places(0, false), twice_places(1, false)];
+    // SAFETY: the caller has sixteen bytes there; the kernels run where the processor has the set.
+    unsafe {
+        let both = _mm256_broadcastsi128_si256(_mm_loadu_si128(from.cast()));
+        PLACES.map(|places| _mm256_shuffle_epi8(both, _mm256_loadu_si256(places.as_ptr().cast())))
+    }
+}
+
+/// Sixteen scales with sign, twice in 16 bits each, by rows of eight.
+#[inline(always)]
+pub(super) unsafe fn signed_scales(from: *const u8) -> [__m256i; 2] {
+    const PLACES: [[u8; 32]; 2] = [twice_places(0, true), twice_places(1, true)];
+    // SAFETY: as above.
+    unsafe {
+        let both = _mm256_broadcastsi128_si256(_mm_loadu_si128(from.cast()));
+        PLACES.map(|places| {
+            let upper = _mm256_shuffle_epi8(both, _mm256_loadu_si256(places.as_ptr().cast()));
+            _mm256_srai_epi16::<8>(upper)
+        })
+    }
+}
+
+/// Sixteen numbers without sign, each beside one of the sixteen after them, in 16 bits each, by rows of eight.
+#[inline(always)]
+pub(super) unsafe fn pairs(from: *const u8) -> [__m256i; 2] {
+    // SAFETY: the caller has 32 bytes there; the kernels run where the processor has the set.
+    unsafe {
+        let (first, second) = (_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(16).cast()));
+        [_mm256_cvtepu8_epi16(_mm_unpacklo_epi8(first, second)), _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(first, second))]
+    }
+}
+
 /// The numbers of `Q4_K` (`BITS` 4), `Q5_K`, `Q6_K` or `Q3_K`: of eight rows, four columns each of blocks `2 * pair` and
 /// the one after it of 32 columns, from column `4 * step` of both on.
 #[inline(always)]
@@ -75,8 +122,12 @@ pub(super) unsafe fn numbers<const BITS: u32>(
                 with_tops(nibbles(load(unit, pair * 8 + step, register)), tops, 16)
             }
             _ => {
-                let top = _mm256_srl_epi16(load(unit, 32 + pair / 2 * 8 + step, register), of_four);
-                let tops = [_mm256_slli_epi16::<4>(top), _mm256_slli_epi16::<2>(top)];
+                let top = load(unit, 32 + pair / 2 * 8 + step, register);
+                let tops = if pair.is_multiple_of(2) {
+                    [_mm256_slli_epi16::<4>(top), _mm256_slli_epi16::<2>(top)]
+                } else {
+                    [top, _mm256_srli_epi16::<2>(top)]
+                };
                 with_tops(nibbles(load(unit, pair * 8 + step, register)), tops, 48)
             }
         }

@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 use crate::activation::{QuantisedTile, SuperBlockParts};
 use crate::weight::PackedFormat;
 
-use super::super::unit::{ask, halves, numbers, spread};
-use super::super::{OFFSET_BITS_LESS, twice};
+use super::super::OFFSET_BITS_LESS;
+use super::super::unit::{ask, halves, numbers, pairs, scales, signed_scales, spread};
 use super::{Ahead, TileSums, Unpacked};
 
 /// A unit of 256 columns and sixteen rows, its numbers in bytes.
@@ -121,33 +121,32 @@ unsafe fn unpack_scales(format: PackedFormat, unit: *const u8, to: &mut Unit) {
         PackedFormat::Q3K => (1536, 1536 + 256),
         _ => (3072, 3072 + 256),
     };
-    for register in 0..2 {
-        // SAFETY: all is within the unit.
-        unsafe {
-            let eight = |offset: usize| _mm_loadl_epi64(unit.add(offset + register * 8).cast());
+    // SAFETY: all is within the unit.
+    unsafe {
+        for register in 0..2 {
             to.factor[register] = halves(unit.add(factors + register * 16));
-            match format {
-                PackedFormat::Q4K | PackedFormat::Q5K => {
+        }
+        match format {
+            PackedFormat::Q4K | PackedFormat::Q5K => {
+                for register in 0..2 {
                     to.minimum_factor[register] = halves(unit.add(factors + 32 + register * 16));
-                    for part in 0..8 {
-                        let scale = twice(_mm256_cvtepu8_epi32(eight(tail + part * 16)));
-                        if format == PackedFormat::Q4K {
-                            to.scales[part][register] = scale;
-                        } else {
-                            to.scales[2 * part][register] = scale;
-                            to.scales[2 * part + 1][register] = scale;
-                        }
-                    }
-                    for pair in 0..4 {
-                        let first = _mm256_cvtepu8_epi32(eight(tail + 128 + pair * 32));
-                        let second = _mm256_cvtepu8_epi32(eight(tail + 128 + pair * 32 + 16));
-                        to.minima[pair][register] = _mm256_or_si256(first, _mm256_slli_epi32::<16>(second));
+                }
+                for part in 0..8 {
+                    let own = scales(unit.add(tail + part * 16));
+                    if format == PackedFormat::Q4K {
+                        to.scales[part] = own;
+                    } else {
+                        to.scales[2 * part] = own;
+                        to.scales[2 * part + 1] = own;
                     }
                 }
-                _ => {
-                    for part in 0..16 {
-                        to.scales[part][register] = twice(_mm256_cvtepi8_epi32(eight(tail + part * 16)));
-                    }
+                for pair in 0..4 {
+                    to.minima[pair] = pairs(unit.add(tail + 128 + pair * 32));
+                }
+            }
+            _ => {
+                for part in 0..16 {
+                    to.scales[part] = signed_scales(unit.add(tail + part * 16));
                 }
             }
         }
