@@ -166,11 +166,11 @@ fn row(
     })
 }
 
-/// Does once what is measured afterwards (of decoding one step), as llama-bench does: memory that is touched for the
-/// first time, weights in files among it, is slow once and says nothing of a model's speed.
+/// Does once what is measured afterwards (of decoding one step), on an empty cache, as llama-bench does: memory that is
+/// touched for the first time, weights in files among it, is slow once and says nothing of a model's speed.
 fn warm_up(decoder: &mut Decoder, test: Test) -> Result<(), RunError> {
     let tokens = if test.is_prefill { test.tokens } else { test.tokens.min(1) };
-    measure(decoder, Test { tokens, ..test }).map(|_| ())
+    measure(decoder, Test { tokens, depth: 0, ..test }).map(|_| ())
 }
 
 /// Seconds of one repetition.

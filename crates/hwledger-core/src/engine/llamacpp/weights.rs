@@ -107,9 +107,9 @@ impl WeightBytes {
             return;
         }
         let factor = given as f64 / files as f64;
-        let only_looks_up = !self.multiplies_on_host();
+        let multiplied = Bytes(self.host.saturating_sub(self.host_lookups)).scaled(factor).0;
         let mut cards = 0_u64;
-        for part in self.card_experts.iter_mut().chain([&mut self.host_experts, &mut self.host_lookups]) {
+        for part in self.card_experts.iter_mut().chain([&mut self.host_experts]) {
             *part = Bytes(*part).scaled(factor).0;
         }
         for card in &mut self.cards {
@@ -118,13 +118,10 @@ impl WeightBytes {
         }
         self.packed.each(|part| Bytes(part).scaled(factor).0);
         self.trimmed = Bytes(self.trimmed).scaled(factor).0;
-        // The host takes the rounding, so that the sum stays exact.
+        // The host's tables take the rounding, so that the sum stays exact.
         let copy = Bytes(duplicate).scaled(factor).0;
         self.host = given.saturating_add(copy).saturating_sub(cards);
-        // A rounding is no matrix.
-        if only_looks_up {
-            self.host_lookups = self.host;
-        }
+        self.host_lookups = self.host.saturating_sub(multiplied);
     }
 
     /// Whether the processor multiplies by anything that it holds.
