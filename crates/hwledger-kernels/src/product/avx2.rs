@@ -9,6 +9,8 @@ use crate::activation::{Activations, QuantisedTile, TIMES_3_BIT};
 use crate::weight::{IQ4_NUMBERS, IQ4_OFFSET, PackedFormat, PackedWeight};
 
 mod few;
+mod lines;
+mod q4_k;
 mod several;
 mod unit;
 
@@ -63,6 +65,12 @@ const IQ4_HALVES: [[u8; 16]; 2] = {
 unsafe fn look_up(table: &[u8; 16], places: __m256i) -> __m256i {
     // SAFETY: as above; the table has sixteen bytes.
     unsafe { _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())), places) }
+}
+
+/// A number that compilers do not know, so that they keep a loop.
+#[inline(always)]
+fn loop_length(length: usize) -> usize {
+    std::hint::black_box(length)
 }
 
 /// What both sets do alike.
@@ -233,6 +241,9 @@ unsafe fn vnni_tile<const W: usize, const M: usize, const S: usize>(
     unsafe { short::quantised_tile::<AvxVnni, W, M, S>(format, bytes, parts, group, out) }
 }
 
+/// Groups of sixteen rows times the batch.
+type Groups = fn(Matrix<'_>, Range<usize>, &Activations, Out);
+
 /// Groups of sixteen rows times the batch, in bytes. The caller knows that the processor has AVX2, and AVX-VNNI if it
 /// says so.
 pub(super) fn quantised_groups(
@@ -243,11 +254,14 @@ pub(super) fn quantised_groups(
     has_vnni: bool,
 ) {
     let weight = matrix.weight;
-    if !has_vnni && several::is_for(weight.format, activations.tokens()) {
-        return several::groups(matrix, groups, activations, out);
-    }
-    if !has_vnni && few::is_for(weight.format, activations.tokens()) {
-        return few::groups(matrix, groups, activations, out);
+    let (format, tokens) = (weight.format, activations.tokens());
+    let own: [(bool, Groups); 3] = [
+        (few::is_for(format, tokens), few::groups),
+        (q4_k::is_for(format, tokens), q4_k::groups),
+        (several::is_for(format, tokens), several::groups),
+    ];
+    if let Some((_, run)) = own.into_iter().find(|&(is_for, _)| is_for && !has_vnni) {
+        return run(matrix, groups, activations, out);
     }
     let tiles = activations.quantised_tiles(weight.format);
     for group in groups {

@@ -56,9 +56,7 @@ trait Unpacked {
 /// Whether products of such a batch with such weights are computed here.
 pub(super) const fn is_for(format: PackedFormat, tokens: usize) -> bool {
     match format {
-        PackedFormat::Q4K | PackedFormat::Q5K | PackedFormat::Q6K | PackedFormat::Q3K | PackedFormat::Q4 => {
-            tokens >= TOKENS_MIN
-        }
+        PackedFormat::Q5K | PackedFormat::Q6K | PackedFormat::Q3K | PackedFormat::Q4 => tokens >= TOKENS_MIN,
         PackedFormat::Q8 => tokens >= TOKENS_MIN_8_BITS,
         _ => false,
     }
@@ -143,11 +141,4 @@ unsafe fn write(sums: &[TileSums], tiles: &[QuantisedTile<'_>], group: usize, ou
             }
         }
     }
-}
-
-/// A number that compilers do not know, so that they keep a loop: of one of blocks they would write out all steps, put
-/// the products in another order, and run out of registers (`Q4_0` took a third longer so, Zen 3).
-#[inline(always)]
-fn loop_length(length: usize) -> usize {
-    std::hint::black_box(length)
 }

@@ -70,6 +70,13 @@ pub(super) unsafe fn scales(from: *const u8) -> [__m256i; 2] {
     }
 }
 
+/// Eight scales without sign, twice in 16 bits each.
+#[inline(always)]
+pub(super) unsafe fn scales_of_eight(from: *const u8) -> __m256i {
+    // SAFETY: the caller has eight bytes there; the kernels run where the processor has the set.
+    unsafe { super::twice(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) }
+}
+
 /// Sixteen scales with sign, twice in 16 bits each, by rows of eight.
 #[inline(always)]
 pub(super) unsafe fn signed_scales(from: *const u8) -> [__m256i; 2] {
@@ -91,6 +98,16 @@ pub(super) unsafe fn pairs(from: *const u8) -> [__m256i; 2] {
     unsafe {
         let (first, second) = (_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(16).cast()));
         [_mm256_cvtepu8_epi16(_mm_unpacklo_epi8(first, second)), _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(first, second))]
+    }
+}
+
+/// Eight numbers without sign, each beside one of the eight that are sixteen after them, in 16 bits each.
+#[inline(always)]
+pub(super) unsafe fn pairs_of_eight(from: *const u8) -> __m256i {
+    // SAFETY: the caller has 24 bytes there; the kernels run where the processor has the set.
+    unsafe {
+        let (first, second) = (_mm_loadl_epi64(from.cast()), _mm_loadl_epi64(from.add(16).cast()));
+        _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(first, second))
     }
 }
 

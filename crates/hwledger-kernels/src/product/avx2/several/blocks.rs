@@ -5,8 +5,9 @@ use std::arch::x86_64::*;
 use crate::activation::{QuantisedTile, TileParts};
 use crate::weight::PackedFormat;
 
+use super::super::loop_length;
 use super::super::unit::{ask, halves, load, nibbles, spread};
-use super::{Ahead, TileSums, Unpacked, loop_length};
+use super::{Ahead, TileSums, Unpacked};
 
 /// A unit of 64 columns and sixteen rows, its numbers in bytes.
 #[repr(align(64))]
@@ -121,6 +122,7 @@ unsafe fn passes<const W: usize, const M: usize, const BITS: u32>(
     sums: &mut TileSums,
     ahead: Ahead,
 ) {
+    // Written out, its steps would be put in another order, and run out of registers: `Q4_0` took a third longer so (Zen 3).
     let lines_of_half = loop_length(8);
     let mut lines = ahead.lines;
     let offset = _mm256_set1_ps(if BITS == 8 { 128.0 } else { 8.0 });

@@ -1,4 +1,4 @@
-//! K-quants times activations in super-blocks.
+//! K-quants but `Q4_K` times activations in super-blocks.
 
 use std::arch::x86_64::*;
 
@@ -9,13 +9,18 @@ use super::super::OFFSET_BITS_LESS;
 use super::super::unit::{ask, halves, numbers, pairs, scales, signed_scales, spread};
 use super::{Ahead, TileSums, Unpacked};
 
+/// Parts of a unit, of 16 columns each.
+const PARTS: usize = 16;
+/// Lines of four columns of a part.
+const LINES: usize = 4;
+
 /// A unit of 256 columns and sixteen rows, its numbers in bytes.
 #[repr(align(64))]
 pub(super) struct Unit {
     /// `[column / 4][row / 8]`: four numbers without sign per row.
-    numbers: [[__m256i; 2]; 64],
-    /// `[part][row / 8]`: a part's scale per row, twice in 16 bits; parts have 32 columns or 16.
-    scales: [[__m256i; 2]; 16],
+    numbers: [[__m256i; 2]; PARTS * LINES],
+    /// `[part][row / 8]`: a part's scale per row, twice in 16 bits.
+    scales: [[__m256i; 2]; PARTS],
     /// `[column / 64][row / 8]`: the minima of two parts of 32 columns per row, in 16 bits.
     minima: [[__m256i; 2]; 4],
     /// `[row / 8]`.
@@ -39,16 +44,16 @@ impl Unpacked for Unit {
         // SAFETY: the kernels run where the processor has the set.
         let (integers, floats) = unsafe { (_mm256_setzero_si256(), _mm256_setzero_ps()) };
         Self {
-            numbers: [[integers; 2]; 64],
-            scales: [[integers; 2]; 16],
+            numbers: [[integers; 2]; PARTS * LINES],
+            scales: [[integers; 2]; PARTS],
             minima: [[integers; 2]; 4],
             factor: [floats; 2],
             minimum_factor: [floats; 2],
         }
     }
 
-    fn pieces(format: PackedFormat) -> usize {
-        if format == PackedFormat::Q4K { 8 } else { 16 }
+    fn pieces(_format: PackedFormat) -> usize {
+        PARTS
     }
 
     #[inline(always)]
@@ -89,7 +94,6 @@ unsafe fn unpack(format: PackedFormat, unit: *const u8, to: &mut Unit) {
     // SAFETY: the unit is one of the format.
     unsafe {
         match format {
-            PackedFormat::Q4K => unpack_numbers::<4>(unit, to),
             PackedFormat::Q5K => unpack_numbers::<5>(unit, to),
             PackedFormat::Q3K => unpack_numbers::<3>(unit, to),
             _ => unpack_numbers::<6>(unit, to),
@@ -116,7 +120,6 @@ unsafe fn unpack_numbers<const BITS: u32>(unit: *const u8, to: &mut Unit) {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn unpack_scales(format: PackedFormat, unit: *const u8, to: &mut Unit) {
     let (tail, factors) = match format {
-        PackedFormat::Q4K => (2048, 2048 + 256),
         PackedFormat::Q5K => (2560, 2560 + 256),
         PackedFormat::Q3K => (1536, 1536 + 256),
         _ => (3072, 3072 + 256),
@@ -127,25 +130,21 @@ unsafe fn unpack_scales(format: PackedFormat, unit: *const u8, to: &mut Unit) {
             to.factor[register] = halves(unit.add(factors + register * 16));
         }
         match format {
-            PackedFormat::Q4K | PackedFormat::Q5K => {
+            PackedFormat::Q5K => {
                 for register in 0..2 {
                     to.minimum_factor[register] = halves(unit.add(factors + 32 + register * 16));
                 }
                 for part in 0..8 {
                     let own = scales(unit.add(tail + part * 16));
-                    if format == PackedFormat::Q4K {
-                        to.scales[part] = own;
-                    } else {
-                        to.scales[2 * part] = own;
-                        to.scales[2 * part + 1] = own;
-                    }
+                    to.scales[2 * part] = own;
+                    to.scales[2 * part + 1] = own;
                 }
                 for pair in 0..4 {
                     to.minima[pair] = pairs(unit.add(tail + 128 + pair * 32));
                 }
             }
             _ => {
-                for part in 0..16 {
+                for part in 0..PARTS {
                     to.scales[part] = signed_scales(unit.add(tail + part * 16));
                 }
             }
@@ -157,34 +156,33 @@ unsafe fn unpack_scales(format: PackedFormat, unit: *const u8, to: &mut Unit) {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn tile(format: PackedFormat, unit: &Unit, at: At, width: usize, sums: &mut TileSums, ahead: Ahead) {
     let run = match format {
-        PackedFormat::Q4K => of_width::<8, 0>(width),
-        PackedFormat::Q5K => of_width::<4, 0>(width),
-        PackedFormat::Q3K => of_width::<4, 3>(width),
-        _ => of_width::<4, 6>(width),
+        PackedFormat::Q5K => of_width::<0>(width),
+        PackedFormat::Q3K => of_width::<3>(width),
+        _ => of_width::<6>(width),
     };
     // SAFETY: as the caller says.
     unsafe { run(unit, at, sums, ahead) };
 }
 
 /// The function for tiles of some width.
-fn of_width<const LINES: usize, const OFFSET_BITS: u32>(width: usize) -> unsafe fn(&Unit, At, &mut TileSums, Ahead) {
+fn of_width<const OFFSET_BITS: u32>(width: usize) -> unsafe fn(&Unit, At, &mut TileSums, Ahead) {
     match width {
-        1 => passes::<1, 1, LINES, OFFSET_BITS>,
-        2 => passes::<2, 2, LINES, OFFSET_BITS>,
-        4 => passes::<4, 4, LINES, OFFSET_BITS>,
-        6 => passes::<6, 3, LINES, OFFSET_BITS>,
-        _ => passes::<8, 4, LINES, OFFSET_BITS>,
+        1 => passes::<1, 1, OFFSET_BITS>,
+        2 => passes::<2, 2, OFFSET_BITS>,
+        4 => passes::<4, 4, OFFSET_BITS>,
+        6 => passes::<6, 3, OFFSET_BITS>,
+        _ => passes::<8, 4, OFFSET_BITS>,
     }
 }
 
-/// The same for `W` tokens, `M` of them at a time. Parts have `LINES` times four columns; `OFFSET_BITS`: 6 or 3 where
-/// an offset is taken off numbers of so many bits, 0 where minima are.
+/// The same for `W` tokens, `M` of them at a time. `OFFSET_BITS`: 6 or 3 where an offset is taken off numbers of so many
+/// bits, 0 where minima are.
 ///
-/// All sums of a part's products fit 16 bits: 4-bit numbers add up to eight times 3810, of 5 bits to four times 7874.
-/// Numbers of 6 bits less their offset, which the sums start from, to four times 8128 (activations are at least -127),
-/// however the sums wrap around in between.
+/// All sums of a part's products fit 16 bits: numbers of 5 bits add up to four times 7874, numbers of 6 bits less their
+/// offset, which the sums start from, to four times 8128 (activations are at least -127), however the sums wrap around in
+/// between.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn passes<const W: usize, const M: usize, const LINES: usize, const OFFSET_BITS: u32>(
+unsafe fn passes<const W: usize, const M: usize, const OFFSET_BITS: u32>(
     unit: &Unit,
     at: At,
     sums: &mut TileSums,
@@ -193,7 +191,7 @@ unsafe fn passes<const W: usize, const M: usize, const LINES: usize, const OFFSE
     let mut lines = ahead.lines;
     for first in (0..W).step_by(M) {
         let mut whole = [[_mm256_setzero_si256(); M]; 2];
-        for part in 0..64 / LINES {
+        for part in 0..PARTS {
             // SAFETY: within the tile and the unit; a prefetch may point anywhere.
             unsafe {
                 ask(ahead.unit, part * lines, lines);
