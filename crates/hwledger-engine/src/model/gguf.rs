@@ -10,6 +10,27 @@ use crate::error::LoadError;
 
 use super::tensors::{ModelFile, plain_numbers};
 
+/// Matrices whose products are multiplied by a tensor beside them, `NAME.scale`: one number, or one for each expert.
+/// Converters write it for NVFP4. Source: `create_tensor(tn(.., "scale", i), ..)` in llama.cpp's `llama-model.cpp`; biases
+/// are added afterwards (`build_lora_mm` in `llama-graph.cpp`).
+const SCALED: [&str; 15] = [
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_qkv",
+    "attn_output",
+    "ffn_gate",
+    "ffn_up",
+    "ffn_down",
+    "ffn_gate_shexp",
+    "ffn_up_shexp",
+    "ffn_down_shexp",
+    "ffn_gate_exps",
+    "ffn_up_exps",
+    "ffn_down_exps",
+    "output",
+];
+
 /// The files of a model with their merged header.
 #[derive(Debug)]
 pub struct GgufTensors {
@@ -68,14 +89,25 @@ impl GgufTensors {
         self.find(name).is_some()
     }
 
-    /// Refuses a file in which products with some matrix are to be multiplied by a tensor beside it, `NAME.scale`, as
-    /// llama.cpp does (`create_tensor(tn(.., "scale", i), ..)` in `llama-model.cpp`; converters write it for NVFP4).
+    /// Refuses a file that has a scale beside a matrix which no engine multiplies by one.
     pub(super) fn check_scales(&self) -> Result<(), LoadError> {
-        let is_beside =
-            |name: &&str| name.strip_suffix(".scale").is_some_and(|base| self.has(&format!("{base}.weight")));
+        let is_beside = |name: &&str| {
+            name.strip_suffix(".scale").is_some_and(|base| {
+                let part = base.rsplit_once('.').map_or(base, |(_, part)| part);
+                self.has(&format!("{base}.weight")) && !SCALED.contains(&part)
+            })
+        };
         match self.header.tensors.iter().map(|tensor| &*tensor.name).find(is_beside) {
-            Some(name) => Err(LoadError::Unsupported(format!("matrices with a scale beside them (`{name}`)"))),
+            Some(name) => Err(LoadError::Unsupported(format!("a scale beside this matrix (`{name}`)"))),
             None => Ok(()),
+        }
+    }
+
+    /// What products with each copy of a matrix are multiplied by, where the file says so.
+    pub(super) fn scales(&self, matrix: &str, copies: usize) -> Result<Option<Vec<f32>>, LoadError> {
+        match matrix.strip_suffix(".weight") {
+            Some(base) => self.vector(&format!("{base}.scale"), Some(copies as u64)),
+            None => Ok(None),
         }
     }
 

@@ -289,7 +289,15 @@ impl Loader<'_> {
         })
     }
 
+    /// A matrix, and what its products are multiplied by.
     pub(super) fn matrix(&self, name: &str, shape: Shape) -> Result<PackedWeight, LoadError> {
+        let weight = self.numbers(name, shape)?;
+        let Some(scales) = self.tensors.scales(name, shape.copies)? else { return Ok(weight) };
+        weight.scaled(&scales).ok_or_else(|| LoadError::MissingTensor(name.to_owned()))
+    }
+
+    /// The numbers of a matrix, kept from an earlier start or repacked.
+    fn numbers(&self, name: &str, shape: Shape) -> Result<PackedWeight, LoadError> {
         let format = self.tensors.packed_format(name);
         if let Some(weight) = format.and_then(|format| self.store.borrow().find(name, format, shape)) {
             return Ok(weight);

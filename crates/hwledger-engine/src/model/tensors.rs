@@ -252,7 +252,15 @@ impl Tensors {
         }
     }
 
-    /// Refuses files whose numbers would be taken for others: those in which matrices have scales beside them.
+    /// What products with each copy of a matrix are multiplied by, where the file says so.
+    pub(super) fn scales(&self, matrix: &str, copies: usize) -> Result<Option<Vec<f32>>, LoadError> {
+        match self {
+            Self::Gguf(tensors) => tensors.scales(matrix, copies),
+            Self::HuggingFace(_) => Ok(None),
+        }
+    }
+
+    /// Refuses files whose numbers would be taken for others: those with a scale beside a matrix that takes none.
     pub(super) fn check_scales(&self) -> Result<(), LoadError> {
         match self {
             Self::Gguf(tensors) => tensors.check_scales(),

@@ -212,6 +212,14 @@ impl<'a> Reference<'a> {
                 *value = bfloat16(*value);
             }
         }
+        if let Some(scales) = self.tensor(&name.replace(".weight", ".scale")) {
+            let length = values.len() / scales.len();
+            for (copy, scale) in values.chunks_exact_mut(length).zip(&scales) {
+                for value in copy {
+                    *value *= scale;
+                }
+            }
+        }
         let has_super_blocks = takes_bytes && element_type.block().0 == 256;
         Some(Weight { values, rounding, block: if has_super_blocks { 256 } else { 32 } })
     }

@@ -88,9 +88,15 @@ fn a_tokenizer_of_another_model_is_refused() {
 }
 
 #[test]
-fn a_scale_beside_a_matrix_is_refused() {
+fn a_scale_beside_a_matrix_that_takes_none_is_refused() {
+    let bytes = Recipe { factors: vec![("token_embd.scale", 2.0)], ..llama() }.bytes();
+    check(bytes, None, "the native engine does not run a scale beside this matrix (`token_embd.scale`)");
+}
+
+#[test]
+fn scales_of_another_number_are_refused() {
     let bytes = Recipe { factors: vec![("blk.0.attn_q.scale", 2.0)], ..llama() }.bytes();
-    check(bytes, None, "the native engine does not run matrices with a scale beside them (`blk.0.attn_q.scale`)");
+    check(bytes, None, "the tensor `blk.0.attn_q.scale` has the shape [16, 1, 1, 1] where the model asks for [1]");
 }
 
 #[test]

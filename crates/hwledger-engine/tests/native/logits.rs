@@ -424,6 +424,20 @@ fn variants() -> Vec<(&'static str, Recipe, usize)> {
     ]
 }
 
+/// Scales beside matrices, in single precision and in the type that has them. llama.cpp's graph of Qwen2-MoE leaves out those
+/// of experts.
+fn scaled_variants() -> Vec<(&'static str, Recipe, usize)> {
+    let with = |recipe| Recipe { has_scales: true, ..recipe };
+    let experts = |shared| Some(Experts { count: 6, used: 2, shared });
+    let qwen3 = Recipe { has_head: true, experts: experts(0), ..Recipe::new("qwen3moe") };
+    let qwen2 = Recipe { has_head: true, experts: experts(64), biases: Biases::Heads, ..Recipe::new("qwen2moe") };
+    vec![
+        ("llama/scales", with(Recipe { heads: 6, kv_heads: 2, ..Recipe::new("llama") }), 256),
+        ("qwen3moe/scales", with(qwen3).with_weights(ElementType::Nvfp4), 256),
+        ("qwen2moe/scales", with(qwen2).with_weights(ElementType::Nvfp4), 256),
+    ]
+}
+
 /// What only some files of latent attention have.
 fn latent_variants() -> Vec<(&'static str, Recipe)> {
     let with = |query_rank, integers: &[(&'static str, u32)], floats: &[(&'static str, f32)]| {
@@ -521,7 +535,7 @@ fn latent_attention_without_vectors_with_tiles_and_a_small_cache() {
 #[test]
 fn every_setting_that_a_file_may_have() {
     let mut wrong = Vec::new();
-    for (name, recipe, context) in variants() {
+    for (name, recipe, context) in variants().into_iter().chain(scaled_variants()) {
         let tolerance = if recipe.layers > 40 { TOLERANCE_DEEP } else { TOLERANCE_FLOAT };
         let check = Check { context, ..Check::new(name, &recipe, tolerance) };
         if std::panic::catch_unwind(|| check.run()).is_err() {

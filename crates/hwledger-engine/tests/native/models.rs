@@ -10,6 +10,10 @@ pub(crate) const VOCABULARY: usize = 261;
 /// The mark that ends a reply.
 pub(crate) const END: u32 = 258;
 
+/// Matrices that may have a scale beside them.
+const SCALED: &str = "attn_q attn_k attn_v attn_qkv attn_output ffn_gate ffn_up ffn_down ffn_gate_shexp ffn_up_shexp \
+                      ffn_down_shexp ffn_gate_exps ffn_up_exps ffn_down_exps output";
+
 /// Experts of a model.
 #[derive(Clone, Copy)]
 pub(crate) struct Experts {
@@ -87,6 +91,8 @@ pub(crate) struct Recipe {
     pub(crate) lists: Vec<(&'static str, Vec<i32>)>,
     /// Small tensors of factors between 1 and a bound.
     pub(crate) factors: Vec<(&'static str, f32)>,
+    /// Whether matrices have scales beside them, as converters write them for NVFP4.
+    pub(crate) has_scales: bool,
 }
 
 impl Recipe {
@@ -116,6 +122,7 @@ impl Recipe {
             flags: Vec::new(),
             lists: Vec::new(),
             factors: Vec::new(),
+            has_scales: false,
         }
     }
 
@@ -247,6 +254,9 @@ impl Builder<'_> {
         let size = gain / (extents[0] as f32).sqrt();
         let bytes = random_tensor(weight, elements, size, &mut self.noise);
         self.writer.tensor(&format!("{name}.weight"), weight, extents, &bytes);
+        if self.recipe.has_scales && SCALED.split(' ').any(|part| name.rsplit('.').next() == Some(part)) {
+            self.vector(&format!("{name}.scale"), &[extents.get(2).copied().unwrap_or(1)], 1.0, 0.5);
+        }
     }
 
     fn vector(&mut self, name: &str, extents: &[usize], middle: f32, spread: f32) {

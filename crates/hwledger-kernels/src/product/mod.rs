@@ -75,6 +75,8 @@ struct Out {
     start: *mut f32,
     stride: usize,
     rows: usize,
+    /// What all outputs are multiplied by; none for one.
+    scale: Option<f32>,
 }
 
 // SAFETY: it only carries the address; each chunk writes rows that no other chunk has.
@@ -112,7 +114,9 @@ pub fn multiply(products: &mut [Product<'_>], pool: &Pool, set: InstructionSet) 
             let shape = matrix.weight.shape;
             assert_eq!(product.activations.columns(), shape.columns, "activations have the matrix's columns");
             assert!(matrix.copy < shape.copies, "there is such a copy");
-            let out = Out { start: product.out[first_row..].as_mut_ptr(), stride: product.stride, rows: shape.rows };
+            let start = product.out[first_row..].as_mut_ptr();
+            let scale = matrix.weight.scale(matrix.copy);
+            let out = Out { start, stride: product.stride, rows: shape.rows, scale };
             first_row += shape.rows;
             let groups = groups_per_chunk(matrix.weight, tokens, pool, set);
             for first in (0..shape.groups()).step_by(groups) {
@@ -163,7 +167,8 @@ pub fn multiply_copies(product: &mut CopiesProduct<'_>, pool: &Pool, set: Instru
         assert_eq!(activations.tokens(), tokens, "batches have as many tokens");
         let matrix = Matrix { weight, copy: first + index };
         // Within the output, as checked above.
-        let out = Out { start: start.wrapping_add(index * distance), stride, rows: shape.rows };
+        let start = start.wrapping_add(index * distance);
+        let out = Out { start, stride, rows: shape.rows, scale: weight.scale(first + index) };
         for first in (0..shape.groups()).step_by(groups) {
             let groups = first..(first + groups).min(shape.groups());
             chunks.push(Chunk { matrix, activations, out, groups });
@@ -249,9 +254,17 @@ impl Out {
     unsafe fn write(self, token: usize, group: usize, values: &[f32; ROWS_INTERLEAVED]) {
         let first = group * ROWS_INTERLEAVED;
         let count = ROWS_INTERLEAVED.min(self.rows - first);
+        let scaled = self.scale.map(|scale| values.map(|value| value * scale));
+        let values = scaled.as_ref().unwrap_or(values);
         // SAFETY: the caller of `run_chunk` checked that every row of every token is within the output.
         unsafe {
-            self.start.add(token * self.stride + first).copy_from_nonoverlapping(values.as_ptr(), count);
+            let to = self.start.add(token * self.stride + first);
+            if count == ROWS_INTERLEAVED {
+                // Of a length that is known: no call.
+                to.cast::<[f32; ROWS_INTERLEAVED]>().write_unaligned(*values);
+            } else {
+                to.copy_from_nonoverlapping(values.as_ptr(), count);
+            }
         }
     }
 }

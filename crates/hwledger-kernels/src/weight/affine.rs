@@ -117,7 +117,7 @@ impl PackedWeight {
             }
         });
         match bad_row.into_inner() {
-            usize::MAX => Ok(Self { format, shape, region: Region::from_memory(memory) }),
+            usize::MAX => Ok(Self { format, shape, region: Region::from_memory(memory), scales: None }),
             row => Err(PackError::NotFinite { row }),
         }
     }

@@ -7,6 +7,8 @@ mod grids;
 mod pack;
 mod unit;
 
+use std::sync::Arc;
+
 use hwledger_core::ElementType;
 
 use crate::memory::{Memory, Region};
@@ -236,12 +238,24 @@ pub struct PackedWeight {
     pub shape: Shape,
     /// Its bytes, [`PackedFormat::bytes`] of them.
     region: Region,
+    /// What products with each copy are multiplied by; none for one.
+    scales: Option<Arc<[f32]>>,
 }
 
 impl PackedWeight {
     /// A matrix whose repacked bytes are there already. None if their number is another.
     pub fn from_region(format: PackedFormat, shape: Shape, region: Region) -> Option<Self> {
-        (region.len() == format.bytes(shape)).then_some(Self { format, shape, region })
+        (region.len() == format.bytes(shape)).then_some(Self { format, shape, region, scales: None })
+    }
+
+    /// The same, each copy times a number of its own. None if there are more or fewer numbers than copies.
+    pub fn scaled(self, scales: &[f32]) -> Option<Self> {
+        (scales.len() == self.shape.copies).then(|| Self { scales: Some(scales.into()), ..self })
+    }
+
+    /// What products with a copy are multiplied by; none for one.
+    pub(crate) fn scale(&self, copy: usize) -> Option<f32> {
+        self.scales.as_ref().map(|scales| scales[copy])
     }
 
     /// Repacks a tensor as files hold it (rows one after the other) into memory of its own.
@@ -250,7 +264,7 @@ impl PackedWeight {
         let total = format.bytes(shape);
         let mut memory = Memory::zeroed(total).map_err(|source| PackError::Memory { bytes: total, source })?;
         Self::pack_into(element_type, shape, bytes, memory.bytes_mut(), pool)?;
-        Ok(Self { format, shape, region: Region::from_memory(memory) })
+        Ok(Self { format, shape, region: Region::from_memory(memory), scales: None })
     }
 
     /// Repacks a tensor into `packed`, which has [`PackedFormat::bytes`] zero bytes.
@@ -304,6 +318,11 @@ impl PackedWeight {
         for (index, values) in values.chunks_mut(columns).enumerate() {
             let bytes = &group[index * self.format.unit_bytes()..][..self.format.unit_bytes()];
             unit.read_row(self.format, bytes, row % ROWS_INTERLEAVED, values);
+        }
+        if let Some(scale) = self.scale(0) {
+            for value in values {
+                *value *= scale;
+            }
         }
     }
 }
