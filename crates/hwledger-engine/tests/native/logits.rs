@@ -424,8 +424,8 @@ fn variants() -> Vec<(&'static str, Recipe, usize)> {
     ]
 }
 
-/// Scales beside matrices, in single precision and in the type that has them. llama.cpp's graph of Qwen2-MoE leaves out those
-/// of experts.
+/// Scales beside matrices, in single precision and in the type that has them. llama.cpp's graph of Qwen2-MoE leaves out
+/// those of experts.
 fn scaled_variants() -> Vec<(&'static str, Recipe, usize)> {
     let with = |recipe| Recipe { has_scales: true, ..recipe };
     let experts = |shared| Some(Experts { count: 6, used: 2, shared });

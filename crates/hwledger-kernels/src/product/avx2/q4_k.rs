@@ -1,5 +1,5 @@
-//! `Q4_K` times three tokens and more with AVX2 alone: eight rows at a time, whose numbers are unpacked while the tokens of a
-//! tile are multiplied with them.
+//! `Q4_K` times three tokens and more with AVX2 alone: eight rows at a time, whose numbers are unpacked while the tokens
+//! of a tile are multiplied with them.
 
 #![expect(unsafe_code, reason = "SIMD")]
 
