@@ -103,7 +103,7 @@ impl GgufTensors {
         }
     }
 
-    /// What products with each copy of a matrix are multiplied by, where the file says so.
+    /// What products with each copy of a matrix are multiplied by, one number for each, where the file says so.
     pub(super) fn scales(&self, matrix: &str, copies: usize) -> Result<Option<Vec<f32>>, LoadError> {
         match matrix.strip_suffix(".weight") {
             Some(base) => self.vector(&format!("{base}.scale"), Some(copies as u64)),

@@ -292,8 +292,10 @@ impl Loader<'_> {
     /// A matrix, and what its products are multiplied by.
     pub(super) fn matrix(&self, name: &str, shape: Shape) -> Result<PackedWeight, LoadError> {
         let weight = self.numbers(name, shape)?;
-        let Some(scales) = self.tensors.scales(name, shape.copies)? else { return Ok(weight) };
-        weight.scaled(&scales).ok_or_else(|| LoadError::MissingTensor(name.to_owned()))
+        Ok(match self.tensors.scales(name, shape.copies)? {
+            Some(scales) => weight.scaled(&scales),
+            None => weight,
+        })
     }
 
     /// The numbers of a matrix, kept from an earlier start or repacked.

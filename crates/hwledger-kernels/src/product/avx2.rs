@@ -5,8 +5,8 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use crate::activation::{Activations, QuantisedTile, TIMES_3_BIT};
-use crate::weight::{IQ4_NUMBERS, IQ4_OFFSET, PackedFormat, PackedWeight};
+use crate::activation::{Activations, QuantisedTile, TIMES_3_BIT, Tile};
+use crate::weight::{IQ4_NUMBERS, IQ4_OFFSET, PackedFormat, PackedWeight, ROWS_INTERLEAVED};
 
 mod few;
 mod lines;
@@ -71,6 +71,20 @@ unsafe fn look_up(table: &[u8; 16], places: __m256i) -> __m256i {
 #[inline(always)]
 fn loop_length(length: usize) -> usize {
     std::hint::black_box(length)
+}
+
+/// Writes the outputs of a tile's tokens, sixteen rows each in two registers.
+#[target_feature(enable = "avx2")]
+unsafe fn write_sums(sums: &[[__m256; 2]], tile: Tile, group: usize, out: Out) {
+    for (slot, sums) in sums.iter().enumerate().take(tile.tokens) {
+        let mut values = [0.0; ROWS_INTERLEAVED];
+        // SAFETY: there are sixteen values; the rows are the caller's, the token of the tile.
+        unsafe {
+            _mm256_storeu_ps(values.as_mut_ptr(), sums[0]);
+            _mm256_storeu_ps(values.as_mut_ptr().add(8), sums[1]);
+            out.write(tile.first + slot, group, &values);
+        }
+    }
 }
 
 /// What both sets do alike.

@@ -248,9 +248,14 @@ impl PackedWeight {
         (region.len() == format.bytes(shape)).then_some(Self { format, shape, region, scales: None })
     }
 
-    /// The same, each copy times a number of its own. None if there are more or fewer numbers than copies.
-    pub fn scaled(self, scales: &[f32]) -> Option<Self> {
-        (scales.len() == self.shape.copies).then(|| Self { scales: Some(scales.into()), ..self })
+    /// The same, each copy times a number of its own.
+    ///
+    /// # Panics
+    ///
+    /// If there are more or fewer numbers than copies.
+    pub fn scaled(self, scales: &[f32]) -> Self {
+        assert_eq!(scales.len(), self.shape.copies, "every copy has a number");
+        Self { scales: Some(scales.into()), ..self }
     }
 
     /// What products with a copy are multiplied by; none for one.

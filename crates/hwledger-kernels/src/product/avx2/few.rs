@@ -7,11 +7,11 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::activation::{Activations, QuantisedTile, SuperBlockParts, TileParts};
-use crate::weight::{PackedFormat, ROWS_INTERLEAVED};
+use crate::weight::PackedFormat;
 
 use super::super::{Matrix, Out};
-use super::unit::{ask, halves, load, nibbles, numbers, spread};
-use super::{OFFSET_BITS_LESS, twice};
+use super::unit::{Places, ask, halves, load, nibbles, numbers, pairs_of_eight, scales_of_eight, spread};
+use super::{OFFSET_BITS_LESS, twice, write_sums};
 
 /// Most tokens of these products.
 const TOKENS_MAX: usize = 2;
@@ -62,12 +62,7 @@ unsafe fn one_tile<const M: usize>(
                 _ => super_blocks::<M, 6>(group_bytes, parts),
             },
         };
-        for slot in 0..parts.tile().tokens {
-            let mut values = [0.0; ROWS_INTERLEAVED];
-            _mm256_storeu_ps(values.as_mut_ptr(), sums[slot][0]);
-            _mm256_storeu_ps(values.as_mut_ptr().add(8), sums[slot][1]);
-            out.write(parts.tile().first + slot, group, &values);
-        }
+        write_sums(&sums, parts.tile(), group, out);
     }
 }
 
@@ -79,33 +74,11 @@ struct At {
     offsets: *const i32,
 }
 
-/// Where things lie in a unit of numbers of some bits.
-struct Places {
-    /// Bytes of a unit.
-    size: usize,
-    /// The first scale.
-    scales: usize,
-    /// Parts of 16 columns that share a scale.
-    parts: usize,
-}
-
-impl Places {
-    const fn of(bits: u32) -> Self {
-        match bits {
-            3 => Self { size: PackedFormat::Q3K.unit_bytes(), scales: 1536, parts: 1 },
-            4 => Self { size: PackedFormat::Q4K.unit_bytes(), scales: 2048, parts: 2 },
-            5 => Self { size: PackedFormat::Q5K.unit_bytes(), scales: 2560, parts: 2 },
-            _ => Self { size: PackedFormat::Q6K.unit_bytes(), scales: 3072, parts: 1 },
-        }
-    }
-}
-
 /// K-quants: `Q4_K` (`BITS` 4), `Q5_K`, `Q6_K` and `Q3_K`.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn super_blocks<const M: usize, const BITS: u32>(group_bytes: &[u8], parts: SuperBlockParts<'_>) -> Sums<M> {
     let has_minima = matches!(BITS, 4 | 5);
-    let Places { size, scales, .. } = const { Places::of(BITS) };
-    let factors = scales + 256;
+    let Places { size, minima, factors, .. } = const { Places::of(BITS) };
     let mut sums = [[_mm256_setzero_ps(); 2]; M];
     for (index, unit) in group_bytes.chunks_exact(size).enumerate() {
         // SAFETY: the unit is whole, and the tile has its columns.
@@ -129,10 +102,7 @@ unsafe fn super_blocks<const M: usize, const BITS: u32>(group_bytes: &[u8], part
                     let factor = halves(unit.add(factors + 32 + register * 16));
                     let mut least = [_mm256_setzero_si256(); M];
                     for pair in 0..4 {
-                        let eight = unit.add(scales + 128 + pair * 32 + register * 8);
-                        let first = _mm256_cvtepu8_epi32(_mm_loadl_epi64(eight.cast()));
-                        let second = _mm256_cvtepu8_epi32(_mm_loadl_epi64(eight.add(16).cast()));
-                        let minima = _mm256_or_si256(first, _mm256_slli_epi32::<16>(second));
+                        let minima = pairs_of_eight(unit.add(minima + pair * 32 + register * 8));
                         for slot in 0..M {
                             let totals = _mm256_set1_epi32(*at.sums.add(pair * M + slot));
                             least[slot] = _mm256_add_epi32(least[slot], _mm256_madd_epi16(minima, totals));
@@ -155,7 +125,7 @@ unsafe fn super_blocks<const M: usize, const BITS: u32>(group_bytes: &[u8], part
 /// [`super::several`] says.
 #[inline(always)]
 unsafe fn whole_sums<const M: usize, const BITS: u32>(unit: *const u8, at: At) -> [[__m256i; 2]; M] {
-    let Places { size, scales, parts: shared } = const { Places::of(BITS) };
+    let Places { size, scales, parts: shared, .. } = const { Places::of(BITS) };
     // Steps of four columns until sums are scaled: 4-bit numbers have room for eight.
     let steps = if BITS == 4 { 8 } else { 4 };
     let lines = size / 64;
@@ -197,13 +167,11 @@ unsafe fn whole_sums<const M: usize, const BITS: u32>(unit: *const u8, at: At) -
                 for block in 0..2 {
                     for register in 0..2 {
                         let from = unit.add(scales + parts[block] / shared * 16 + register * 8);
-                        let eight = _mm_loadl_epi64(from.cast());
                         let scale = if matches!(BITS, 3 | 6) {
-                            _mm256_cvtepi8_epi32(eight)
+                            twice(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast())))
                         } else {
-                            _mm256_cvtepu8_epi32(eight)
+                            scales_of_eight(from)
                         };
-                        let scale = twice(scale);
                         for slot in 0..M {
                             let scaled = _mm256_madd_epi16(dots[block][slot][register], scale);
                             whole[slot][register] = _mm256_add_epi32(whole[slot][register], scaled);

@@ -10,16 +10,16 @@ use std::arch::x86_64::*;
 
 /// What is done for each token: its four bytes are spread, and multiplied and added to its sums.
 macro_rules! tokens {
-    ($multiply:literal, [$($dots:ident $slot:literal)*]) => {
+    ([$($dots:ident $slot:literal)*]) => {
         concat!($(
             "vpbroadcastd {four}, dword ptr [{bytes} + 4 * ", $slot, "]\n",
-            $multiply,
-            " {", stringify!($dots), "}, {", stringify!($dots), "}, {four}\n",
+            "vpmaddubsw {four}, {numbers}, {four}\n",
+            "vpaddw {", stringify!($dots), "}, {", stringify!($dots), "}, {four}\n",
         )*)
     };
 }
 
-/// The same for the first line of numbers of four bits, whose products are the sums so far.
+/// The same for the first line, whose products are the sums so far.
 macro_rules! first_tokens {
     ([$($dots:ident $slot:literal)*]) => {
         concat!($(
@@ -38,7 +38,7 @@ macro_rules! nibbles {
                 first_tokens!([$($dots $slot)*]),
                 ".rept 7\nadd {lines}, 64\nadd {bytes}, ", $stride, "\n",
                 $unpack,
-                tokens!("vpmaddubsw {four}, {numbers}, {four}\nvpaddw", [$($dots $slot)*]),
+                tokens!([$($dots $slot)*]),
                 ".endr\n",
             ),
             $($dots = out(ymm_reg) $sums[$slot],)*

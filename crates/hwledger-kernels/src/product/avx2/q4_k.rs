@@ -7,23 +7,19 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::activation::{Activations, SuperBlockParts};
-use crate::weight::{PackedFormat, ROWS_INTERLEAVED};
+use crate::weight::PackedFormat;
 
 use super::super::{Matrix, Out};
 use super::lines::nibbles;
-use super::loop_length;
-use super::unit::{ask, halves, pairs_of_eight, scales_of_eight};
+use super::unit::{Places, ask, halves, pairs_of_eight, scales_of_eight};
+use super::{loop_length, write_sums};
 
 /// Fewest tokens of these products.
 const TOKENS_MIN: usize = 3;
-/// Where the scales of a unit start, after its numbers.
-const SCALES: usize = 2048;
-/// Where its minima start.
-const MINIMA: usize = SCALES + 128;
-/// Where the factors of both start.
-const FACTORS: [usize; 2] = [MINIMA + 128, MINIMA + 160];
+/// Where things lie in a unit.
+const PLACES: Places = Places::of(4);
 /// Lines of a unit.
-const LINES: usize = PackedFormat::Q4K.unit_bytes() / 64;
+const LINES: usize = PLACES.size / 64;
 
 /// Sums of sixteen rows for each token.
 type Sums<const M: usize> = [[__m256; 2]; M];
@@ -63,7 +59,7 @@ struct At {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn group_of_rows<const M: usize>(group_bytes: &[u8], parts: SuperBlockParts<'_>, group: usize, out: Out) {
     let mut sums: Sums<M> = [[_mm256_setzero_ps(); 2]; M];
-    for (index, unit) in group_bytes.chunks_exact(const { PackedFormat::Q4K.unit_bytes() }).enumerate() {
+    for (index, unit) in group_bytes.chunks_exact(PLACES.size).enumerate() {
         let at = At {
             bytes: parts.bytes[index * 256 * M..].as_ptr(),
             scales: parts.scales[index * M..].as_ptr(),
@@ -74,15 +70,8 @@ unsafe fn group_of_rows<const M: usize>(group_bytes: &[u8], parts: SuperBlockPar
             unsafe { add_rows::<M>(unit.as_ptr(), register, at, &mut sums) };
         }
     }
-    for (slot, sums) in sums.iter().enumerate().take(parts.tile.tokens) {
-        let mut values = [0.0; ROWS_INTERLEAVED];
-        // SAFETY: there are sixteen values; the rows are the caller's, the tokens of the tile.
-        unsafe {
-            _mm256_storeu_ps(values.as_mut_ptr(), sums[0]);
-            _mm256_storeu_ps(values.as_mut_ptr().add(8), sums[1]);
-            out.write(parts.tile.first + slot, group, &values);
-        }
-    }
+    // SAFETY: the rows are the caller's.
+    unsafe { write_sums(&sums, parts.tile, group, out) };
 }
 
 /// Adds the products of eight rows of a unit.
@@ -98,7 +87,7 @@ unsafe fn add_rows<const M: usize>(unit: *const u8, register: usize, at: At, sum
             }
             let lines = unit.add(pair * 512 + register * 32);
             let bytes = at.bytes.add(pair * 64 * M);
-            let scales = unit.add(SCALES + pair * 32 + register * 8);
+            let scales = unit.add(PLACES.scales + pair * 32 + register * 8);
             for block in 0..2 {
                 let bytes = bytes.add(block * 32 * M);
                 let dots =
@@ -112,9 +101,9 @@ unsafe fn add_rows<const M: usize>(unit: *const u8, register: usize, at: At, sum
     }
     // SAFETY: within the unit and the tile.
     unsafe {
-        let factors = FACTORS.map(|offset| halves(unit.add(offset + register * 16)));
+        let factors = [0, 32].map(|kind| halves(unit.add(PLACES.factors + kind + register * 16)));
         let minima: [__m256i; 4] =
-            std::array::from_fn(|pair| pairs_of_eight(unit.add(MINIMA + pair * 32 + register * 8)));
+            std::array::from_fn(|pair| pairs_of_eight(unit.add(PLACES.minima + pair * 32 + register * 8)));
         for slot in 0..M {
             let mut least = _mm256_setzero_si256();
             for (pair, minima) in minima.iter().enumerate() {

@@ -6,10 +6,11 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use crate::activation::{Activations, QuantisedTile, TILE_TOKENS_MAX, Tile};
-use crate::weight::{PackedFormat, ROWS_INTERLEAVED};
+use crate::activation::{Activations, QuantisedTile, TILE_TOKENS_MAX};
+use crate::weight::PackedFormat;
 
 use super::super::{Matrix, Out};
+use super::write_sums;
 
 mod blocks;
 mod super_blocks;
@@ -36,10 +37,11 @@ struct Ahead {
 
 /// A unit of sixteen rows, its numbers in bytes: one of a kind of weights.
 trait Unpacked {
+    /// Pieces of a unit; with each, the same number of lines is asked for ahead.
+    const PIECES: usize;
+
     /// One of zeros.
     unsafe fn zero() -> Self;
-    /// Pieces of a unit; with each, the same number of lines is asked for ahead.
-    fn pieces(format: PackedFormat) -> usize;
     /// Holds a unit of the format from here on.
     unsafe fn read(&mut self, format: PackedFormat, unit: *const u8);
     /// Adds the products with one tile, whose unit `index` this is.
@@ -110,7 +112,7 @@ unsafe fn some_tiles<U: Unpacked, const TILES: usize>(
     unpacked: &mut U,
 ) {
     let mut sums: [TileSums; TILES] = [[[_mm256_setzero_ps(); 2]; TILE_TOKENS_MAX]; TILES];
-    let lines = if asks { format.unit_bytes().div_ceil(64 * U::pieces(format)) } else { 0 };
+    let lines = if asks { format.unit_bytes().div_ceil(64 * U::PIECES) } else { 0 };
     for (index, unit) in group_bytes.chunks_exact(format.unit_bytes()).enumerate() {
         // SAFETY: the unit is whole, and each tile has its columns.
         unsafe {
@@ -122,23 +124,8 @@ unsafe fn some_tiles<U: Unpacked, const TILES: usize>(
             }
         }
     }
-    // SAFETY: the rows and tokens are the caller's.
-    unsafe { write(&sums, tiles, group, out) };
-}
-
-/// Writes the outputs of some tiles.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn write(sums: &[TileSums], tiles: &[QuantisedTile<'_>], group: usize, out: Out) {
     for (sums, parts) in sums.iter().zip(tiles) {
-        let Tile { first, tokens, .. } = parts.tile();
-        for (slot, sums) in sums.iter().enumerate().take(tokens) {
-            let mut values = [0.0; ROWS_INTERLEAVED];
-            // SAFETY: there are sixteen values; the rows are the caller's, the tokens of the tile.
-            unsafe {
-                _mm256_storeu_ps(values.as_mut_ptr(), sums[0]);
-                _mm256_storeu_ps(values.as_mut_ptr().add(8), sums[1]);
-                out.write(first + slot, group, &values);
-            }
-        }
+        // SAFETY: the rows and tokens are the caller's.
+        unsafe { write_sums(sums, parts.tile(), group, out) };
     }
 }

@@ -4,6 +4,35 @@
 
 use std::arch::x86_64::*;
 
+use crate::weight::PackedFormat;
+
+/// Where things lie in a unit of a K-quant.
+pub(super) struct Places {
+    /// Bytes of a unit.
+    pub(super) size: usize,
+    /// The first scale.
+    pub(super) scales: usize,
+    /// The first minimum; of numbers without minima, other scales are there.
+    pub(super) minima: usize,
+    /// The scales' factors, then those of minima.
+    pub(super) factors: usize,
+    /// Parts of 16 columns that share a scale.
+    pub(super) parts: usize,
+}
+
+impl Places {
+    /// Those of numbers of some bits: `Q3_K` to `Q6_K`.
+    pub(super) const fn of(bits: u32) -> Self {
+        let (format, scales, parts) = match bits {
+            3 => (PackedFormat::Q3K, 1536, 1),
+            4 => (PackedFormat::Q4K, 2048, 2),
+            5 => (PackedFormat::Q5K, 2560, 2),
+            _ => (PackedFormat::Q6K, 3072, 1),
+        };
+        Self { size: format.unit_bytes(), scales, minima: scales + 128, factors: scales + 256, parts }
+    }
+}
+
 /// Bytes ahead of use that are asked for.
 const PREFETCH_BYTES: usize = 8192;
 

@@ -29,15 +29,13 @@ struct At {
 }
 
 impl Unpacked for Unit {
+    const PIECES: usize = 2;
+
     #[inline(always)]
     unsafe fn zero() -> Self {
         // SAFETY: the kernels run where the processor has the set.
         let (integers, floats) = unsafe { (_mm256_setzero_si256(), _mm256_setzero_ps()) };
         Self { low: [[integers; 2]; 16], high: [[integers; 2]; 16], scales: [[floats; 2]; 2] }
-    }
-
-    fn pieces(_format: PackedFormat) -> usize {
-        2
     }
 
     #[inline(always)]

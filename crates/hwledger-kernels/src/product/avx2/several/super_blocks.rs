@@ -6,7 +6,7 @@ use crate::activation::{QuantisedTile, SuperBlockParts};
 use crate::weight::PackedFormat;
 
 use super::super::OFFSET_BITS_LESS;
-use super::super::unit::{ask, halves, numbers, pairs, scales, signed_scales, spread};
+use super::super::unit::{Places, ask, halves, numbers, pairs, scales, signed_scales, spread};
 use super::{Ahead, TileSums, Unpacked};
 
 /// Parts of a unit, of 16 columns each.
@@ -39,6 +39,8 @@ struct At {
 }
 
 impl Unpacked for Unit {
+    const PIECES: usize = PARTS;
+
     #[inline(always)]
     unsafe fn zero() -> Self {
         // SAFETY: the kernels run where the processor has the set.
@@ -50,10 +52,6 @@ impl Unpacked for Unit {
             factor: [floats; 2],
             minimum_factor: [floats; 2],
         }
-    }
-
-    fn pieces(_format: PackedFormat) -> usize {
-        PARTS
     }
 
     #[inline(always)]
@@ -119,11 +117,11 @@ unsafe fn unpack_numbers<const BITS: u32>(unit: *const u8, to: &mut Unit) {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn unpack_scales(format: PackedFormat, unit: *const u8, to: &mut Unit) {
-    let (tail, factors) = match format {
-        PackedFormat::Q5K => (2560, 2560 + 256),
-        PackedFormat::Q3K => (1536, 1536 + 256),
-        _ => (3072, 3072 + 256),
-    };
+    let Places { scales: tail, minima, factors, .. } = Places::of(match format {
+        PackedFormat::Q5K => 5,
+        PackedFormat::Q3K => 3,
+        _ => 6,
+    });
     // SAFETY: all is within the unit.
     unsafe {
         for register in 0..2 {
@@ -140,7 +138,7 @@ unsafe fn unpack_scales(format: PackedFormat, unit: *const u8, to: &mut Unit) {
                     to.scales[2 * part + 1] = own;
                 }
                 for pair in 0..4 {
-                    to.minima[pair] = pairs(unit.add(tail + 128 + pair * 32));
+                    to.minima[pair] = pairs(unit.add(minima + pair * 32));
                 }
             }
             _ => {
